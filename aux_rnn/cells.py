@@ -1,0 +1,93 @@
+"""Recurrent cells by name: our LSTM, and the cells of the flax library."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import initializers
+
+Carry = tuple[jax.Array, ...] | jax.Array
+CellFactory = Callable[[int], nn.RNNCellBase]
+
+
+def forget_gate_bias(key: jax.Array, shape: tuple[int], dtype=jnp.float32) -> jax.Array:
+    """Zeros, but ones for the forget gate (Jozefowicz, Zaremba and Sutskever, 2015): the second quarter of `shape`."""
+    del key
+    gates = jnp.zeros((4, shape[0] // 4), dtype)
+    return gates.at[1].set(1).reshape(shape)
+
+
+def orthogonal_gates(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:
+    """One orthogonal matrix a gate, side by side: `[H, 4H]`."""
+    square = initializers.orthogonal()
+    return jnp.concatenate([square(k, (shape[0], shape[0]), dtype) for k in jax.random.split(key, 4)], axis=1)
+
+
+class LSTMCell(nn.RNNCellBase):
+    r"""Long short-term memory (Hochreiter and Schmidhuber, 1997; forget gate: Gers et al., 2000).
+
+    .. math::
+        i, f, o &= \sigma(x W_{i,f,o} + h U_{i,f,o} + b_{i,f,o}) \\
+        g &= \tanh(x W_g + h U_g + b_g) \\
+        c' &= f c + i g, \quad h' = o \tanh(c')
+
+    The same function as `flax.linen.LSTMCell`, with the gates `i, f, g, o` side by side in one matrix each for the
+    input and the state, so that a step is two matrix products, and with a forget-gate bias of 1 at the start.
+
+    Attributes:
+      features: H, the number of units.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
+        """One step.
+
+        Args:
+          carry: `(c, h)`, each `[batch, H]`.
+          inputs: `[batch, E]`.
+
+        Returns:
+          The new carry, and its `h`.
+        """
+        cell, hidden = carry
+        width = 4 * self.features
+        input_kernel = self.param("input_kernel", initializers.lecun_normal(), (inputs.shape[-1], width))
+        recurrent_kernel = self.param("recurrent_kernel", orthogonal_gates, (self.features, width))
+        bias = self.param("bias", forget_gate_bias, (width,))
+        i, f, g, o = jnp.split(inputs @ input_kernel + hidden @ recurrent_kernel + bias, 4, axis=-1)
+        cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * nn.tanh(g)
+        hidden = nn.sigmoid(o) * nn.tanh(cell)
+        return (cell, hidden), hidden
+
+    @nn.nowrap
+    def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Carry:
+        """Zeros `(c, h)` of shape `[batch, H]` for inputs of shape `[batch, E]`."""
+        del rng
+        zeros = jnp.zeros((*input_shape[:-1], self.features))
+        return zeros, zeros
+
+    @property
+    def num_feature_axes(self) -> int:
+        return 1
+
+
+CELLS: dict[str, CellFactory] = {
+    "lstm": LSTMCell,
+    "gru": nn.GRUCell,
+    "mgu": nn.MGUCell,
+    "simple": nn.SimpleCell,
+}
+
+
+def zero_carry(cell: nn.RNNCellBase, batch: int, input_size: int) -> Carry:
+    """The state before the first element, `s[0] = 0`, for `batch` rows."""
+    carry = cell.initialize_carry(jax.random.key(0), (batch, input_size))
+    return jax.tree.map(jnp.zeros_like, carry)
+
+
+def hidden_of(carry: Carry) -> jax.Array:
+    """The hidden part of a state, `[..., H]`: the last array of the carry, which is what flax's cells put out."""
+    return jax.tree.leaves(carry)[-1]

@@ -1,0 +1,223 @@
+"""Every setting of an experiment, with its default, its meaning and what it may be.
+
+The settings are frozen dataclasses. Building one checks each value, so a configuration that exists is valid in itself;
+what depends on the data is checked by `check_sequence`. The command line is made from the same fields
+(`experiments/main.py`): a flag has the name, the default and the help text of its field. Defaults are the paper's
+where it states them (Trinh, Dai, Luong and Le, 2018) and are otherwise argued for in the README.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aux_rnn.settings import (
+    ConfigError,
+    Settings,
+    Truncation,
+    above,
+    at_least,
+    format_value,
+    from_to_below,
+    one_of,
+    positive_sizes,
+    reject,
+    setting,
+    steps_or_full,
+)
+
+AUXILIARIES = ("none", "reconstruct", "predict", "both")
+ENCODERS = ("lstm", "gru", "mgu", "simple")
+OPTIMIZERS = ("rmsprop", "adam", "sgd")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Settings):
+    """Which sequences are learned from."""
+
+    dataset: str = setting("mnist", "Data set: digits (needs no network), mnist, pmnist or cifar10.")
+    data_dir: str = setting("", "Folder of prepared data. Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.")
+    manual_dir: str = setting("", "Folder with the official files as downloaded, for machines without network.")
+    image_size: int = setting(
+        0, "Shrink images to this side in pixels by area averaging; 0 keeps the size.", at_least(0)
+    )
+    train_examples: int = setting(0, "Train on this many examples at most; 0 takes all.", at_least(0))
+    validation_fraction: float = setting(
+        0.1, "Share of the training data held out to choose settings on.", from_to_below(0.0, 1.0)
+    )
+    permutation_seed: int = setting(0, "Seed of pmnist's one fixed permutation of the pixels.", at_least(0))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Settings):
+    """The recurrent network, its decoders, and how far each gradient reaches."""
+
+    encoder: str = setting("lstm", f"Recurrent cell: {', '.join(ENCODERS)}.", one_of(ENCODERS))
+    embedding_size: int = setting(128, "Size of the input embedding.", at_least(1))
+    hidden_size: int = setting(128, "Units of the recurrent layer.", at_least(1))
+    head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the classifier.", positive_sizes())
+    decoder_sizes: tuple[int, ...] = setting(
+        (256, 256), "Recurrent layers of the auxiliary decoder, bottom first.", positive_sizes()
+    )
+    decoder_head_sizes: tuple[int, ...] = setting(
+        (256, 256), "Hidden layers of the decoder's output network.", positive_sizes()
+    )
+    dropconnect: float = setting(
+        0.0, "Share of the last matrix of both heads dropped in training.", from_to_below(0.0, 1.0)
+    )
+    auxiliary: str = setting(
+        "reconstruct",
+        "Auxiliary loss: none (LSTM), reconstruct (r-LSTM), predict (p-LSTM) or both.",
+        one_of(AUXILIARIES),
+    )
+    auxiliary_weight: float = setting(1.0, "Weight of the auxiliary loss beside the supervised loss.", at_least(0.0))
+    num_anchors: int = setting(1, "Anchors drawn for each example in each step.", at_least(1))
+    segment_length: int = setting(
+        600, "Elements that the decoder must reconstruct or predict at an anchor.", at_least(1)
+    )
+    teacher_forcing: bool = setting(
+        True, "Feed the decoder the true previous element; false feeds back its own output."
+    )
+    supervised_truncation: Truncation = setting(
+        300, "Steps the supervised gradient goes back, or 'full'; 0: none.", steps_or_full(0)
+    )
+    auxiliary_truncation: Truncation = setting(
+        300, "Steps the auxiliary gradient goes back before its anchor, or 'full'; 0: none.", steps_or_full(0)
+    )
+    decoder_truncation: Truncation = setting(
+        300, "The decoder's gradient is cut after every so many of its steps, or 'full'.", steps_or_full(1)
+    )
+
+    @property
+    def auxiliaries(self) -> tuple[str, ...]:
+        """The auxiliary losses in use, one decoder each: a part of ('reconstruct', 'predict')."""
+        return {"none": (), "both": ("reconstruct", "predict")}.get(self.auxiliary, (self.auxiliary,))
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(Settings):
+    """How the gradient becomes an update."""
+
+    optimizer: str = setting("rmsprop", f"Optimizer: {', '.join(OPTIMIZERS)}.", one_of(OPTIMIZERS))
+    learning_rate: float = setting(1e-3, "Learning rate; halved at 30, 60 and 90 % of the joint training.", above(0.0))
+    rmsprop_decay: float = setting(
+        0.9, "Decay of RMSProp's running mean of squared gradients.", from_to_below(0.0, 1.0)
+    )
+    clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 does not clip.", at_least(0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Settings):
+    """How long to train, on what batches, and what to write down on the way."""
+
+    seed: int = setting(0, "Seed of everything: initialisation, order, anchors, validation split.", at_least(0))
+    batch_size: int = setting(128, "Examples a step, over all devices.", at_least(1))
+    pretrain_epochs: int = setting(20, "Epochs on the auxiliary loss alone, before joint training.", at_least(0))
+    train_epochs: int = setting(100, "Epochs on the supervised and the auxiliary loss together.", at_least(0))
+    log_every_steps: int = setting(50, "Steps between two records of the training metrics.", at_least(1))
+    evaluate_every_epochs: int = setting(1, "Epochs between two evaluations on the validation split.", at_least(1))
+    checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", at_least(1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole experiment."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        pretrain_epochs = self.run.pretrain_epochs if self.model.auxiliaries else 0
+        if pretrain_epochs + self.run.train_epochs == 0:
+            raise reject(
+                "train_epochs", 0, f"at least 1 where there is no pretraining (--auxiliary={self.model.auxiliary})"
+            )
+
+
+# Where files lie says nothing about the experiment: a run may be continued with other values of these.
+LOCATIONS = ("data_dir", "manual_dir")
+
+GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
+
+
+def iterate_settings() -> Iterator[tuple[str, dataclasses.Field]]:
+    """Yields every setting as (group, field), in order; a field's name is unique over all groups."""
+    for group, cls in GROUPS.items():
+        for field in dataclasses.fields(cls):
+            yield group, field
+
+
+def from_flat(values: Mapping[str, Any]) -> Config:
+    """The configuration with these settings, `{name: value}`; what is missing takes its default.
+
+    Raises:
+      ConfigError: a name is unknown or a value is not allowed.
+    """
+    grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    owner = {field.name: group for group, field in iterate_settings()}
+    for name, value in values.items():
+        if name not in owner:
+            raise ConfigError(f"--{name}: no such setting; the settings are {', '.join(sorted(owner))}")
+        grouped[owner[name]][name] = tuple(value) if isinstance(value, list) else value
+    return Config(**{group: GROUPS[group](**members) for group, members in grouped.items()})
+
+
+def to_flat(config: Config) -> dict[str, Any]:
+    """The inverse of `from_flat`."""
+    return {field.name: getattr(getattr(config, group), field.name) for group, field in iterate_settings()}
+
+
+def to_json(config: Config) -> str:
+    return json.dumps(to_flat(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """Raises ConfigError for settings that are unknown or not allowed, ValueError for text that is no JSON object."""
+    values = json.loads(text)
+    if not isinstance(values, dict):
+        raise ValueError("the configuration must be a JSON object")
+    return from_flat(values)
+
+
+def describe_difference(old: Config, new: Config) -> str:
+    """'name: old -> new' for every setting that differs, apart from where files lie; empty if none does."""
+    before, after = to_flat(old), to_flat(new)
+    changes = [name for name in after if before[name] != after[name] and name not in LOCATIONS]
+    return ", ".join(f"{name}: {format_value(before[name])} -> {format_value(after[name])}" for name in changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceSpec:
+    """The shape of a data set's sequences, known before any file is read.
+
+    Attributes:
+      length: L, elements of the longest sequence.
+      channels: C, values an element; 1 for tokens.
+      num_classes: K.
+      vocabulary_size: number of tokens, or 0 for sequences of real values.
+    """
+
+    length: int
+    channels: int
+    num_classes: int
+    vocabulary_size: int = 0
+
+
+def check_sequence(config: Config, spec: SequenceSpec) -> None:
+    """Raises ConfigError if the segment does not fit into the sequence (`design`: S <= a <= L or 1 <= a <= L - S)."""
+    for kind in config.model.auxiliaries:
+        longest = spec.length if kind == "reconstruct" else spec.length - 1
+        if config.model.segment_length > longest:
+            raise reject(
+                "segment_length",
+                config.model.segment_length,
+                f"at most {longest} to {kind} sequences of {spec.length} elements ({config.data.dataset})",
+            )
+
+
+def check_devices(config: Config, devices: int) -> None:
+    """Raises ConfigError if the devices do not divide the batch."""
+    if config.run.batch_size % devices:
+        raise reject("batch_size", config.run.batch_size, f"a multiple of the {devices} devices")

@@ -1,0 +1,24 @@
+"""Data sets: prepared once by tfds, read into arrays, served as batches by Grain. No TensorFlow is involved."""
+
+from aux_rnn.datasets.batches import evaluation_batches, steps_per_epoch, train_batches
+from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.loading import Examples, Splits, load_splits
+from aux_rnn.datasets.preparing import prepare
+from aux_rnn.datasets.registry import DATASETS, DatasetSpec, SplitSizes, find_dataset, sequence_spec, split_sizes
+
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "DatasetSpec",
+    "Examples",
+    "SplitSizes",
+    "Splits",
+    "evaluation_batches",
+    "find_dataset",
+    "load_splits",
+    "prepare",
+    "sequence_spec",
+    "split_sizes",
+    "steps_per_epoch",
+    "train_batches",
+]

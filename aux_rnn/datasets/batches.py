@@ -1,0 +1,102 @@
+"""Batches for training and for evaluation.
+
+The training order is a pure function of seed and step: `batches[step]` can be asked for in any order, at any time and
+in any process, so a resumed run sees what an uninterrupted one would have seen. A global batch does not depend on the
+number of processes; each of P processes takes its contiguous share, rows p B / P to (p + 1) B / P.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aux_rnn.datasets.loading import Examples
+from aux_rnn.settings import reject
+
+if TYPE_CHECKING:
+    import grain
+
+# {'images': uint8 [B, H, W, C], 'labels': int32 [B]}, in evaluation also {'mask': bool [B]}.
+Batch = dict[str, np.ndarray]
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Whole batches in one pass over the examples; raises ConfigError if there is none."""
+    if batch_size > num_examples:
+        raise reject("batch_size", batch_size, f"at most {num_examples}, the number of training examples")
+    return num_examples // batch_size
+
+
+def local_rows(batch_size: int, process_index: int, process_count: int) -> slice:
+    """The rows of a global batch that belong to a process; raises ConfigError if the processes do not divide it."""
+    if batch_size % process_count:
+        raise reject("batch_size", batch_size, f"a multiple of the {process_count} processes")
+    share = batch_size // process_count
+    return slice(process_index * share, (process_index + 1) * share)
+
+
+def train_batches(
+    examples: Examples, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
+) -> "grain.MapDataset[Batch]":
+    """Shuffled batches by step, without end.
+
+    Every epoch visits the examples in another random order and leaves out the remainder that fills no batch.
+
+    Args:
+      examples: N examples.
+      batch_size: B, over all processes.
+      seed: of the order.
+      process_index: p, the process that the batches are for.
+      process_count: P, which divides B.
+
+    Returns:
+      A `grain.MapDataset` whose element `step`, from 0 and also beyond the first epoch, is
+      `{'images': uint8 [B / P, H, W, C], 'labels': int32 [B / P]}`; its length is the steps of one epoch.
+
+    Raises:
+      ConfigError: B is larger than N, or P does not divide it.
+
+    Example:
+      >>> examples = Examples(np.zeros((10, 2, 2, 1), np.uint8), np.arange(10, dtype=np.int32))
+      >>> batches = train_batches(examples, batch_size=4, seed=0)
+      >>> len(batches), batches[1000]["images"].shape, batches[1000]["labels"].shape
+      (2, (4, 2, 2, 1), (4,))
+    """
+    # Here and not above: grain takes seconds to import, which a rejected command line should not wait for.
+    import grain
+
+    steps_per_epoch(len(examples), batch_size)
+    local = local_rows(batch_size, process_index, process_count)
+
+    def gather(rows: np.ndarray) -> Batch:
+        return {"images": examples.images[rows[local]], "labels": examples.labels[rows[local]]}
+
+    rows = grain.MapDataset.range(len(examples)).seed(seed).shuffle()
+    return rows.batch(batch_size, drop_remainder=True).map(gather)
+
+
+def evaluation_batches(
+    examples: Examples, batch_size: int, process_index: int = 0, process_count: int = 1
+) -> Iterator[Batch]:
+    """Every example once, in order; the last batch is filled up with zeros.
+
+    Args:
+      examples: N examples.
+      batch_size: B, over all processes.
+      process_index: p, the process that the batches are for.
+      process_count: P, which divides B. All processes get the same number of batches.
+
+    Yields:
+      `{'images': uint8 [B / P, H, W, C], 'labels': int32 [B / P], 'mask': bool [B / P]}`, the mask false on filling.
+
+    Raises:
+      ConfigError: P does not divide B.
+    """
+    local = local_rows(batch_size, process_index, process_count)
+    for start in range(0, len(examples), batch_size):
+        rows = np.arange(start, start + batch_size)[local]
+        mask = rows < len(examples)
+        images = np.zeros((len(rows), *examples.images.shape[1:]), np.uint8)
+        labels = np.zeros(len(rows), np.int32)
+        images[mask], labels[mask] = examples.images[rows[mask]], examples.labels[rows[mask]]
+        yield {"images": images, "labels": labels, "mask": mask}

@@ -1,0 +1,5 @@
+"""The one exception for data that cannot be had or cannot be trusted."""
+
+
+class DataError(Exception):
+    """Data is missing, damaged or cannot be stored. The text says what, where and what to do about it, in one line."""

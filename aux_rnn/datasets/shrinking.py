@@ -1,0 +1,37 @@
+"""Area averaging: each new pixel is the mean of the part of the image that it covers.
+
+With n old and m new pixels on an axis, new pixel i covers the old coordinates from i n / m to (i + 1) n / m; in units
+of 1 / m all borders are whole, so the overlaps are integers and the result does not depend on the order of additions:
+
+  new[p, q] = round(sum_hw overlap[p, h] overlap[q, w] old[h, w] / n^2), halves upwards.
+"""
+
+import numpy as np
+
+
+def overlap_matrix(old: int, new: int) -> np.ndarray:
+    """Lengths that old and new pixels share, in units of 1 / new: float64 [new, old], each row adding up to old."""
+    starts, ends = np.arange(new)[:, None] * old, np.arange(1, new + 1)[:, None] * old
+    pixel_starts, pixel_ends = np.arange(old) * new, np.arange(1, old + 1) * new
+    shared = np.minimum(ends, pixel_ends) - np.maximum(starts, pixel_starts)
+    return np.maximum(shared, 0).astype(np.float64)
+
+
+def shrink_images(images: np.ndarray, side: int) -> np.ndarray:
+    """Shrinks images by area averaging.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      side: new height and width, at most H and W; it need not divide them.
+
+    Returns:
+      uint8 [N, side, side, C].
+    """
+    height, width = images.shape[1:3]
+    if (height, width) == (side, side):
+        return images
+    # Sums of integers below 2^53 are exact in float64, and matrix products of floats are fast.
+    rows, columns = overlap_matrix(height, side), overlap_matrix(width, side)
+    sums = np.einsum("ph,nhwc,qw->npqc", rows, images.astype(np.float64), columns, optimize=True)
+    area = height * width
+    return np.floor((2 * sums + area) / (2 * area)).astype(np.uint8)

@@ -1,0 +1,41 @@
+"""An experiment: a configuration together with everything that follows from it and the data."""
+
+import dataclasses
+
+import jax
+
+from aux_rnn.config import Config, SequenceSpec, check_devices, check_sequence
+from aux_rnn.datasets import Splits, find_dataset, load_splits, sequence_spec, split_sizes, steps_per_epoch
+from aux_rnn.plan import Plan
+from aux_rnn.sequences import make_permutation
+from aux_rnn.steps import Steps, make_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """See the module's docstring."""
+
+    config: Config
+    spec: SequenceSpec
+    splits: Splits
+    plan: Plan
+    steps: Steps
+
+
+def check(config: Config) -> SequenceSpec:
+    """Checks the settings against the data set and the devices before any file is read; raises ConfigError."""
+    spec = sequence_spec(config.data)
+    check_sequence(config, spec)
+    check_devices(config, jax.device_count())
+    steps_per_epoch(split_sizes(config.data).train, config.run.batch_size)
+    return spec
+
+
+def create_experiment(config: Config) -> Experiment:
+    """Reads the data and builds the steps. Raises ConfigError and DataError."""
+    spec = check(config)
+    splits = load_splits(config.data, config.run.seed)
+    plan = Plan.of(config, steps_per_epoch(len(splits.train), config.run.batch_size))
+    permuted = find_dataset(config.data).permuted
+    permutation = make_permutation(spec.length, config.data.permutation_seed) if permuted else None
+    return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation))

@@ -1,0 +1,48 @@
+"""The supervised loss, the auxiliary losses and their weighted sum, as totals and counts.
+
+Totals and counts rather than means, so that a batch divided over devices has the same loss as the undivided one even
+where the shares hold different numbers of targets.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from aux_rnn.metrics import Mean
+from aux_rnn.sequences import Segments
+
+
+def supervised_loss(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Mean:
+    """Cross-entropy of the classifier, in nats.
+
+    Args:
+      logits: `[B, K]`.
+      labels: int `[B]`.
+      mask: bool `[B]`, false for rows that only fill the batch.
+    """
+    return Mean.of(optax.softmax_cross_entropy_with_integer_labels(logits, labels), mask)
+
+
+def auxiliary_loss(outputs: jax.Array, segments: Segments, mask: jax.Array) -> Mean:
+    """Error of a decoder, a mean over targets, so that its size does not depend on the length of the segment.
+
+    Squared error, averaged over channels, for real values; cross-entropy in nats for tokens.
+
+    Args:
+      outputs: `[B, A, S, C]`, for tokens logits `[B, A, S, vocabulary_size]`.
+      segments: what was asked for.
+      mask: bool `[B]`, false for rows that only fill the batch.
+    """
+    if jnp.issubdtype(segments.targets.dtype, jnp.integer):
+        errors = optax.softmax_cross_entropy_with_integer_labels(outputs, segments.targets)
+    else:
+        errors = jnp.mean(jnp.square(outputs - segments.targets), axis=-1)
+    return Mean.of(errors, segments.mask & mask[:, None, None])
+
+
+def total_loss(supervised: Mean | None, auxiliary: Mapping[str, Mean], weight: float) -> jax.Array:
+    """`supervised + weight * (sum of the auxiliary losses)`; pretraining, without a supervised loss, is unweighted."""
+    terms = sum(mean.compute() for mean in auxiliary.values())
+    return jnp.asarray(terms if supervised is None else supervised.compute() + weight * terms)

@@ -1,0 +1,234 @@
+"""The network: embedding and recurrent encoder, classifier, and the decoders of the auxiliary losses."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import initializers
+
+from aux_rnn.cells import CELLS, Carry, CellFactory, hidden_of, zero_carry
+from aux_rnn.config import ModelConfig, SequenceSpec
+from aux_rnn.recurrence import Windows, encode_windows, scan_chunks
+from aux_rnn.sequences import Segments
+from aux_rnn.settings import Truncation
+
+
+class Embedding(nn.Module):
+    """A learned linear map of `C` values, or a table for tokens: `[..., C]` or int `[...]` to `[..., E]`."""
+
+    features: int
+    vocabulary_size: int
+
+    @nn.compact
+    def __call__(self, elements: jax.Array) -> jax.Array:
+        if self.vocabulary_size:
+            return nn.Embed(self.vocabulary_size, self.features, name="table")(elements)
+        return nn.Dense(self.features, name="linear")(elements)
+
+
+class Encoder(nn.Module):
+    """The recurrent layer that reads the sequence, one element a call."""
+
+    cell: nn.RNNCellBase
+    embedding_size: int
+    vocabulary_size: int
+
+    def setup(self) -> None:
+        self.embedding = Embedding(self.embedding_size, self.vocabulary_size)
+
+    def __call__(self, state: Carry, element: jax.Array) -> Carry:
+        """`s[t + 1]` from `s[t]` (leaves `[B, H]`) and `x[t]` (`[B, C]`, tokens `[B]`)."""
+        return self.cell(state, self.embedding(element))[0]
+
+    def initial_state(self, batch: int) -> Carry:
+        return zero_carry(self.cell, batch, self.embedding_size)
+
+
+class DropConnectDense(nn.Module):
+    """A dense layer whose matrix loses entries at random in training (DropConnect; Wan et al., 2013)."""
+
+    features: int
+    rate: float
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
+        kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features))
+        bias = self.param("bias", initializers.zeros, (self.features,))
+        if self.rate > 0 and not deterministic:
+            kept = jax.random.bernoulli(self.make_rng("dropconnect"), 1 - self.rate, kernel.shape)
+            kernel = jnp.where(kept, kernel / (1 - self.rate), 0)
+        return inputs @ kernel + bias
+
+
+class Head(nn.Module):
+    """A feed-forward network: hidden layers with rectifiers, and a linear last layer with DropConnect."""
+
+    sizes: tuple[int, ...]
+    outputs: int
+    dropconnect: float
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
+        """`[..., H]` to `[..., outputs]`."""
+        for size in self.sizes:
+            inputs = nn.relu(nn.Dense(size)(inputs))
+        return DropConnectDense(self.outputs, self.dropconnect, name="output")(inputs, deterministic)
+
+
+class StateMap(nn.Module):
+    """Brings a state to another size: a learned linear map of each of its arrays, nothing where the sizes agree."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, state: Carry) -> Carry:
+        return jax.tree.map(lambda s: s if s.shape[-1] == self.features else nn.Dense(self.features)(s), state)
+
+
+class Decoder(nn.Module):
+    """Produces a segment from the encoder's state at an anchor (Trinh et al., 2018, figure 1).
+
+    The bottom recurrent layer starts from the encoder's state, through a learned linear map where the sizes differ; the
+    layers above start from zero.
+
+    Attributes:
+      cell: makes a recurrent cell of a given size; the encoder's, so that the states fit.
+      sizes: of the recurrent layers, bottom first.
+      head_sizes: hidden layers of the output network.
+      embedding_size: E, of the decoder's own embedding. One shared with the encoder would let the auxiliary gradient
+        into
+        it past every truncation.
+      spec: what the sequences are.
+      dropconnect: rate in the last layer of the head.
+      teacher_forcing: whether each input is the true previous element, or else the decoder's own last output.
+      truncation: the gradient of the decoder's state is cut after every so many of its steps.
+    """
+
+    cell: CellFactory
+    sizes: tuple[int, ...]
+    head_sizes: tuple[int, ...]
+    embedding_size: int
+    spec: SequenceSpec
+    dropconnect: float
+    teacher_forcing: bool
+    truncation: Truncation
+
+    def setup(self) -> None:
+        self.embedding = Embedding(self.embedding_size, self.spec.vocabulary_size)
+        self.state_map = StateMap(self.sizes[0])
+        self.layers = [self.cell(size) for size in self.sizes]
+        self.head = Head(self.head_sizes, self.spec.vocabulary_size or self.spec.channels, self.dropconnect)
+
+    def __call__(self, state: Carry, previous: jax.Array, deterministic: bool = True) -> jax.Array:
+        """Decodes `R` segments of `S` elements.
+
+        Args:
+          state: the encoder's states at the anchors, leaves `[R, H]`.
+          previous: the true element before each target, `[R, S, C]` or int `[R, S]`; without teacher forcing only the
+            first of each row is read.
+          deterministic: whether DropConnect is off.
+
+        Returns:
+          `[R, S, C]`, or logits `[R, S, vocabulary_size]` for tokens.
+        """
+        rows, steps = previous.shape[:2]
+        layers = zip(self.layers[1:], self.sizes, strict=False)
+        states = (self.state_map(state), *(zero_carry(layer, rows, size) for layer, size in layers))
+        if self.teacher_forcing:
+            embedded = jnp.swapaxes(self.embedding(previous), 0, 1)
+            _, hidden = scan_chunks(Decoder.advance, self, states, embedded, self.truncation)
+            return self.head(jnp.swapaxes(hidden, 0, 1), deterministic)
+
+        def step(decoder: Decoder, carry: tuple, _: jax.Array) -> tuple[tuple, jax.Array]:
+            states, element = carry
+            states, hidden = decoder.advance(states, decoder.embedding(element))
+            output = decoder.head(hidden, deterministic)
+            return (states, jnp.argmax(output, axis=-1) if decoder.spec.vocabulary_size else output), output
+
+        _, outputs = scan_chunks(step, self, (states, previous[:, 0]), jnp.arange(steps), self.truncation)
+        return jnp.swapaxes(outputs, 0, 1)
+
+    def advance(self, states: tuple[Carry, ...], embedded: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:
+        """One step of all layers on an embedded element `[R, E]`; also returns the top layer's output `[R, H]`."""
+        new_states = []
+        for layer, state in zip(self.layers, states, strict=True):
+            state, embedded = layer(state, embedded)
+            new_states.append(state)
+        return tuple(new_states), embedded
+
+
+class AuxiliaryRNN(nn.Module):
+    """An encoder with a classifier on its last state and one decoder for each auxiliary loss.
+
+    Attributes:
+      config: sizes, truncations and which auxiliary losses there are.
+      spec: what the sequences are.
+      cell: makes the recurrent cell of a given size; None takes the one that `config.encoder` names. Any
+        `flax.linen.RNNCellBase` whose carry ends with its hidden state will do.
+    """
+
+    config: ModelConfig
+    spec: SequenceSpec
+    cell: CellFactory | None = None
+
+    def setup(self) -> None:
+        config, cell = self.config, self.cell or CELLS[self.config.encoder]
+        self.encoder = Encoder(cell(config.hidden_size), config.embedding_size, self.spec.vocabulary_size)
+        self.head = Head(config.head_sizes, self.spec.num_classes, config.dropconnect)
+        self.decoders = {
+            kind: Decoder(
+                cell=cell,
+                sizes=config.decoder_sizes,
+                head_sizes=config.decoder_head_sizes,
+                embedding_size=config.embedding_size,
+                spec=self.spec,
+                dropconnect=config.dropconnect,
+                teacher_forcing=config.teacher_forcing,
+                truncation=config.decoder_truncation,
+            )
+            for kind in config.auxiliaries
+        }
+
+    def __call__(
+        self,
+        inputs: jax.Array,
+        lengths: jax.Array | None = None,
+        segments: Mapping[str, Segments] | None = None,
+        classify: bool = True,
+        deterministic: bool = True,
+    ) -> tuple[jax.Array | None, dict[str, jax.Array]]:
+        """Classifies sequences and decodes segments of them; each result's gradient reaches as far as its truncation.
+
+        Args:
+          inputs: `[B, L, C]` float32 or, for tokens, int `[B, L]`; padded on the left.
+          lengths: int32 `[B]`, each example's own length; None where no sequence is padded.
+          segments: what to decode, by kind ('reconstruct', 'predict'), `A` segments of `S` elements an example.
+          classify: whether to compute the logits (pretraining needs none).
+          deterministic: whether DropConnect is off.
+
+        Returns:
+          The logits `[B, K]` or None, and for each kind the decoder's outputs `[B, A, S, C]` (tokens: logits
+          `[B, A, S, vocabulary_size]`).
+        """
+        batch, length = inputs.shape[:2]
+        segments = segments or {}
+        windows = []
+        if classify:
+            ends = jnp.full((batch, 1), length, jnp.int32)
+            windows.append(Windows(ends, self.config.supervised_truncation, latest=length))
+        for kind, segment in segments.items():
+            latest = length if kind == "reconstruct" else length - segment.inputs.shape[2]
+            windows.append(Windows(segment.anchors, self.config.auxiliary_truncation, latest))
+        states = encode_windows(self.encoder, inputs, lengths, windows)
+        logits = self.head(hidden_of(states.pop(0))[:, 0], deterministic) if classify else None
+        decoded = {}
+        for (kind, segment), state in zip(segments.items(), states, strict=True):
+            rows = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), (state, segment.inputs))
+            outputs = self.decoders[kind](rows[0], rows[1], deterministic)
+            decoded[kind] = outputs.reshape(*segment.anchors.shape, *outputs.shape[1:])
+        return logits, decoded
+
+
+def count_parameters(params: Mapping) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

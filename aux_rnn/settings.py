@@ -1,0 +1,96 @@
+"""The mechanism behind `config.py`: dataclass fields that carry their help text and what they allow."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+Truncation = int | Literal["full"]
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work. The text names the flag, its value and what is allowed, in one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Allowed:
+    """What a setting may be: a phrase for the error message and the predicate behind it."""
+
+    phrase: str
+    accepts: Callable[[Any], bool]
+
+
+def at_least(low: float) -> Allowed:
+    return Allowed(f"at least {low}", lambda value: math.isfinite(value) and value >= low)
+
+
+def above(low: float) -> Allowed:
+    return Allowed(f"a number above {low}", lambda value: math.isfinite(value) and value > low)
+
+
+def from_to_below(low: float, high: float) -> Allowed:
+    return Allowed(f"from {low} to below {high}", lambda value: low <= value < high)
+
+
+def one_of(names: tuple[str, ...]) -> Allowed:
+    return Allowed("one of " + ", ".join(names), lambda value: value in names)
+
+
+def steps_or_full(low: int) -> Allowed:
+    return Allowed(
+        f"an integer of at least {low}, or 'full'",
+        lambda value: value == "full" or (is_integer(value) and value >= low),
+    )
+
+
+def positive_sizes() -> Allowed:
+    return Allowed(
+        "positive integers separated by commas",
+        lambda sizes: all(is_integer(s) and s > 0 for s in sizes) and len(sizes) > 0,
+    )
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+ANYTHING = Allowed("anything", lambda value: True)
+
+
+def setting(default: Any, help: str, allowed: Allowed = ANYTHING) -> Any:
+    """A dataclass field that carries its help text and what it allows."""
+    return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
+
+
+def format_value(value: Any) -> str:
+    """The value as it would be written on the command line."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def reject(name: str, value: Any, allowed: str) -> ConfigError:
+    return ConfigError(f"--{name}={format_value(value)}: must be {allowed}")
+
+
+class Settings:
+    """Base of the groups of settings: checks every field against what it allows."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, allowed = getattr(self, field.name), field.metadata["allowed"]
+            if not (has_type(value, field.type) and allowed.accepts(value)):
+                expected = (
+                    allowed.phrase if allowed is not ANYTHING else getattr(field.type, "__name__", str(field.type))
+                )
+                raise reject(field.name, value, expected)
+
+
+def has_type(value: Any, expected: Any) -> bool:
+    if expected in (int, Truncation):
+        return is_integer(value) or (expected is Truncation and value == "full")
+    if expected is float:
+        return isinstance(value, float) or is_integer(value)
+    if expected == tuple[int, ...]:
+        return isinstance(value, tuple)
+    return isinstance(value, expected)

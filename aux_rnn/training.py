@@ -1,0 +1,207 @@
+"""The training loop: `train_and_evaluate(config, workdir)`."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aux_rnn import metrics as metrics_lib
+from aux_rnn.checkpoints import Checkpoints, digest
+from aux_rnn.clock import Clock, Speed
+from aux_rnn.config import Config
+from aux_rnn.datasets import evaluation_batches, train_batches
+from aux_rnn.evaluation import evaluate_split
+from aux_rnn.experiment import Experiment, check, create_experiment
+from aux_rnn.interruption import StopRequest, catch_signals
+from aux_rnn.metric_writers import MetricsFile
+from aux_rnn.models import count_parameters
+from aux_rnn.optimizers import make_learning_rate
+from aux_rnn.progress import Progress, format_metrics
+from aux_rnn.steps import NEVER, Batch, TrainState, create_train_state, replicate, shard
+from aux_rnn.workdir import Workdir, read_summary
+
+
+class TrainingError(Exception):
+    """The run cannot go on. The text says why, in one line."""
+
+
+def train_and_evaluate(config: Config, path: Path, progress: Progress) -> dict[str, Any]:
+    """Trains to the end, from the newest checkpoint if there is one, and evaluates.
+
+    A run that was interrupted anywhere and continued ends with the same parameters and the same `metrics.jsonl`, apart
+    from times, as one that was not.
+
+    Args:
+      config: what to train.
+      path: the run's folder.
+      progress: where to show it.
+
+    Returns:
+      What `summary.json` holds.
+
+    Raises:
+      ConfigError, DataError, WorkdirError, CheckpointError: before any training.
+      TrainingError: the loss or a gradient was not finite.
+    """
+    check(config)
+    with closing(Workdir(path, config)) as workdir:
+        if (summary := read_summary(path)) and summary["status"] == "complete":
+            progress.say(f"{path}: this run is complete; another --workdir starts a new one")
+            return summary
+        experiment = create_experiment(config)
+        announce(config, path, experiment, progress)
+        with (
+            catch_signals() as stop,
+            closing(Checkpoints(workdir.checkpoints)) as checkpoints,
+            closing(Run(experiment, workdir, checkpoints, progress)) as run,
+        ):
+            try:
+                run.train(stop)
+            finally:
+                checkpoints.wait()
+                workdir.write_summary(run.summary())
+            return run.summary()
+
+
+def announce(config: Config, path: Path, experiment: Experiment, progress: Progress) -> None:
+    """Says what is about to run, on what, and where the results go."""
+    splits, spec, plan = experiment.splits, experiment.spec, experiment.plan
+    devices = f"{jax.device_count()} {jax.devices()[0].platform} device{'s' * (jax.device_count() > 1)}"
+    progress.say(
+        f"{config.data.dataset}: {spec.length} steps of {spec.channels}, {len(splits.train.labels)} training, "
+        f"{len(splits.validation.labels)} validation, {len(splits.test.labels)} test examples; {devices}"
+    )
+    progress.say(
+        f"--auxiliary={config.model.auxiliary}: {plan.pretrain_steps} steps of pretraining, {plan.train_steps} of "
+        f"training; results in {path} (Ctrl-C stops and saves, the same command continues)"
+    )
+    if config.run.pretrain_epochs and not config.model.auxiliaries:
+        progress.say("no pretraining, although --pretrain_epochs asks for it: there is no auxiliary loss to train on")
+
+
+class Run:
+    """A run in progress: its state, what it has measured, and where it writes."""
+
+    def __init__(self, experiment: Experiment, workdir: Workdir, checkpoints: Checkpoints, progress: Progress) -> None:
+        self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
+        self.splits = experiment.splits
+        self.workdir, self.checkpoints, self.progress = workdir, checkpoints, progress
+        self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
+        state = create_train_state(self.config, experiment.spec, self.plan)
+        restored = checkpoints.restore_latest(state)
+        state, meta = restored or (state, {"seconds": {}, "results": {}})
+        self.state: TrainState = replicate(state)
+        self.step = int(state.step)
+        self.results: dict[str, dict[str, float]] = meta["results"]
+        self.clock = Clock(meta["seconds"])
+        self.speed = Speed(self.clock, "train", self.step)
+        self.records = MetricsFile(workdir.metrics, self.step)
+        self.batches = train_batches(self.splits.train, self.config.run.batch_size, self.config.run.seed)
+        self.status = "failed"
+        if restored:
+            progress.say(f"continues after step {self.step} of {self.plan.total_steps}")
+
+    def train(self, stop: StopRequest) -> None:
+        """Takes the remaining steps, or stops after the current one with a checkpoint when asked to."""
+        self.progress.begin(self.plan, self.step)
+        compiled: set[str] = set()
+        batch = self.fetch_batch()
+        while self.step < self.plan.total_steps and not stop:
+            phase = self.plan.phase(self.step)
+            with self.clock.section("train" if phase in compiled else "compile"):
+                self.state = getattr(self.steps, phase)(self.state, batch)
+                self.step += 1
+                batch = self.fetch_batch()  # while the devices are at work
+                jax.block_until_ready(self.state.step)
+            compiled.add(phase)
+            self.progress.advance(phase)
+            self.do_what_is_due(phase)
+        is_complete = self.step == self.plan.total_steps
+        if not is_complete and not self.plan.should_checkpoint(self.step):
+            self.save()
+        self.status = "complete" if is_complete else "interrupted"
+
+    def fetch_batch(self) -> Batch:
+        size = self.config.run.batch_size
+        rows = np.arange(size, dtype=np.int32)
+        return shard({**self.batches[self.step], "rows": rows, "mask": np.ones(size, bool)})
+
+    def do_what_is_due(self, phase: str) -> None:
+        """Records, evaluates and saves, in this order: a checkpoint covers all records up to its step."""
+        if self.plan.should_log(self.step):
+            self.log(phase)
+        if self.plan.should_evaluate(self.step):
+            self.evaluate(phase, "validation")
+        if self.step == self.plan.total_steps:
+            self.evaluate(phase, "test")
+        if self.plan.should_checkpoint(self.step):
+            self.save()
+
+    def log(self, phase: str) -> None:
+        self.require_finite()
+        speed = self.speed.read(self.step)
+        values = metrics_lib.compute(self.state.metrics)
+        values["learning_rate"] = float(self.learning_rate(self.step - 1))
+        values["examples_per_second"] = speed * self.config.run.batch_size
+        remaining = (self.plan.total_steps - self.step) / speed if speed else 0.0
+        self.progress.log(phase, self.step, values, remaining)
+        self.write("train", phase, values)
+
+    def evaluate(self, phase: str, split: str) -> None:
+        with self.clock.section("evaluate"):
+            batches = evaluation_batches(getattr(self.splits, split), self.config.run.batch_size)
+            measured = evaluate_split(self.steps.evaluate, self.state.params, batches)
+        if phase == "pretrain":  # The classifier has not been trained yet.
+            measured = {name: v for name, v in measured.items() if name not in ("supervised_loss", "accuracy")}
+        if measured:
+            self.results[split] = measured
+            self.write(split, phase, measured)
+            self.progress.say(f"{phase} {self.step}/{self.plan.total_steps}  {split}: {format_metrics(measured)}")
+
+    def write(self, kind: str, phase: str, values: dict[str, float]) -> None:
+        epoch = self.step / self.plan.steps_per_epoch
+        self.records.write(kind, self.step, {"phase": phase, "epoch": epoch, **values, "seconds": self.clock.total()})
+
+    def save(self) -> None:
+        self.require_finite()
+        self.records.sync()
+        with self.clock.section("checkpoint"):
+            meta = {"seconds": dict(self.clock.seconds), "results": self.results}
+            self.checkpoints.save(self.step, self.state, meta)
+
+    def require_finite(self) -> None:
+        bad = int(self.state.first_bad_step)
+        if bad != NEVER:
+            good = [f"{self.workdir.checkpoints / str(step)}" for step in self.checkpoints.steps()[:1]]
+            raise TrainingError(
+                f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
+                f"{good[0] if good else 'none'}; try a smaller --learning_rate or --clip_norm"
+            )
+
+    def summary(self) -> dict[str, Any]:
+        """What `summary.json` holds; accuracies from 0 to 1; the spread over seeds needs several runs."""
+        config, results = self.config, self.results
+        return {
+            "dataset": config.data.dataset,
+            "auxiliary": config.model.auxiliary,
+            "encoder": config.model.encoder,
+            "seed": config.run.seed,
+            "status": self.status,
+            "steps": self.step,
+            "test_accuracy": results.get("test", {}).get("accuracy"),
+            "test_accuracy_spread": None,
+            "validation_accuracy": results.get("validation", {}).get("accuracy"),
+            "results": results,
+            "parameters": count_parameters(self.state.params),
+            "params_digest": digest(self.state.params),
+            "seconds": round(self.clock.total(), 3),
+            "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
+            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "jax": jax.__version__,
+        }
+
+    def close(self) -> None:
+        self.records.close()
+        self.progress.end()

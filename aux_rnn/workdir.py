@@ -1,0 +1,96 @@
+"""The folder of one run: its configuration, metrics, summary and checkpoints."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from aux_rnn.config import Config, ConfigError, describe_difference, from_json, to_json
+
+
+class WorkdirError(Exception):
+    """The folder cannot be used. The text names it and the remedy, in one line."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader, or a run after a crash, finds the old text or the new one and nothing between."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+class Workdir:
+    """A folder that belongs to one run of one configuration, locked while it is open.
+
+    Opening it again with the same configuration continues the run.
+
+    Args:
+      path: the folder; made if it is missing.
+      config: what it is for.
+
+    Raises:
+      WorkdirError: it cannot be written, another process is using it, or it belongs to another configuration.
+    """
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics = path / "metrics.jsonl"
+        self._summary = path / "summary.json"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = (path / ".lock").open("w")
+        except OSError as error:
+            raise WorkdirError(
+                f"--workdir={path}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise WorkdirError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
+        self._adopt(config)
+
+    def _adopt(self, config: Config) -> None:
+        previous = read_config(self.path)
+        if previous is None:
+            write_atomically(self.path / "config.json", to_json(config))
+        elif changes := describe_difference(previous, config):
+            raise WorkdirError(
+                f"--workdir={self.path}: holds a run with other settings ({changes}); "
+                "choose another folder, or give the old settings"
+            )
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        write_atomically(self._summary, json.dumps(summary, indent=2) + "\n")
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def read_config(path: Path) -> Config | None:
+    """The configuration of the run in a folder, or None if there is no run.
+
+    Raises:
+      WorkdirError: there is a configuration, but it cannot be read.
+    """
+    file = path / "config.json"
+    try:
+        return from_json(file.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, ConfigError) as error:
+        raise WorkdirError(
+            f"{file}: not a configuration of this version ({error}); choose another --workdir"
+        ) from error
+
+
+def read_summary(path: Path) -> dict[str, Any] | None:
+    """What `summary.json` says, or None if there is none yet."""
+    try:
+        return json.loads((path / "summary.json").read_text())
+    except FileNotFoundError:
+        return None

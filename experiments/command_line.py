@@ -1,0 +1,143 @@
+"""Flags made from the settings, and flag files that are found wherever the program is started.
+
+absl itself looks for a flag file in the working directory only, reports mistakes in two lines and takes a stray word
+without a murmur. Here a flag file is looked for in the working directory, beside the file that includes it, and in
+`experiments/flags`; every mistake is one line.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from aux_rnn.config import Config, from_flat, iterate_settings
+from aux_rnn.settings import ConfigError, Truncation, format_value, has_type
+
+FLAG_FILES = Path(__file__).parent / "flags"
+MODES = ("train", "eval")
+
+
+class SettingParser(flags.ArgumentParser):
+    """Turns the text of a flag into the value of a setting, and checks it."""
+
+    def __init__(self, field: dataclasses.Field) -> None:
+        super().__init__()
+        self._type, self._allowed = field.type, field.metadata["allowed"]
+        kind = {int: "an integer, ", float: "a number, "}.get(self._type, "")  # type: ignore[arg-type]
+        self._must_be = f"must be {kind}{self._allowed.phrase}"
+
+    def parse(self, argument: Any) -> Any:
+        try:
+            value = self._convert(argument) if isinstance(argument, str) else argument
+            if has_type(value, self._type) and self._allowed.accepts(value):
+                return value
+        except ValueError:
+            pass
+        raise ValueError(self._must_be)
+
+    def _convert(self, text: str) -> Any:
+        if self._type == tuple[int, ...]:
+            return tuple(int(part) for part in text.split(","))
+        if self._type is Truncation:
+            return text if text == "full" else int(text)
+        return self._type(text)  # type: ignore[operator]
+
+
+class SettingSerializer(flags.ArgumentSerializer):
+    """Writes the value of a setting as it is written in a flag file."""
+
+    def serialize(self, value: Any) -> str:
+        return format_value(value)
+
+
+def define_flags() -> None:
+    """Defines a flag for every setting, and the two that say what to do and where."""
+    for _, field in iterate_settings():
+        text = field.metadata["help"]
+        if field.type is bool:
+            flags.DEFINE_boolean(field.name, field.default, text)
+        else:
+            # absl's types know no default for parsers of one's own.
+            flags.DEFINE(SettingParser(field), field.name, field.default, text, serializer=SettingSerializer())  # type: ignore[arg-type]
+    flags.DEFINE_enum(
+        "mode", "train", MODES, "train: to the end, continuing what is there; eval: the latest checkpoint."
+    )
+    flags.DEFINE_string("workdir", "", "Folder of the run. Empty: runs/DATASET-AUXILIARY-seedSEED.")
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Parses the command line, flag files included, into `flags.FLAGS`.
+
+    Returns:
+      The program's name alone.
+
+    Raises:
+      ConfigError: anything is wrong; one line.
+    """
+    try:
+        rest = flags.FLAGS([argv[0], *expand_flag_files(argv[1:], [Path.cwd(), FLAG_FILES])])
+    except flags.Error as error:
+        raise ConfigError(str(error).strip().replace("\n", " ").removeprefix("flag ")) from error
+    if len(rest) > 1:
+        raise ConfigError(f"{rest[1]!r}: stray word; write flags as --name=value, switches as --name or --noname")
+    return rest
+
+
+def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path], opened: tuple[Path, ...] = ()) -> list[str]:
+    """The arguments with every `--flagfile=NAME` replaced by the flags in the file, in their place.
+
+    Args:
+      arguments: the command line, or the lines of a flag file.
+      folders: where to look, in this order.
+      opened: the files that led here, to refuse circles.
+    """
+    expanded: list[str] = []
+    queue = list(arguments)
+    while queue:
+        argument = queue.pop(0)
+        name, is_assigned, value = argument.lstrip("-").partition("=")
+        if not (argument.startswith("-") and name == "flagfile"):
+            expanded.append(argument)
+            continue
+        if not is_assigned:
+            value = queue.pop(0) if queue else ""
+        file = find_flag_file(value, folders)
+        if file in opened:
+            raise ConfigError(f"--flagfile={value}: includes itself ({' -> '.join(p.name for p in (*opened, file))})")
+        expanded += expand_flag_files(read_flag_file(file), [file.parent, *folders], (*opened, file))
+    return expanded
+
+
+def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
+    candidates = list(dict.fromkeys((folder / Path(name).expanduser()).resolve() for folder in folders))
+    for candidate in candidates:
+        if name and candidate.is_file():
+            return candidate
+    known = ", ".join(sorted(p.name for p in FLAG_FILES.glob("*.flags")))
+    looked = ", ".join(str(c.parent) for c in candidates)
+    raise ConfigError(f"--flagfile={name}: no such file in {looked}; there are {known}")
+
+
+def read_flag_file(file: Path) -> list[str]:
+    """The flags in a file: one `--name=value` a line; blank lines and lines that start with # or // say nothing."""
+    try:
+        lines = [line.strip() for line in file.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--flagfile={file}: cannot be read ({error})") from error
+    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+    for line in lines:
+        if not line.startswith("-"):
+            raise ConfigError(f"--flagfile={file}: the line {line!r} is no flag; write --name=value, comments after #")
+    return lines
+
+
+def config_from_flags() -> Config:
+    """The configuration that the parsed flags describe. Raises ConfigError if settings contradict each other."""
+    return from_flat({field.name: getattr(flags.FLAGS, field.name) for _, field in iterate_settings()})
+
+
+def workdir_from_flags(config: Config) -> Path:
+    name = f"{config.data.dataset}-{config.model.auxiliary}-seed{config.run.seed}"
+    return Path(flags.FLAGS.workdir or f"runs/{name}")

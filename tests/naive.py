@@ -1,0 +1,218 @@
+"""The method written down a second time, as plainly as possible, to hold the library against.
+
+One example, one anchor and one time step at a time, in Python loops: nothing is batched, scanned or shared between
+losses, every anchor runs its sequence again from the start, and `jax.lax.stop_gradient` stands exactly where the method
+cuts. What `jax.grad` makes of it is therefore the gradient that the method defines. Far too slow for anything but tests.
+
+Arrays are those of one example, without a batch axis: a state is `(c, h)` (LSTM) or `(h,)` (GRU), each `[H]`; an
+element is `[C]` or a token `[]`. `params` is the parameter tree of `aux_rnn.models.AuxiliaryRNN`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from aux_rnn.config import ModelConfig
+
+Params = Mapping[str, Any]
+State = tuple[jax.Array, ...]
+
+
+@jax.jit
+def lstm_step(params: Params, state: State, embedded: jax.Array) -> State:
+    """`(c, h)` after one more element, `[E]`."""
+    c, h = state
+    gates = embedded @ params["input_kernel"] + h @ params["recurrent_kernel"] + params["bias"]
+    i, f, g, o = jnp.split(gates, 4)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return c, jax.nn.sigmoid(o) * jnp.tanh(c)
+
+
+@jax.jit
+def gru_step(params: Params, state: State, embedded: jax.Array) -> State:
+    """`(h,)` after one more element, `[E]`: flax's own cell on a single row."""
+    (h,) = state
+    h, _ = nn.GRUCell(h.shape[-1]).apply({"params": params}, h, embedded)
+    return (h,)
+
+
+CELL_STEPS = {"lstm": lstm_step, "gru": gru_step}
+STATE_ARRAYS = {"lstm": 2, "gru": 1}
+
+
+def zero_state(encoder: str, size: int, like: jax.Array) -> State:
+    """`s[0] = 0`."""
+    return tuple(jnp.zeros(size, like.dtype) for _ in range(STATE_ARRAYS[encoder]))
+
+
+def dense(params: Params, inputs: jax.Array) -> jax.Array:
+    """`inputs W + b`."""
+    return inputs @ params["kernel"] + params["bias"]
+
+
+def embed(params: Params, element: jax.Array) -> jax.Array:
+    """An element `[C]` or a token `[]` to `[E]`."""
+    if jnp.issubdtype(element.dtype, jnp.integer):
+        return params["table"]["embedding"][element]
+    return dense(params["linear"], element)
+
+
+@jax.jit
+def head(params: Params, hidden: jax.Array) -> jax.Array:
+    """The feed-forward network on top of a recurrent layer."""
+    for layer in range(len(params) - 1):
+        hidden = jax.nn.relu(dense(params[f"Dense_{layer}"], hidden))
+    return dense(params["output"], hidden)
+
+
+def window(config: ModelConfig, params: Params, sequence: jax.Array, length: int, end: int, truncation: Any) -> State:
+    """`s[end]`, with a gradient that reaches the steps `[end - truncation, end)` and no others.
+
+    Args:
+      config: sizes and the cell.
+      params: of the encoder.
+      sequence: one example, `[L, C]` or `[L]`, padded on the left.
+      length: of the example itself; the steps before its last `length` hold the zero state.
+      end: position of the state.
+      truncation: steps, or 'full' for no cut.
+    """
+    step = CELL_STEPS[config.encoder]
+    state = zero_state(config.encoder, config.hidden_size, jax.tree.leaves(params)[0])
+    for t in range(end):
+        if truncation != "full" and t == end - truncation:
+            state = jax.lax.stop_gradient(state)
+        if t >= len(sequence) - length:
+            state = step(params["cell"], state, embed(params["embedding"], sequence[t]))
+    if truncation == 0:
+        state = jax.lax.stop_gradient(state)
+    return state
+
+
+def map_state(params: Params, state: State, size: int) -> State:
+    """The encoder's state in the size of the decoder's bottom layer."""
+    if len(state[-1]) == size:
+        return state
+    return tuple(dense(params["state_map"][f"Dense_{index}"], array) for index, array in enumerate(state))
+
+
+def decode(
+    config: ModelConfig, params: Params, state: State, previous: Sequence[jax.Array], count: int
+) -> list[jax.Array]:
+    """The decoder's outputs for `count` targets.
+
+    Args:
+      config: sizes, the cell, teacher forcing and the decoder's truncation.
+      params: of this decoder.
+      state: the encoder's, at the anchor.
+      previous: the true element before each target.
+      count: how many targets there are.
+    """
+    step = CELL_STEPS[config.encoder]
+    states = [map_state(params, state, config.decoder_sizes[0])]
+    states += [zero_state(config.encoder, size, state[0]) for size in config.decoder_sizes[1:]]
+    outputs: list[jax.Array] = []
+    for j in range(count):
+        element = previous[j]
+        if j > 0 and not config.teacher_forcing:
+            element = outputs[-1]
+            if jnp.issubdtype(previous[j].dtype, jnp.integer):
+                element = jnp.argmax(element)
+        if j > 0 and config.decoder_truncation != "full" and j % config.decoder_truncation == 0:
+            states = jax.lax.stop_gradient(states)
+            element = jax.lax.stop_gradient(element)
+        hidden = embed(params["embedding"], element)
+        for layer in range(len(states)):
+            states[layer] = step(params[f"layers_{layer}"], states[layer], hidden)
+            hidden = states[layer][-1]
+        outputs.append(head(params["head"], hidden))
+    return outputs
+
+
+def segment_positions(kind: str, length: int, anchor: int, segment_length: int) -> list[int]:
+    """The positions of the targets of one anchor; fewer than `segment_length` if the example has not so many."""
+    if kind == "reconstruct":
+        count = min(segment_length, length)
+        return list(range(anchor - count, anchor))
+    count = min(segment_length, max(length - 1, 0))
+    return list(range(anchor, anchor + count))
+
+
+def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """In nats."""
+    return jnp.log(jnp.sum(jnp.exp(logits))) - logits[label]
+
+
+def supervised_loss(
+    config: ModelConfig, params: Params, inputs: jax.Array, lengths: Sequence[int], labels: jax.Array
+) -> jax.Array:
+    """Mean over the examples of the classifier's cross-entropy."""
+    errors = []
+    for sequence, length, label in zip(inputs, lengths, labels, strict=True):
+        state = window(config, params["encoder"], sequence, length, len(sequence), config.supervised_truncation)
+        errors.append(cross_entropy(head(params["head"], state[-1]), label))
+    return sum(errors) / len(errors)
+
+
+def auxiliary_loss(
+    config: ModelConfig,
+    params: Params,
+    kind: str,
+    inputs: jax.Array,
+    lengths: Sequence[int],
+    anchors: Sequence[Sequence[int]],
+) -> jax.Array:
+    """Mean over all targets of all anchors of all examples of one decoder's error.
+
+    Args:
+      config: sizes and truncations.
+      params: of the whole model.
+      kind: 'reconstruct' or 'predict'.
+      inputs: `[B, L, C]` or `[B, L]`, padded on the left.
+      lengths: of each example itself.
+      anchors: of each example, in padded positions.
+    """
+    # Targets and the decoder's inputs are data: what the loss sends back through them reaches nobody.
+    data = jax.lax.stop_gradient(inputs)
+    errors = []
+    for example, (length, own_anchors) in enumerate(zip(lengths, anchors, strict=True)):
+        start = inputs.shape[1] - length
+        for anchor in own_anchors:
+            state = window(config, params["encoder"], inputs[example], length, anchor, config.auxiliary_truncation)
+            positions = segment_positions(kind, length, anchor, config.segment_length)
+            nothing = jnp.zeros_like(data[example, 0])
+            previous = [data[example, p - 1] if p - 1 >= start else nothing for p in positions]
+            outputs = decode(config, params[f"decoders_{kind}"], state, previous, len(positions))
+            for output, position in zip(outputs, positions, strict=True):
+                target = data[example, position]
+                is_token = jnp.issubdtype(target.dtype, jnp.integer)
+                errors.append(cross_entropy(output, target) if is_token else jnp.mean((output - target) ** 2))
+    return sum(errors) / len(errors)
+
+
+def total_loss(
+    config: ModelConfig,
+    params: Params,
+    inputs: jax.Array,
+    lengths: Sequence[int],
+    labels: jax.Array | None,
+    anchors: Mapping[str, Sequence[Sequence[int]]],
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """`supervised + weight * (sum of the auxiliary losses)`, and each loss by name.
+
+    Args:
+      config: the model's settings.
+      params: of the whole model.
+      inputs: `[B, L, C]` or `[B, L]`, padded on the left.
+      lengths: of each example itself.
+      labels: int `[B]`; None leaves the supervised loss and the weight out (pretraining).
+      anchors: by kind, of each example, in padded positions.
+    """
+    losses = {kind: auxiliary_loss(config, params, kind, inputs, lengths, anchors[kind]) for kind in anchors}
+    auxiliary = sum(losses.values())
+    if labels is None:
+        return auxiliary, losses
+    losses["supervised"] = supervised_loss(config, params, inputs, lengths, labels)
+    return losses["supervised"] + config.auxiliary_weight * auxiliary, losses

@@ -1,0 +1,48 @@
+"""The real data sets, when AUX_RNN_MANUAL_DIR names the folder with their official files."""
+
+import gzip
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aux_rnn.config import DataConfig
+from aux_rnn.datasets import load_splits
+
+MANUAL_DIR = os.environ.get("AUX_RNN_MANUAL_DIR", "")
+
+pytestmark = pytest.mark.skipif(not MANUAL_DIR, reason="AUX_RNN_MANUAL_DIR names no folder with the official files")
+
+
+def read_mnist(part):
+    with gzip.open(Path(MANUAL_DIR) / f"mnist/{part}-images-idx3-ubyte.gz") as stream:
+        images = np.frombuffer(stream.read()[16:], np.uint8).reshape(-1, 28, 28, 1)
+    with gzip.open(Path(MANUAL_DIR) / f"mnist/{part}-labels-idx1-ubyte.gz") as stream:
+        return images, np.frombuffer(stream.read()[8:], np.uint8)
+
+
+def read_cifar10(*names):
+    folder = Path(MANUAL_DIR) / "cifar10/cifar-10-batches-bin"
+    records = np.concatenate([np.fromfile(folder / name, np.uint8).reshape(-1, 3073) for name in names])
+    planes = [records[:, 1 + 1024 * channel : 1025 + 1024 * channel].reshape(-1, 32, 32) for channel in range(3)]
+    return np.stack(planes, axis=-1), records[:, 0]
+
+
+def count_pairs(images, labels):
+    return Counter(zip(map(bytes, images.reshape(len(images), -1)), labels.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_arrays_equal_the_official_files(tmp_path, name):
+    if name == "mnist":
+        train, test = read_mnist("train"), read_mnist("t10k")
+    else:
+        train, test = read_cifar10(*(f"data_batch_{n}.bin" for n in range(1, 6))), read_cifar10("test_batch.bin")
+    splits = load_splits(DataConfig(dataset=name, data_dir=str(tmp_path), manual_dir=MANUAL_DIR), seed=1)
+    np.testing.assert_array_equal(splits.test.images, test[0])
+    np.testing.assert_array_equal(splits.test.labels, test[1])
+    learned, held_out = splits.train, splits.validation
+    found = count_pairs(learned.images, learned.labels) + count_pairs(held_out.images, held_out.labels)
+    assert found == count_pairs(*train)

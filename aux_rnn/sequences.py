@@ -40,8 +40,9 @@ def image_to_sequence(images: jax.Array, permutation: np.ndarray | None = None) 
 
 
 def make_permutation(length: int, seed: int) -> np.ndarray:
-    """The fixed permutation of `length` pixel positions that belongs to `seed` (NumPy's PCG64)."""
-    return np.random.default_rng(seed).permutation(length).astype(np.int32)
+    """The permutation of `0 .. length - 1` that belongs to `seed`, int64 `[length]`; the same on every machine."""
+    # NumPy promises that the raw output of a bit generator stays the same; `Generator.permutation` may change.
+    return np.argsort(np.random.PCG64(seed).random_raw(length), kind="stable")
 
 
 def allowed_anchors(kind: str, lengths: jax.Array, segment_length: int) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -21,15 +21,15 @@ class Allowed:
 
 
 def at_least(low: float) -> Allowed:
-    return Allowed(f"at least {low}", lambda value: math.isfinite(value) and value >= low)
+    return Allowed(f"of at least {low:g}", lambda value: math.isfinite(value) and value >= low)
 
 
 def above(low: float) -> Allowed:
-    return Allowed(f"a number above {low}", lambda value: math.isfinite(value) and value > low)
+    return Allowed(f"above {low:g}", lambda value: math.isfinite(value) and value > low)
 
 
 def from_to_below(low: float, high: float) -> Allowed:
-    return Allowed(f"from {low} to below {high}", lambda value: low <= value < high)
+    return Allowed(f"from {low:g} to below {high:g}", lambda value: low <= value < high)
 
 
 def one_of(names: tuple[str, ...]) -> Allowed:
@@ -54,7 +54,7 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-ANYTHING = Allowed("anything", lambda value: True)
+ANYTHING = Allowed("", lambda value: True)
 
 
 def setting(default: Any, help: str, allowed: Allowed = ANYTHING) -> Any:
@@ -73,17 +73,24 @@ def reject(name: str, value: Any, allowed: str) -> ConfigError:
     return ConfigError(f"--{name}={format_value(value)}: must be {allowed}")
 
 
+def is_allowed(field: dataclasses.Field, value: Any) -> bool:
+    return has_type(value, field.type) and field.metadata["allowed"].accepts(value)
+
+
+def describe_allowed(field: dataclasses.Field) -> str:
+    """What the field may be: 'an integer of at least 1', 'one of lstm, gru'."""
+    kinds: dict[Any, str] = {int: "an integer ", float: "a number ", bool: "true or false"}
+    return (kinds.get(field.type, "") + field.metadata["allowed"].phrase).strip() or "text"
+
+
 class Settings:
     """Base of the groups of settings: checks every field against what it allows."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value, allowed = getattr(self, field.name), field.metadata["allowed"]
-            if not (has_type(value, field.type) and allowed.accepts(value)):
-                expected = (
-                    allowed.phrase if allowed is not ANYTHING else getattr(field.type, "__name__", str(field.type))
-                )
-                raise reject(field.name, value, expected)
+            value = getattr(self, field.name)
+            if not is_allowed(field, value):
+                raise reject(field.name, value, describe_allowed(field))
 
 
 def has_type(value: Any, expected: Any) -> bool:

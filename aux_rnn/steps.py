@@ -144,7 +144,7 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         measured = {name: Mean(jax.lax.psum(m.total, AXIS), m.count) for name, m in measured.items()}
         measured["loss"] = Mean.once(jax.lax.psum(loss, AXIS))
-        measured["gradient_norm"] = Mean.once(optax.global_norm(gradients))
+        measured["gradient_norm"] = Mean.once(optax.tree.norm(gradients))
         return record(state, measured).replace(
             step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
         )

@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 
 from aux_rnn.config import Config, from_flat, iterate_settings
-from aux_rnn.settings import ConfigError, Truncation, format_value, has_type
+from aux_rnn.settings import ConfigError, Truncation, describe_allowed, format_value, is_allowed
 
 FLAG_FILES = Path(__file__).parent / "flags"
 MODES = ("train", "eval")
@@ -24,25 +24,24 @@ class SettingParser(flags.ArgumentParser):
 
     def __init__(self, field: dataclasses.Field) -> None:
         super().__init__()
-        self._type, self._allowed = field.type, field.metadata["allowed"]
-        kind = {int: "an integer, ", float: "a number, "}.get(self._type, "")  # type: ignore[arg-type]
-        self._must_be = f"must be {kind}{self._allowed.phrase}"
+        self._field = field
 
     def parse(self, argument: Any) -> Any:
         try:
             value = self._convert(argument) if isinstance(argument, str) else argument
-            if has_type(value, self._type) and self._allowed.accepts(value):
+            if is_allowed(self._field, value):
                 return value
         except ValueError:
             pass
-        raise ValueError(self._must_be)
+        raise ValueError(f"must be {describe_allowed(self._field)}")
 
     def _convert(self, text: str) -> Any:
-        if self._type == tuple[int, ...]:
+        kind: Any = self._field.type
+        if kind == tuple[int, ...]:
             return tuple(int(part) for part in text.split(","))
-        if self._type is Truncation:
+        if kind is Truncation:
             return text if text == "full" else int(text)
-        return self._type(text)  # type: ignore[operator]
+        return kind(text)
 
 
 class SettingSerializer(flags.ArgumentSerializer):
@@ -57,10 +56,9 @@ def define_flags() -> None:
     for _, field in iterate_settings():
         text = field.metadata["help"]
         if field.type is bool:
-            flags.DEFINE_boolean(field.name, field.default, text)
+            flags.DEFINE_boolean(field.name, bool(field.default), text)
         else:
-            # absl's types know no default for parsers of one's own.
-            flags.DEFINE(SettingParser(field), field.name, field.default, text, serializer=SettingSerializer())  # type: ignore[arg-type]
+            flags.DEFINE(SettingParser(field), field.name, field.default, text, serializer=SettingSerializer())
     flags.DEFINE_enum(
         "mode", "train", MODES, "train: to the end, continuing what is there; eval: the latest checkpoint."
     )

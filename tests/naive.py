@@ -2,7 +2,7 @@
 
 One example, one anchor and one time step at a time, in Python loops: nothing is batched, scanned or shared between
 losses, every anchor runs its sequence again from the start, and `jax.lax.stop_gradient` stands exactly where the method
-cuts. What `jax.grad` makes of it is therefore the gradient that the method defines. Far too slow for anything but tests.
+cuts. What `jax.grad` makes of it is therefore the gradient that the method defines.
 
 Arrays are those of one example, without a batch axis: a state is `(c, h)` (LSTM) or `(h,)` (GRU), each `[H]`; an
 element is `[C]` or a token `[]`. `params` is the parameter tree of `aux_rnn.models.AuxiliaryRNN`.

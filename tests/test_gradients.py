@@ -1,5 +1,6 @@
 """How far each gradient reaches, and that it is the method's: held against `naive.py`, finite differences and flax."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -28,9 +29,9 @@ PADDED = (L, 8, 3)
 SMALL = {
     "embedding_size": 3,
     "hidden_size": 4,
-    "head_sizes": (6, 5),
+    "head_sizes": (12,),
     "decoder_sizes": (5, 4),
-    "decoder_head_sizes": (6, 5),
+    "decoder_head_sizes": (12,),
     "segment_length": S,
     "auxiliary": "both",
     "auxiliary_weight": 0.7,
@@ -84,11 +85,24 @@ def make_anchors(kind: str, lengths: tuple[int, ...], count: int) -> np.ndarray:
     return np.array(rows)
 
 
-def randomize(params: Any, key: jax.Array) -> Any:
-    """All parameters drawn anew: biases that start at zero would hide that they are missing or cut."""
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(key, len(leaves))
-    return structure.unflatten([0.6 * jax.random.normal(k, p.shape) for k, p in zip(keys, leaves, strict=True)])
+def randomize(tree: Any, seed: int, scale: float = 0.6) -> Any:
+    """Arrays of the same shapes drawn anew: biases that start at zero would hide that they are missing or cut."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, scale, leaf.shape), float), tree)
+
+
+@functools.cache
+def parameter_shapes(config: ModelConfig, spec: SequenceSpec, cell: Any) -> Any:
+    """The tree of a model's parameters, which no truncation is to change."""
+    inputs = jnp.zeros((1, L), int) if spec.vocabulary_size else jnp.zeros((1, L, C))
+    anchors = jnp.full((1, 1), S)
+    segments = {kind: cut_segments(kind, inputs, jnp.array([L]), anchors, S) for kind in config.auxiliaries}
+    return jax.eval_shape(AuxiliaryRNN(config, spec, cell).init, jax.random.key(0), inputs, None, segments)["params"]
+
+
+def quick_jit(function: Any) -> Any:
+    """`jax.jit`, but the programs here are run a few times only: compiling them is what takes the time."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def make_problem(
@@ -101,19 +115,18 @@ def make_problem(
 ) -> Problem:
     """A tiny model, random parameters and a batch of three, in the precision that is switched on."""
     config = ModelConfig(**{**SMALL, **settings})
-    key_inputs, key_labels, key_params = jax.random.split(jax.random.key(seed), 3)
+    random = np.random.default_rng(seed)
     batch = len(PADDED)
     if spec.vocabulary_size:
         # No token twice in an example, so that the gradient of a row of the table is that of one time step.
-        keys = jax.random.split(key_inputs, batch)
-        inputs = jnp.stack([jax.random.permutation(key, spec.vocabulary_size)[:L] for key in keys])
+        inputs = jnp.asarray([random.permutation(spec.vocabulary_size)[:L] for _ in range(batch)])
     else:
-        inputs = jax.random.uniform(key_inputs, (batch, L, C))
-    labels = jax.random.randint(key_labels, (batch,), 0, K)
+        inputs = jnp.asarray(random.uniform(size=(batch, L, C)), float)
+    labels = jnp.asarray(random.integers(K, size=batch))
     anchors = {kind: make_anchors(kind, lengths or (L,) * batch, num_anchors) for kind in config.auxiliaries}
     problem = Problem(config, AuxiliaryRNN(config, spec, cell), {}, inputs, labels, lengths, anchors)
-    shapes = jax.eval_shape(problem.model.init, key_params, inputs, None, problem.segments(inputs))["params"]
-    return problem._replace(params=randomize(shapes, key_params))
+    uncut = {name: SMALL[name] for name in SMALL if name.endswith("truncation")}
+    return problem._replace(params=randomize(parameter_shapes(dataclasses.replace(config, **uncut), spec, cell), seed))
 
 
 @pytest.fixture
@@ -126,145 +139,141 @@ def float64() -> Iterator[None]:
 # ---- Windows: which time steps a gradient reaches
 
 
-def make_reach(problem: Problem):
-    """A function `(name, index, ...) -> (steps, gradient)` for the losses of `problem`, one at a time.
+def make_reach(problem: Problem) -> Any:
+    """A function `(name, *index) -> steps` for the losses of `problem`, one at a time.
 
-    `steps` is bool `[B, L]`: whether the gradient of loss `name` with respect to an element has entries other than zero;
-    `gradient` is that with respect to all parameters. `index` picks from the loss's own array: `[B]` for the supervised
-    loss, `[B, A, S]` for an auxiliary loss.
+    `steps` is bool `[B, L]`: whether the gradient of loss `name` with respect to each element is other than zero.
+    `index` picks from the loss's own array: `[B]` for the supervised loss, `[B, A, S]` for an auxiliary loss. A token
+    has no gradient, but the encoder has a row of its table for it.
     """
-    segments = problem.segments(problem.inputs)
     is_tokens = bool(problem.model.spec.vocabulary_size)
 
-    def picked(params: Any, inputs: jax.Array, weights: dict[str, jax.Array]) -> jax.Array:
+    def picked(probed: jax.Array, weights: dict[str, jax.Array]) -> jax.Array:
+        params, inputs = problem.params, probed
+        if is_tokens:
+            encoder = params["encoder"] | {"embedding": {"table": {"embedding": probed}}}
+            params, inputs = params | {"encoder": encoder}, problem.inputs
         logits, decoded = problem.apply(params, inputs)
         errors = {"supervised": optax.softmax_cross_entropy_with_integer_labels(logits, problem.labels)}
-        for kind, outputs in decoded.items():
-            # The squared outputs: their gradient is not zero, and whatever the targets send back would show.
-            errors[kind] = jnp.sum(jnp.square(outputs), axis=-1) * segments[kind].mask
+        for kind, segments in problem.segments(inputs).items():
+            if is_tokens:
+                errors[kind] = optax.softmax_cross_entropy_with_integer_labels(decoded[kind], segments.targets)
+            else:
+                errors[kind] = jnp.sum(jnp.square(decoded[kind] - segments.targets), axis=-1)
         return sum(jnp.sum(weights[name] * errors[name]) for name in errors)
 
-    gradient = jax.jit(jax.grad(picked, argnums=0 if is_tokens else (0, 1)))
+    gradient = quick_jit(jax.grad(picked))
 
-    def reach(name: str, *index: Any) -> tuple[np.ndarray, Any]:
-        weights = {"supervised": np.zeros(len(problem.inputs), np.float32)}
-        weights |= {kind: np.zeros(segment.mask.shape, np.float32) for kind, segment in segments.items()}
+    def reach(name: str, *index: int) -> np.ndarray:
+        weights = {kind: np.zeros((*anchors.shape, S), np.float32) for kind, anchors in problem.anchors.items()}
+        weights["supervised"] = np.zeros(len(problem.inputs), np.float32)
         weights[name][index] = 1
         if is_tokens:
-            of_params = gradient(problem.params, problem.inputs, weights)
-            rows = np.arange(len(problem.inputs)) == index[0]
-            table = np.asarray(of_params["encoder"]["embedding"]["table"]["embedding"])
-            of_inputs = table[np.asarray(problem.inputs)] * rows[:, None, None]
+            table = gradient(problem.params["encoder"]["embedding"]["table"]["embedding"], weights)
+            touched = np.zeros((*problem.inputs.shape, table.shape[-1]), bool)
+            touched[index[0]] = np.asarray(table)[np.asarray(problem.inputs[index[0]])] != 0
         else:
-            of_params, of_inputs = jax.device_get(gradient(problem.params, problem.inputs, weights))
-        touched = np.asarray(of_inputs) != 0
-        # All channels of an element or none: a generic gradient has no zero in between.
-        chex.assert_trees_all_equal(touched.any(-1), touched.all(-1))
-        return touched.any(-1), of_params
+            touched = np.asarray(gradient(problem.inputs, weights)) != 0
+        # All channels of an element or none: nothing but a cut makes a zero.
+        np.testing.assert_array_equal(touched.any(-1), touched.all(-1))
+        return touched.any(-1)
 
     return reach
 
 
-def expected_reach(problem: Problem, example: int, end: int, truncation: Any) -> np.ndarray:
-    """Bool `[B, L]`, true for the steps of one window, clipped at the start of the example."""
-    first = L - problem.own_lengths[example]
-    if truncation != "full":
-        first = max(first, end - truncation)
+def window_steps(problem: Problem, example: int, end: int, truncation: Any) -> np.ndarray:
+    """Bool `[B, L]`, true for the steps of one window, which is clipped at the start of the example's own sequence."""
+    start = L - problem.own_lengths[example]
     expected = np.zeros(problem.inputs.shape[:2], bool)
-    expected[example, first:end] = True
+    expected[example, start if truncation == "full" else max(start, end - truncation) : end] = True
     return expected
 
 
 def check_windows(problem: Problem) -> None:
-    """Every loss of every example and anchor reaches its own window exactly, and no other example."""
-    reach = make_reach(problem)
-    config = problem.config
-    for example in range(len(problem.inputs)):
-        steps, gradient = reach("supervised", example)
-        truncation = config.supervised_truncation
-        chex.assert_trees_all_equal(steps, expected_reach(problem, example, L, truncation))
-        check_parameters(gradient, "head", truncation)
+    """Every example's supervised loss and every target of every anchor reach their own window, and nothing else."""
+    reach, config = make_reach(problem), problem.config
+    for example, length in enumerate(problem.own_lengths):
+        expected = window_steps(problem, example, L, config.supervised_truncation)
+        np.testing.assert_array_equal(reach("supervised", example), expected)
         for kind in config.auxiliaries:
             for index, anchor in enumerate(problem.anchors[kind][example]):
-                steps, gradient = reach(kind, example, index)
-                truncation = config.auxiliary_truncation
-                chex.assert_trees_all_equal(steps, expected_reach(problem, example, anchor, truncation))
-                check_parameters(gradient, f"decoders_{kind}", truncation)
+                for step in range(len(naive.segment_positions(kind, length, anchor, S))):
+                    # From its first cut on, the decoder has forgotten where its state came from.
+                    is_cut = config.decoder_truncation != "full" and step >= config.decoder_truncation
+                    expected = window_steps(problem, example, anchor, 0 if is_cut else config.auxiliary_truncation)
+                    np.testing.assert_array_equal(reach(kind, example, index, step), expected)
 
 
-def check_parameters(gradient: Any, own: str, truncation: Any) -> None:
-    """A loss moves its `own` part of the network and the encoder, but with T = 0 the encoder not at all."""
-    moved = {name: any(np.any(leaf != 0) for leaf in jax.tree.leaves(part)) for name, part in gradient.items()}
-    assert moved == {name: name == own or (name == "encoder" and truncation != 0) for name in gradient}
-
-
-TRUNCATIONS = [(0, 0), (1, 3), (3, 7), (7, "full"), ("full", 1), (0, "full"), ("full", 0)]
-
-
-@pytest.mark.parametrize(("supervised", "auxiliary"), TRUNCATIONS)
-@pytest.mark.parametrize("lengths", [None, PADDED], ids=["unpadded", "padded"])
-def test_gradient_reaches_exactly_the_window(lengths, supervised, auxiliary):
+def truncate(supervised: Any, auxiliary: Any, decoder: Any, /, **settings: Any) -> dict[str, Any]:
+    """Settings by keyword, the three truncations first."""
     truncations = {"supervised_truncation": supervised, "auxiliary_truncation": auxiliary}
-    check_windows(make_problem(lengths=lengths, num_anchors=3, **truncations))
+    return truncations | {"decoder_truncation": decoder} | settings
 
 
-@pytest.mark.parametrize(("supervised", "auxiliary"), [(0, 0), (1, 3), (7, "full"), ("full", 1)])
-def test_gradient_of_a_library_cell_reaches_exactly_the_window(supervised, auxiliary):
-    truncations = {"supervised_truncation": supervised, "auxiliary_truncation": auxiliary}
-    check_windows(make_problem(lengths=PADDED, num_anchors=3, encoder="gru", **truncations))
+# The decoder's 5 steps are no multiple of 2 and 3.
+WINDOW_CASES = {
+    "0, 0, full": truncate(0, 0, "full", lengths=PADDED, auxiliary="reconstruct"),
+    "1, 3, 2": truncate(1, 3, 2, lengths=PADDED),
+    "3, 7, 1, free": truncate(3, 7, 1, lengths=PADDED, teacher_forcing=False),
+    "7, full, 3": truncate(7, "full", 3, lengths=PADDED),
+    "full, 1, 3, free": truncate("full", 1, 3, lengths=PADDED, teacher_forcing=False),
+    "no lengths, reconstruct": truncate(1, 7, 3, auxiliary="reconstruct"),
+    "no lengths, predict": truncate("full", 3, "full", auxiliary="predict"),
+    "library cell, reconstruct": truncate(7, 3, 3, lengths=PADDED, encoder="gru", auxiliary="reconstruct"),
+    "library cell, predict": truncate(3, "full", 1, lengths=PADDED, encoder="gru", auxiliary="predict"),
+    "tokens": truncate(7, 3, 2, lengths=PADDED, spec=TOKENS, auxiliary="reconstruct"),
+}
 
 
-def test_gradient_of_tokens_reaches_exactly_the_window():
-    check_windows(make_problem(TOKENS, PADDED, supervised_truncation=7, auxiliary_truncation=3))
+@pytest.mark.parametrize("case", WINDOW_CASES)
+def test_gradient_reaches_exactly_the_window(case):
+    check_windows(make_problem(num_anchors=3, decoder_sizes=(5,), **WINDOW_CASES[case]))
 
 
-@pytest.mark.parametrize("teacher_forcing", [True, False], ids=["forced", "free"])
-@pytest.mark.parametrize("truncation", [1, 2, 3, "full"])
-def test_only_the_first_decoder_steps_send_gradient_into_the_encoder(truncation, teacher_forcing):
-    problem = make_problem(
-        auxiliary="reconstruct", decoder_truncation=truncation, teacher_forcing=teacher_forcing, num_anchors=1
-    )
-    reach = make_reach(problem)
-    anchor = int(problem.anchors["reconstruct"][1, 0])
-    for step in range(S):
-        steps, gradient = reach("reconstruct", 1, 0, step)
-        is_connected = truncation == "full" or step < truncation
-        expected = expected_reach(problem, 1, anchor, "full" if is_connected else 0)
-        chex.assert_trees_all_equal(steps, expected)
-        check_parameters(gradient, "decoders_reconstruct", "full" if is_connected else 0)
+def test_truncation_of_zero_leaves_the_encoder_alone():
+    problem = make_problem(lengths=PADDED, decoder_sizes=(5,), **truncate(0, 0, "full"))
+    own_part = {"supervised": "head", "reconstruct": "decoders_reconstruct", "predict": "decoders_predict"}
+
+    def picked(params: Any, weights: dict[str, float]) -> jax.Array:
+        each = problem.losses(params)[1]
+        return sum(weights[name] * each[name] for name in each)
+
+    gradient = quick_jit(jax.grad(picked))
+    for name, own in own_part.items():
+        parts = gradient(problem.params, {other: float(other == name) for other in own_part})
+        moved = {part for part, leaves in parts.items() if any(np.any(leaf != 0) for leaf in jax.tree.leaves(leaves))}
+        assert moved == {own}
 
 
 # ---- The method, step by step: losses and all parameter gradients
 
+GRU = {"encoder": "gru", "cell": functools.partial(nn.GRUCell, param_dtype=jnp.float64)}
 NAIVE_CASES = {
-    "none": dict(auxiliary="none", supervised_truncation=7),
-    "reconstruct": dict(auxiliary="reconstruct", supervised_truncation=1, auxiliary_truncation=7, decoder_truncation=2),
-    "predict-padded": dict(
-        auxiliary="predict", supervised_truncation=7, auxiliary_truncation=1, decoder_truncation=3, lengths=PADDED
-    ),
-    # 8 steps are no cut for the anchors of a prediction, which end at 7, and one for those of a reconstruction.
-    "both": dict(supervised_truncation=0, auxiliary_truncation=8, decoder_truncation=1),
-    "both-padded": dict(supervised_truncation=3, auxiliary_truncation=3, lengths=PADDED),
-    "both-padded-cut-off": dict(supervised_truncation=7, auxiliary_truncation=0, decoder_truncation=3, lengths=PADDED),
-    "same-size": dict(decoder_sizes=(4, 5), supervised_truncation=7, auxiliary_truncation="full", decoder_truncation=2),
-    "free": dict(teacher_forcing=False, supervised_truncation="full", auxiliary_truncation=7, decoder_truncation=3),
-    "tokens-padded": dict(spec=TOKENS, lengths=PADDED, auxiliary_truncation=7, decoder_truncation=3),
-    "tokens-padded-free": dict(
-        spec=TOKENS, lengths=PADDED, teacher_forcing=False, supervised_truncation=1, decoder_truncation=2
-    ),
-    "gru-padded": dict(
-        encoder="gru",
-        cell=functools.partial(nn.GRUCell, param_dtype=jnp.float64),
-        supervised_truncation=3,
-        auxiliary_truncation=7,
-        decoder_truncation=2,
+    "none": truncate(7, 0, 1, auxiliary="none"),
+    "reconstruct": truncate(1, 7, 2, auxiliary="reconstruct"),
+    "predict, padded": truncate(7, 1, 3, auxiliary="predict", lengths=PADDED),
+    # 8 steps are no cut for the anchors of a prediction, of which the last is 7, but one for a reconstruction.
+    "both, free": truncate(0, 8, 3, teacher_forcing=False),
+    "both, padded, windows of one length": truncate(3, 3, 1, lengths=PADDED),
+    "tokens, padded": truncate("full", 0, 3, auxiliary="predict", spec=TOKENS, lengths=PADDED),
+    "tokens, padded, free, sizes that agree": truncate(
+        1,
+        "full",
+        2,
+        auxiliary="reconstruct",
+        spec=TOKENS,
         lengths=PADDED,
+        teacher_forcing=False,
+        head_sizes=(6, 5),
+        decoder_sizes=(4, 5),
+        decoder_head_sizes=(5, 6),
     ),
+    "library cell, padded": truncate(3, 7, 2, auxiliary="predict", lengths=PADDED, **GRU),
 }
 
 
 def check_against_naive(problem: Problem, classify: bool) -> None:
-    library = jax.jit(jax.value_and_grad(functools.partial(problem.losses, classify=classify), has_aux=True))
+    library = quick_jit(jax.value_and_grad(functools.partial(problem.losses, classify=classify), has_aux=True))
     reference = jax.value_and_grad(naive.total_loss, argnums=1, has_aux=True)
     labels = problem.labels if classify else None
     expected = reference(problem.config, problem.params, problem.inputs, problem.own_lengths, labels, problem.anchors)
@@ -278,7 +287,7 @@ def test_losses_and_gradients_equal_the_naive_method(case):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("truncation", [0, 7, "full"])
+@pytest.mark.parametrize("truncation", [0, "full"])
 def test_pretraining_loss_and_gradients_equal_the_naive_method(truncation):
     check_against_naive(make_problem(lengths=PADDED, auxiliary_truncation=truncation, seed=2), classify=False)
 
@@ -287,14 +296,14 @@ def test_pretraining_loss_and_gradients_equal_the_naive_method(truncation):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("teacher_forcing", [True, False], ids=["forced", "free"])
-def test_gradient_without_cuts_equals_finite_differences(teacher_forcing):
-    problem = make_problem(lengths=PADDED, teacher_forcing=teacher_forcing, seed=3)
-    evaluate = jax.jit(jax.value_and_grad(lambda params: problem.losses(params)[0]))
+@pytest.mark.parametrize(("auxiliary", "teacher_forcing"), [("reconstruct", True), ("predict", False)])
+def test_gradient_without_cuts_equals_finite_differences(auxiliary, teacher_forcing):
+    problem = make_problem(lengths=PADDED, auxiliary=auxiliary, teacher_forcing=teacher_forcing, seed=3)
+    evaluate = quick_jit(jax.value_and_grad(lambda params: problem.losses(params)[0]))
     _, gradient = evaluate(problem.params)
     step = 1e-5
-    for key in jax.random.split(jax.random.key(4), 4):
-        direction = randomize(problem.params, key)
+    for seed in range(4):
+        direction = randomize(problem.params, seed)
         ahead, behind = (
             evaluate(jax.tree.map(lambda p, d, s=sign: p + s * step * d, problem.params, direction))[0]
             for sign in (1, -1)
@@ -304,7 +313,7 @@ def test_gradient_without_cuts_equals_finite_differences(teacher_forcing):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("truncation", ["full", L, 5 * L])
+@pytest.mark.parametrize("truncation", ["full", L])
 def test_gradient_without_cuts_equals_that_of_flax_over_the_whole_sequence(truncation):
     problem = make_problem(auxiliary="none", supervised_truncation=truncation, seed=5)
 
@@ -316,27 +325,19 @@ def test_gradient_without_cuts_equals_that_of_flax_over_the_whole_sequence(trunc
         logits = naive.head(params["head"], hidden[:, -1])
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, problem.labels))
 
-    actual = jax.jit(jax.grad(lambda params: problem.losses(params)[0]))(problem.params)
-    chex.assert_trees_all_close(actual, jax.jit(jax.grad(plain_loss))(problem.params), rtol=1e-9, atol=1e-12)
+    actual = quick_jit(jax.grad(lambda params: problem.losses(params)[0]))(problem.params)
+    chex.assert_trees_all_close(actual, quick_jit(jax.grad(plain_loss))(problem.params), rtol=1e-9, atol=1e-12)
 
 
 # ---- Truncation is about gradients alone
 
 
-@pytest.mark.parametrize("lengths", [None, PADDED], ids=["unpadded", "padded"])
-def test_no_truncation_changes_a_loss(lengths):
-    problem = make_problem(lengths=lengths)
-    total, each = jax.jit(problem.losses)(problem.params)
-    for supervised, auxiliary, decoder in [(0, 0, 1), (1, 7, 3), (7, 3, 2), ("full", 8, L), (L, "full", S)]:
-        cut = make_problem(
-            lengths=lengths,
-            supervised_truncation=supervised,
-            auxiliary_truncation=auxiliary,
-            decoder_truncation=decoder,
-        )
-        chex.assert_trees_all_close(jax.jit(cut.losses)(problem.params), (total, each), rtol=1e-5)
-        _, alone = jax.jit(functools.partial(cut.losses, classify=False))(problem.params)
-        chex.assert_trees_all_close(alone, {kind: each[kind] for kind in alone}, rtol=1e-5)
+def test_no_truncation_changes_a_loss():
+    problem = make_problem(lengths=PADDED)
+    expected = quick_jit(problem.losses)(problem.params)
+    for settings in (truncate(0, 0, 1), truncate(7, 3, 2)):
+        actual = quick_jit(make_problem(lengths=PADDED, **settings).losses)(problem.params)
+        chex.assert_trees_all_close(actual, expected, rtol=1e-5)
 
 
 # ---- Chunked scan
@@ -355,40 +356,40 @@ class Chunked(nn.Module):
         return scan_chunks(step, LSTMCell(4, name="cell"), state, elements, self.chunk_length)
 
 
-@pytest.mark.parametrize("chunk_length", [1, 2, 3, 5, 7, 9, "full"])
+@pytest.mark.parametrize("chunk_length", [1, 3, 4, 6, 9, "full"])
 def test_scan_chunks(chunk_length):
-    steps, batch = 7, 2
-    keys = jax.random.split(jax.random.key(6), 4)
-    elements = jax.random.normal(keys[0], (steps, batch, 3))
-    initial = (jax.random.normal(keys[1], (batch, 4)), jax.random.normal(keys[2], (batch, 4)))
+    steps, batch = 6, 2
+    elements, *initial = randomize([np.empty((steps, batch, 3)), np.empty((batch, 4)), np.empty((batch, 4))], seed=6)
+    initial = tuple(initial)
     module = Chunked(chunk_length)
-    shapes = jax.eval_shape(module.init, keys[3], initial, elements)
-    variables = randomize(shapes, keys[3])
+    variables = randomize(jax.eval_shape(module.init, jax.random.key(0), initial, elements), seed=7)
 
-    state, expected = initial, []
+    def run(initial: Any) -> tuple[jax.Array, Any]:
+        state, outputs = module.apply(variables, initial, elements)
+        return jnp.sum(outputs, axis=(1, 2)), (state, outputs)
+
+    jacobian, actual = quick_jit(jax.jacrev(run, has_aux=True))(initial)
+    state, outputs = initial, []
     for element in elements:
         state, output = LSTMCell(4).apply({"params": variables["params"]["cell"]}, state, element)
-        expected.append(output)
-    run = jax.jit(module.apply)
-    chex.assert_trees_all_close(run(variables, initial, elements), (state, jnp.stack(expected)), rtol=1e-5, atol=1e-6)
+        outputs.append(output)
+    chex.assert_trees_all_close(actual, (state, jnp.stack(outputs)), rtol=1e-5, atol=1e-6)
 
-    jacobian = jax.jit(jax.jacrev(lambda initial: jnp.sum(module.apply(variables, initial, elements)[1], axis=(1, 2))))
     first_chunk = steps if chunk_length == "full" else chunk_length
-    for leaf in jax.tree.leaves(jacobian(initial)):
+    for leaf in jax.tree.leaves(jacobian):
         reached = np.asarray(leaf != 0).reshape(steps, -1)
-        chex.assert_trees_all_equal(reached.any(-1), np.arange(steps) < first_chunk)
-        chex.assert_trees_all_equal(reached.any(-1), reached.all(-1))
+        np.testing.assert_array_equal(reached.any(-1), np.arange(steps) < first_chunk)
+        np.testing.assert_array_equal(reached.any(-1), reached.all(-1))
 
 
 # ---- The cell
 
 
 def test_lstm_cell_equals_that_of_flax():
-    keys = jax.random.split(jax.random.key(7), 4)
-    carry = (jax.random.normal(keys[0], (2, 4)), jax.random.normal(keys[1], (2, 4)))
-    inputs = jax.random.normal(keys[2], (2, 3))
+    inputs, *carry = randomize([np.empty((2, 3)), np.empty((2, 4)), np.empty((2, 4))], seed=8)
+    carry = tuple(carry)
     ours = LSTMCell(4)
-    params = randomize(jax.eval_shape(ours.init, keys[3], carry, inputs)["params"], keys[3])
+    params = randomize(jax.eval_shape(ours.init, jax.random.key(0), carry, inputs)["params"], seed=9)
     theirs = {}
     for index, gate in enumerate("ifgo"):
         own = slice(4 * index, 4 * index + 4)
@@ -399,6 +400,6 @@ def test_lstm_cell_equals_that_of_flax():
 
 
 def test_forget_gate_is_open_at_the_start():
-    model = AuxiliaryRNN(ModelConfig(**{**SMALL, "auxiliary": "none"}), PIXELS)
-    params = model.init(jax.random.key(8), jnp.zeros((1, L, C)))["params"]
-    chex.assert_trees_all_equal(params["encoder"]["cell"]["bias"], jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), 4))
+    init = quick_jit(LSTMCell(4).init)
+    params = init(jax.random.key(0), (jnp.zeros((1, 4)), jnp.zeros((1, 4))), jnp.zeros((1, 3)))["params"]
+    chex.assert_trees_all_equal(params["bias"], jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), 4))

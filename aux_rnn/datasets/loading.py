@@ -11,6 +11,7 @@ from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.preparing import prepare, unusable
 from aux_rnn.datasets.registry import DatasetSpec, find_dataset, image_side, split_sizes
 from aux_rnn.datasets.shrinking import shrink_images
+from aux_rnn.sequences import make_permutation
 
 # Examples read at a time: bounds the memory for examples that are decoded but not yet shrunk.
 READ_EXAMPLES = 1_000
@@ -72,8 +73,7 @@ def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.nd
     Returns:
       int64 [count - held_out] and [held_out], both in random order, so that any beginning of them is a random sample.
     """
-    # Raw output of a bit generator is promised to stay the same in every numpy; `Generator.permutation` is not.
-    order = np.argsort(np.random.PCG64(seed).random_raw(count), kind="stable")
+    order = make_permutation(count, seed)
     return order[held_out:], order[:held_out]
 
 

@@ -1,0 +1,217 @@
+"""The command line as a user meets it: flag files, and one clear line for every mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+
+from aux_rnn import experiment
+from aux_rnn.config import DataConfig
+from aux_rnn.datasets import Examples, Splits, download, sequence_spec
+from experiments import command_line, main
+
+ROOT = Path(__file__).parent.parent
+FLAG_FILES = sorted(path.name for path in command_line.FLAG_FILES.glob("*.flags"))
+
+
+@pytest.fixture(autouse=True)
+def fresh_flags():
+    flags.FLAGS.unparse_flags()
+    flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture
+def run(capsys, data_dir):
+    """Runs the program on arguments; returns the exit code, standard output and standard error."""
+
+    def run_main(*arguments):
+        try:
+            code = main.main(main.parse_flags(["main.py", f"--data_dir={data_dir}", *arguments]))
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run_main
+
+
+def parse(*arguments):
+    command_line.parse(["main.py", *arguments])
+    return command_line.config_from_flags()
+
+
+@pytest.mark.parametrize("name", FLAG_FILES)
+def test_every_flag_file_opens_with_intent_cost_and_expected_score(name):
+    lines = (command_line.FLAG_FILES / name).read_text().splitlines()
+    opening = " ".join(line for line in lines[: lines.index("")] if line.startswith("#"))
+    for word in ("Intent:", "Cost:", "Expect:"):
+        assert word in opening, f"{name}: {word} is missing"
+
+
+@pytest.mark.parametrize("name", FLAG_FILES)
+def test_every_flag_file_trains_two_steps_at_its_own_lengths(name, run, tmp_path, monkeypatch):
+    def make_splits(config, seed):
+        spec = sequence_spec(config)
+        side = int(spec.length**0.5)
+        random = np.random.default_rng(seed)
+
+        def make(count):
+            images = random.integers(0, 256, (count, side, side, spec.channels), np.uint8)
+            return Examples(images, random.integers(0, spec.num_classes, count).astype(np.int32))
+
+        return Splits(make(4), make(4), make(4))
+
+    monkeypatch.setattr(experiment, "load_splits", make_splits)
+    small = ["--batch_size=4", "--train_examples=4", "--pretrain_epochs=1", "--train_epochs=1", "--log_every_steps=1"]
+    sizes = ["--embedding_size=4", "--hidden_size=4", "--decoder_sizes=4,4"]
+    code, out, err = run(f"--flagfile={name}", *small, *sizes, f"--workdir={tmp_path}/run")
+    assert code == 0, err
+    assert "complete after 2 steps" in out
+    code, out, err = run("--mode=eval", f"--workdir={tmp_path}/run")
+    assert code == 0, err
+    assert "evaluated after 2 steps" in out
+
+
+def test_a_flag_after_the_file_wins_and_one_before_it_loses():
+    assert parse("--flagfile=mnist.flags", "--seed=7").run.seed == 7
+    assert parse("--dataset=cifar10", "--flagfile=mnist.flags").data.dataset == "mnist"
+
+
+def test_flag_files_are_found_from_any_folder_and_the_working_directory_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert parse("--flagfile", "mnist.flags").data.dataset == "mnist"
+    (tmp_path / "mnist.flags").write_text("// mine\n\n# an included one\n--flagfile=base.flags\n--seed=3\n")
+    (tmp_path / "base.flags").write_text("--hidden_size=17\n--noteacher_forcing\n")
+    config = parse("--flagfile=mnist.flags")
+    assert (config.run.seed, config.model.hidden_size, config.model.teacher_forcing) == (3, 17, False)
+
+
+def test_settings_of_several_kinds_are_read():
+    config = parse(
+        "--head_sizes=7,8,9", "--supervised_truncation=full", "--auxiliary_truncation=0", "--dropconnect=0.5"
+    )
+    assert config.model.head_sizes == (7, 8, 9)
+    assert config.model.supervised_truncation == "full"
+    assert config.model.auxiliary_truncation == 0
+    assert config.model.dropconnect == 0.5
+
+
+DIGITS = ["--dataset=digits", "--segment_length=10", "--batch_size=8"]
+
+MISTAKES = {
+    "unknown flag": (["--learning_rat=1"], ["learning_rat", "Did you mean: learning_rate"]),
+    "stray word": (["--teacher_forcing", "False"], ["'False': stray word", "--noname"]),
+    "no such flag file": (
+        ["--flagfile=nope.flags"],
+        ["--flagfile=nope.flags", "no such file in", "flags", "cifar.flags"],
+    ),
+    "not a number": (["--batch_size=many"], ["--batch_size=many: must be an integer of at least 1"]),
+    "not finite": (["--learning_rate=nan"], ["--learning_rate=nan: must be a number above 0"]),
+    "not an encoder": (["--encoder=gpt"], ["--encoder=gpt: must be one of lstm, gru"]),
+    "not a data set": (["--dataset=imagenet"], ["--dataset=imagenet: must be one of", "cifar10", "digits"]),
+    "empty batch": (["--batch_size=0"], ["--batch_size=0: must be an integer of at least 1"]),
+    "negative truncation": (
+        ["--supervised_truncation=-1"],
+        ["--supervised_truncation=-1: must be an integer of at least 0, or 'full'"],
+    ),
+    "decoder without a step": (
+        ["--decoder_truncation=0"],
+        ["--decoder_truncation=0: must be an integer of at least 1"],
+    ),
+    "no anchor": (["--num_anchors=0"], ["--num_anchors=0: must be an integer of at least 1"]),
+    "bad sizes": (["--head_sizes=3,,4"], ["--head_sizes=3,,4: must be positive integers separated by commas"]),
+    "bad mode": (["--mode=fly"], ["--mode=fly", "<train|eval>"]),
+    "segment longer than the sequence": (
+        ["--dataset=digits", "--batch_size=8", "--segment_length=65"],
+        ["--segment_length=65: must be at most 64 to reconstruct sequences of 64"],
+    ),
+    "nothing after the longest anchor": (
+        ["--dataset=digits", "--batch_size=8", "--auxiliary=predict", "--segment_length=64"],
+        ["--segment_length=64: must be at most 63 to predict sequences of 64"],
+    ),
+    "batch not divided by the devices": ([*DIGITS, "--batch_size=6"], ["--batch_size=6: must be a multiple of the 4"]),
+    "batch larger than the data": ([*DIGITS, "--train_examples=4"], ["--batch_size=8", "4"]),
+    "more examples than there are": ([*DIGITS, "--train_examples=5000"], ["--train_examples=5000", "1,293"]),
+    "larger images than there are": ([*DIGITS, "--image_size=9"], ["--image_size=9", "8"]),
+    "no epoch at all": ([*DIGITS, "--pretrain_epochs=0", "--train_epochs=0"], ["--train_epochs=0: must be at least 1"]),
+    "no such manual folder": ([*DIGITS, "--manual_dir=/nonexistent"], ["--manual_dir=/nonexistent"]),
+    "eval without a run": (["--mode=eval", "--workdir=/nonexistent/run"], ["--workdir=/nonexistent/run: holds no run"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_gets_one_line_and_exit_code_2_before_any_work(mistake, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, expected = MISTAKES[mistake]
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    for part in expected:
+        assert part in err
+    assert not list(tmp_path.rglob("*.jsonl"))
+
+
+def test_flag_files_that_make_no_sense_are_refused(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "circle.flags").write_text("--flagfile=circle.flags\n")
+    (tmp_path / "bare.flags").write_text("batch_size=3\n")
+    (tmp_path / "spaced.flags").write_text("--batch_size 3\n")
+    for name, part in (("circle", "includes itself"), ("bare", "is no flag"), ("spaced", "batch_size 3")):
+        code, _, err = run(f"--flagfile={name}.flags")
+        assert code == 2
+        assert err.count("\n") == 1
+        assert part in err
+
+
+def test_missing_data_without_network_names_files_sources_and_folder(run, tmp_path, monkeypatch):
+    def no_network(url, timeout):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(download, "open_url", no_network)
+    (tmp_path / "manual").mkdir()
+    code, _, err = run(
+        "--flagfile=mnist.flags", f"--data_dir={tmp_path}/data", f"--manual_dir={tmp_path}/manual", "--workdir=w"
+    )
+    assert code == 2
+    assert err.strip().count("\n") <= 2  # the announcement may stand before it
+    for part in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "https://", "--manual_dir"):
+        assert part in err.splitlines()[-1]
+
+
+def test_another_configuration_on_a_used_workdir_names_the_difference(run, tmp_path):
+    arguments = [*DIGITS, "--hidden_size=4", "--decoder_sizes=4", "--train_examples=8", f"--workdir={tmp_path}"]
+    (tmp_path / "config.json").write_text(command_line_config(*arguments))
+    code, _, err = run(*arguments, "--num_anchors=2")
+    assert code == 2
+    assert "num_anchors: 1 -> 2" in err
+
+
+def command_line_config(*arguments):
+    from aux_rnn.config import to_json
+
+    return to_json(parse(*arguments))
+
+
+def test_the_default_workdir_keeps_a_baseline_apart():
+    config = parse("--flagfile=digits.flags", "--auxiliary=none", "--seed=3", "--workdir=")
+    assert str(command_line.workdir_from_flags(config)) == "runs/digits-none-seed3"
+
+
+def test_every_setting_is_a_flag_with_help():
+    for name in ("mode", "workdir", "dataset", "segment_length", "supervised_truncation", "checkpoint_every_steps"):
+        assert flags.FLAGS[name].help
+    assert DataConfig().dataset == flags.FLAGS["dataset"].default
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--nonsense"], 2), (["--helpshort"], 1)])
+def test_the_program_itself_shows_no_traceback(arguments, code, tmp_path):
+    command = [sys.executable, str(ROOT / "experiments/main.py"), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    if code == 1:
+        assert "--auxiliary_truncation" in done.stdout

@@ -1,0 +1,115 @@
+"""Anchors and segments, against values worked out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aux_rnn import sequences
+
+
+def test_pixels_are_read_row_by_row_and_scaled():
+    images = np.array([[[[0, 255], [51, 102]], [[153, 204], [255, 0]]]], np.uint8)
+    expected = [[[0, 1], [0.2, 0.4], [0.6, 0.8], [1, 0]]]
+    np.testing.assert_allclose(sequences.image_to_sequence(images), expected, rtol=1e-6)
+
+
+def test_the_permutation_moves_whole_pixels():
+    images = np.arange(8, dtype=np.uint8).reshape(1, 2, 2, 2)
+    read = sequences.image_to_sequence(images, np.array([3, 0, 2, 1])) * 255
+    np.testing.assert_allclose(read, [[[6, 7], [0, 1], [4, 5], [2, 3]]], rtol=1e-6)
+
+
+def test_a_permutation_belongs_to_its_seed():
+    first = sequences.make_permutation(784, 0)
+    np.testing.assert_array_equal(np.sort(first), np.arange(784))
+    np.testing.assert_array_equal(first, sequences.make_permutation(784, 0))
+    assert (first != sequences.make_permutation(784, 1)).any()
+    # Written down, so that no release of NumPy changes the experiment unnoticed.
+    np.testing.assert_array_equal(sequences.make_permutation(8, 0), [3, 2, 1, 6, 0, 7, 4, 5])
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "segment_length", "first", "last", "targets"),
+    [
+        ("reconstruct", 10, 4, 4, 10, 4),
+        ("reconstruct", 10, 10, 10, 10, 10),
+        ("reconstruct", 3, 4, 3, 3, 3),
+        ("reconstruct", 0, 4, 0, 0, 0),
+        ("predict", 10, 4, 1, 6, 4),
+        ("predict", 10, 9, 1, 1, 9),
+        ("predict", 3, 4, 1, 1, 2),
+        ("predict", 1, 4, 1, 1, 0),
+        ("predict", 0, 4, 0, 0, 0),
+    ],
+)
+def test_the_allowed_range_of_anchors(kind, length, segment_length, first, last, targets):
+    allowed = sequences.allowed_anchors(kind, jnp.array([length]), segment_length)
+    assert [int(x[0]) for x in allowed] == [first, last, targets]
+
+
+@pytest.mark.parametrize("kind", ["reconstruct", "predict"])
+def test_anchors_cover_exactly_the_allowed_range_uniformly(kind):
+    lengths = jnp.full(500, 10)
+    first, last, _ = sequences.allowed_anchors(kind, lengths, 4)
+    anchors = sequences.sample_anchors(jax.random.key(0), jnp.arange(500), first, last, 14)
+    assert anchors.shape == (500, 14)
+    values, counts = np.unique(anchors, return_counts=True)
+    np.testing.assert_array_equal(values, np.arange(int(first[0]), int(last[0]) + 1))
+    # 7,000 draws over 7 (6) positions: five standard deviations of a binomial count.
+    expected = 7000 / len(values)
+    assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+def test_anchors_are_drawn_anew_for_every_step_and_example():
+    first, last = jnp.full(64, 1), jnp.full(64, 1000)
+    keys = [jax.random.fold_in(jax.random.key(0), step) for step in range(2)]
+    now, later = (sequences.sample_anchors(key, jnp.arange(64), first, last, 1) for key in keys)
+    assert (now != later).mean() > 0.9
+    assert len(np.unique(now)) > 32
+
+
+def test_an_anchor_depends_on_its_row_and_not_on_the_layout():
+    first, last = jnp.full(8, 1), jnp.full(8, 1000)
+    whole = sequences.sample_anchors(jax.random.key(0), jnp.arange(8), first, last, 3)
+    half = sequences.sample_anchors(jax.random.key(0), jnp.arange(4, 8), first[4:], last[4:], 3)
+    np.testing.assert_array_equal(whole[4:], half)
+
+
+# One example that fills the sequence of 6, and one of 3 elements behind 3 of padding.
+TOKENS = jnp.array([[1, 2, 3, 4, 5, 6], [0, 0, 0, 7, 8, 9]])
+LENGTHS = jnp.array([6, 3])
+
+
+def test_a_segment_to_reconstruct_ends_at_the_anchor():
+    segments = sequences.cut_segments("reconstruct", TOKENS, LENGTHS, jnp.array([[4], [6]]), 4)
+    np.testing.assert_array_equal(segments.targets[0, 0], [1, 2, 3, 4])
+    np.testing.assert_array_equal(segments.inputs[0, 0], [0, 1, 2, 3])
+    np.testing.assert_array_equal(segments.targets[1, 0, :3], [7, 8, 9])
+    np.testing.assert_array_equal(segments.inputs[1, 0, :3], [0, 7, 8])
+    np.testing.assert_array_equal(segments.mask[:, 0], [[1, 1, 1, 1], [1, 1, 1, 0]])
+
+
+def test_a_segment_to_predict_starts_at_the_anchor():
+    segments = sequences.cut_segments("predict", TOKENS, LENGTHS, jnp.array([[1, 2], [4, 4]]), 4)
+    np.testing.assert_array_equal(segments.targets[0], [[2, 3, 4, 5], [3, 4, 5, 6]])
+    np.testing.assert_array_equal(segments.inputs[0], [[1, 2, 3, 4], [2, 3, 4, 5]])
+    np.testing.assert_array_equal(segments.targets[1, 0, :2], [8, 9])
+    np.testing.assert_array_equal(segments.inputs[1, 0, :2], [7, 8])
+    np.testing.assert_array_equal(segments.mask[:, 0], [[1, 1, 1, 1], [1, 1, 0, 0]])
+
+
+def test_drawn_segments_lie_within_each_example():
+    inputs = jnp.tile(jnp.arange(20.0)[None, :, None], (50, 1, 1))
+    lengths = jnp.arange(1, 51) % 20 + 1
+    for kind in ("reconstruct", "predict"):
+        drawn = sequences.draw_segments(jax.random.key(3), kind, inputs, lengths, jnp.arange(50), 2, 6)
+        targets = np.asarray(drawn.targets[..., 0])
+        mask = np.asarray(drawn.mask)
+        starts = np.broadcast_to((20 - lengths)[:, None, None], targets.shape)
+        assert (targets >= starts)[mask].all()
+        assert mask.sum() > 0
+        np.testing.assert_array_equal((targets[..., 1:] - targets[..., :-1])[mask[..., 1:]], 1)
+        edge = targets.max(-1, where=mask, initial=-1) + 1 if kind == "reconstruct" else None
+        if edge is not None:
+            np.testing.assert_array_equal(edge, drawn.anchors)

@@ -1,0 +1,158 @@
+"""The pmapped steps: layout, phases, single compilation, and what the state remembers."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aux_rnn import config as config_lib
+from aux_rnn import metrics as metrics_lib
+from aux_rnn import steps as steps_lib
+from aux_rnn.config import SequenceSpec
+from aux_rnn.optimizers import make_learning_rate
+from aux_rnn.plan import Plan
+
+SPEC = SequenceSpec(length=16, channels=1, num_classes=10)
+
+
+def make_batch(seed, devices=4, rows=8):
+    random = np.random.default_rng(seed)
+    batch = dict(
+        images=random.integers(0, 256, (rows, 4, 4, 1), np.uint8),
+        labels=random.integers(0, 10, rows, np.int32),
+        mask=np.ones(rows, bool),
+        rows=np.arange(rows, dtype=np.int32),
+    )
+    return {name: x.reshape(devices, -1, *x.shape[1:]) for name, x in batch.items()}
+
+
+@pytest.fixture
+def plan(tiny):
+    return Plan.of(tiny, steps_per_epoch=3)
+
+
+@pytest.fixture
+def steps(tiny, plan):
+    return steps_lib.make_steps(tiny, SPEC, plan)
+
+
+@pytest.fixture
+def state(tiny, plan):
+    return steps_lib.create_train_state(tiny, SPEC, plan)
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "train"])
+def test_four_devices_equal_one(steps, state, phase):
+    step = getattr(steps, phase)
+    copies = [jax.tree.map(jnp.copy, state) for _ in range(2)]
+    one = step(copies[0], make_batch(0, devices=1))
+    four = step(steps_lib.replicate(copies[1]), make_batch(0, devices=4))
+    chex.assert_trees_all_close(jax.device_get(one), jax.device_get(four), rtol=1e-5, atol=1e-6)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (one.params, state.params)), strict=True))
+
+
+def test_evaluation_on_four_devices_equals_one_and_ignores_filled_up_rows(steps, state):
+    batch = make_batch(1, devices=1)
+    batch["mask"][0, 5:] = False
+    one = steps.evaluate(state.params, batch)
+    four = steps.evaluate(
+        steps_lib.replicate(state).params, {k: x.reshape(4, 2, *x.shape[2:]) for k, x in batch.items()}
+    )
+    chex.assert_trees_all_close(jax.device_get(one), jax.device_get(four), rtol=1e-5)
+    assert one["accuracy"].count == 5
+    assert one["reconstruct_loss"].count == 5 * 2 * 5
+    # Whatever the rows beyond the mask hold changes nothing.
+    batch["images"][0, 5:] = 255 - batch["images"][0, 5:]
+    chex.assert_trees_all_equal(jax.device_get(one), jax.device_get(steps.evaluate(state.params, batch)))
+
+
+def test_each_step_is_traced_and_compiled_once(tiny, plan, monkeypatch):
+    traces = []
+    apply = steps_lib.AuxiliaryRNN.apply
+
+    def counting_apply(self, *args, **kwargs):
+        traces.append(1)
+        return apply(self, *args, **kwargs)
+
+    state = steps_lib.replicate(steps_lib.create_train_state(tiny, SPEC, plan))
+    monkeypatch.setattr(steps_lib.AuxiliaryRNN, "apply", counting_apply)
+    steps = steps_lib.make_steps(tiny, SPEC, plan)
+    compilations = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **kwargs: (
+            compilations.append(event) if event.endswith("backend_compile_duration") else None
+        )
+    )
+    for step in (steps.pretrain, steps.train):
+        before = len(compilations)
+        for number in range(3):
+            state = step(state, make_batch(number))
+        assert len(traces) == 1, "traced more than once"
+        assert len(compilations) - before == 1, "compiled more than once"
+        traces.clear()
+    for number in range(3):
+        steps.evaluate(state.params, make_batch(number))
+    assert len(traces) == 1
+
+
+def test_pretraining_leaves_the_classifier_alone(steps, state):
+    before = jax.device_get(state.params)
+    after = jax.device_get(steps.pretrain(steps_lib.replicate(state), make_batch(0)).params)
+    chex.assert_trees_all_equal(before["head"], after["head"])
+    for part in ("encoder", "decoders_reconstruct", "decoders_predict"):
+        assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (before[part], after[part])), strict=True)), (
+            part
+        )
+
+
+def test_metrics_add_up_between_records_and_start_anew(steps, state, plan):
+    state = steps_lib.replicate(state)
+    counts = []
+    for number in range(5):
+        state = getattr(steps, plan.phase(number))(state, make_batch(number))
+        counts.append((int(state.metrics["loss"].count), int(state.metrics["accuracy"].count)))
+    # Records are due after 2, 3 (the end of pretraining) and 4 steps.
+    assert counts == [(1, 0), (2, 0), (1, 0), (1, 8), (1, 8)]
+    assert int(state.step) == 5
+
+
+def test_the_first_step_with_an_infinite_loss_is_remembered(steps, state):
+    state = steps_lib.replicate(state)
+    state = steps.train(state, make_batch(0))
+    assert int(state.first_bad_step) == steps_lib.NEVER
+    params = jax.tree.map(lambda x: x * jnp.nan, state.params)
+    state = steps.train(state.replace(params=params), make_batch(1))
+    state = steps.train(state, make_batch(2))
+    assert int(state.first_bad_step) == 2
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan, state):
+    config = config_lib.from_flat({**config_lib.to_flat(tiny), "auxiliary_weight": 0.25})
+    after = steps_lib.make_steps(config, SPEC, plan).train(steps_lib.replicate(state), make_batch(0))
+    values = metrics_lib.compute(after.metrics)
+    expected = values["supervised_loss"] + 0.25 * (values["reconstruct_loss"] + values["predict_loss"])
+    assert values["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_dropconnect_acts_in_training_only(tiny, plan):
+    config = config_lib.from_flat({**config_lib.to_flat(tiny), "dropconnect": 0.5})
+    state = steps_lib.create_train_state(config, SPEC, plan)
+    plain, dropped = (steps_lib.make_steps(c, SPEC, plan) for c in (tiny, config))
+    chex.assert_trees_all_equal(
+        *(jax.device_get(s.evaluate(state.params, make_batch(0, devices=1))) for s in (plain, dropped))
+    )
+    losses = [
+        float(s.train(jax.tree.map(jnp.copy, state), make_batch(0, devices=1)).metrics["supervised_loss"].total)
+        for s in (plain, dropped)
+    ]
+    assert losses[0] != losses[1]
+
+
+def test_the_learning_rate_is_halved_at_30_60_and_90_percent_of_the_joint_training(tiny):
+    plan = Plan(10, pretrain_steps=50, train_steps=100, log_every=1, evaluate_every=1, checkpoint_every=1)
+    rate = make_learning_rate(tiny.optimizer, plan)
+    base = tiny.optimizer.learning_rate
+    expected = {0: 1, 50: 1, 79: 1, 80: 0.5, 109: 0.5, 110: 0.25, 139: 0.25, 140: 0.125, 149: 0.125}
+    for step, factor in expected.items():
+        assert float(rate(step)) == pytest.approx(base * factor), step

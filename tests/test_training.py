@@ -1,0 +1,325 @@
+"""The training loop: what it writes, exact resume, and the ways a run may end."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from aux_rnn import config as config_lib
+from aux_rnn import steps as steps_lib
+from aux_rnn import training
+from aux_rnn.checkpoints import CheckpointError, Checkpoints, digest
+from aux_rnn.evaluation import evaluate_run, evaluate_split
+from aux_rnn.metric_writers import MetricsFile
+from aux_rnn.progress import Progress
+from aux_rnn.training import TrainingError, train_and_evaluate
+from aux_rnn.workdir import Workdir, WorkdirError
+
+
+def change(config, **settings):
+    return config_lib.from_flat({**config_lib.to_flat(config), **settings})
+
+
+@pytest.fixture
+def quiet():
+    with open(os.devnull, "w") as stream:
+        yield Progress(stream)
+
+
+@pytest.fixture
+def tiny(tiny):
+    """With less to compile."""
+    return change(tiny, auxiliary="reconstruct", num_anchors=1, decoder_truncation="full")
+
+
+def read_metrics(path):
+    """The records without the times, which no two runs share."""
+    records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in r.items() if k not in ("seconds", "examples_per_second")} for r in records]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Where one run that nobody interrupted is kept, to hold others against."""
+    return tmp_path_factory.mktemp("finished") / "run"
+
+
+@pytest.fixture
+def reference(finished, tiny, quiet):
+    return train_and_evaluate(tiny, finished, quiet)  # the second time: what is already there
+
+
+def test_the_summary_says_what_was_reached(reference, finished, tiny):
+    assert json.loads((finished / "summary.json").read_text()) == reference
+    assert reference["status"] == "complete"
+    assert reference["dataset"] == "digits"
+    assert reference["auxiliary"] == "reconstruct"
+    assert reference["steps"] == 9
+    assert 0 <= reference["test_accuracy"] <= 1
+    assert 0 <= reference["validation_accuracy"] <= 1
+    assert len(reference["params_digest"]) == 64
+    assert reference["seconds"] > 0
+    assert config_lib.from_json((finished / "config.json").read_text()) == tiny
+
+
+def test_records_are_complete_and_in_order(reference, finished):
+    records = read_metrics(finished)
+    assert [(r["kind"], r["step"]) for r in records] == [
+        ("train", 2), ("train", 3), ("validation", 3), ("train", 4), ("train", 6), ("validation", 6),
+        ("train", 8), ("train", 9), ("validation", 9), ("test", 9),
+    ]  # fmt: skip
+    assert [r["phase"] for r in records[:4]] == ["pretrain", "pretrain", "pretrain", "train"]
+    first, joint = records[0], records[3]
+    for name in ("loss", "reconstruct_loss", "gradient_norm", "learning_rate"):
+        assert math.isfinite(first[name])
+    assert "accuracy" not in first
+    assert "accuracy" not in records[2], "the classifier is not trained in pretraining"
+    assert {"supervised_loss", "accuracy"} <= joint.keys()
+    assert records[-1]["accuracy"] == reference["test_accuracy"]
+
+
+def test_the_whole_test_split_is_evaluated(reference):
+    # 360 test examples in batches of 8 divide; a share of 1/360 shows that no example is missing or counted twice.
+    assert reference["test_accuracy"] * 360 == pytest.approx(round(reference["test_accuracy"] * 360), abs=1e-3)
+
+
+def test_evaluation_weighs_an_uneven_last_batch_by_its_rows():
+    def evaluate(params, batch):
+        del params
+        return {"accuracy": steps_lib.Mean.of(batch["labels"] == 1, batch["mask"])}
+
+    batches = [
+        dict(labels=np.array([1, 1, 1, 1]), mask=np.ones(4, bool)),
+        dict(labels=np.array([0, 1, 1, 1]), mask=np.array([True, False, False, False])),
+    ]
+    assert evaluate_split(evaluate, None, batches) == {"accuracy": pytest.approx(0.8)}
+    assert evaluate_split(evaluate, None, []) == {}
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 6])
+def test_a_run_stopped_and_continued_equals_one_left_alone(
+    stop_after, reference, finished, tiny, quiet, tmp_path, monkeypatch
+):
+    taken = []
+    advance = Progress.advance
+
+    def stop(self, phase):
+        taken.append(phase)
+        if len(taken) == stop_after:
+            signal.raise_signal(signal.SIGTERM)
+        advance(self, phase)
+
+    monkeypatch.setattr(Progress, "advance", stop)
+    interrupted = train_and_evaluate(tiny, tmp_path / "run", quiet)
+    assert interrupted["status"] == "interrupted"
+    assert interrupted["steps"] == stop_after
+    assert interrupted["test_accuracy"] is None
+    assert json.loads((tmp_path / "run/summary.json").read_text()) == interrupted
+    ended = train_and_evaluate(tiny, tmp_path / "run", quiet)
+    assert ended["params_digest"] == reference["params_digest"]
+    assert ended["results"] == reference["results"]
+    assert read_metrics(tmp_path / "run") == read_metrics(finished)
+    assert len(taken) == 9, "a step was taken twice or left out"
+
+
+def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
+    reference, finished, tiny, quiet, tmp_path, monkeypatch
+):
+    save = training.Run.save
+
+    def crash(self):
+        if self.step == 4:
+            raise KeyError("crash")
+        save(self)
+
+    monkeypatch.setattr(training.Run, "save", crash)
+    with pytest.raises(KeyError):
+        train_and_evaluate(tiny, tmp_path / "run", quiet)
+    with (tmp_path / "run/metrics.jsonl").open("a") as file:
+        file.write('{"kind": "train", "st')  # what a crash leaves of a line
+    assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
+    monkeypatch.setattr(training.Run, "save", save)
+    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
+    assert read_metrics(tmp_path / "run") == read_metrics(finished)
+
+
+KILLED = """
+    import sys
+    from pathlib import Path
+    from aux_rnn.config import from_json
+    from aux_rnn.progress import Progress
+    from aux_rnn.training import train_and_evaluate
+    train_and_evaluate(from_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), Progress())
+"""
+
+
+def test_a_run_killed_and_continued_equals_one_left_alone(reference, finished, tiny, quiet, tmp_path):
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(finished / "config.json"), str(tmp_path / "run")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("train 4/"):  # a checkpoint of step 4 is being written
+                time.sleep(0.05)
+                process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "run/summary.json").exists()
+    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
+    assert read_metrics(tmp_path / "run") == read_metrics(finished)
+
+
+def test_a_complete_run_is_left_alone(reference, finished, tiny, quiet):
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert train_and_evaluate(tiny, finished, quiet) == reference
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_a_completed_run_without_a_summary_gets_the_same_one(reference, finished, tiny, quiet, tmp_path):
+    subprocess.run(["cp", "-r", finished, tmp_path / "run"], check=True)
+    (tmp_path / "run/summary.json").unlink()
+    again = train_and_evaluate(tiny, tmp_path / "run", quiet)
+    for name in ("status", "steps", "test_accuracy", "validation_accuracy", "params_digest", "results"):
+        assert again[name] == reference[name]
+    assert read_metrics(tmp_path / "run") == read_metrics(finished)
+
+
+def test_evaluation_of_a_finished_run_repeats_its_scores(reference, finished, tiny):
+    evaluated = evaluate_run(finished, tiny.data)
+    assert evaluated["steps"] == 9
+    assert evaluated["results"] == reference["results"]
+
+
+def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, tmp_path):
+    with (tmp_path / "log").open("w") as stream:
+        config = change(tiny, auxiliary="none", train_epochs=1)
+        summary = train_and_evaluate(config, tmp_path / "run", Progress(stream))
+    assert summary["steps"] == 3
+    assert "no pretraining" in (tmp_path / "log").read_text()
+    assert {r["phase"] for r in read_metrics(tmp_path / "run")} == {"train"}
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypatch):
+    create = training.create_train_state
+
+    def explode_at_step_5(config, spec, plan):
+        # With weights near the largest float the loss of the joint training overflows, whatever the data.
+        state = create(config, spec, plan)
+        huge = steps_lib.jax.tree.map(lambda x: x + 3e38, state.params["head"])
+        return state.replace(params={**state.params, "head": huge})
+
+    monkeypatch.setattr(training, "create_train_state", explode_at_step_5)
+    with pytest.raises(TrainingError) as caught:
+        train_and_evaluate(tiny, tmp_path / "run", quiet)
+    message = str(caught.value)
+    assert message.startswith("step 4: the loss or its gradient is not finite")
+    assert str(tmp_path / "run/checkpoints/2") in message
+    assert "\n" not in message
+    assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
+
+
+def test_other_settings_on_a_used_workdir_are_refused_with_the_difference(reference, finished, tiny, quiet):
+    before = (finished / "metrics.jsonl").read_text()
+    with pytest.raises(WorkdirError, match=r"other settings \(hidden_size: 6 -> 7, auxiliary: reconstruct -> none\)"):
+        train_and_evaluate(change(tiny, hidden_size=7, auxiliary="none"), finished, quiet)
+    assert (finished / "metrics.jsonl").read_text() == before
+
+
+def test_data_may_move_between_two_starts(reference, finished, tiny, quiet, tmp_path):
+    moved = change(tiny, manual_dir=str(tmp_path))
+    assert train_and_evaluate(moved, finished, quiet) == reference
+
+
+def test_two_runs_on_one_workdir_are_refused(tiny, tmp_path):
+    first = Workdir(tmp_path, tiny)
+    with pytest.raises(WorkdirError, match="another run is using it"):
+        Workdir(tmp_path, tiny)
+    first.close()
+    Workdir(tmp_path, tiny).close()
+
+
+def test_a_workdir_that_cannot_be_made_is_refused(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WorkdirError, match=r"--workdir=.*file/run: cannot be written"):
+        Workdir(tmp_path / "file/run", tiny)
+
+
+def test_a_damaged_configuration_is_not_overwritten(tiny, tmp_path):
+    (tmp_path / "config.json").write_text('{"dataset": "digits", "colour": 3}')
+    with pytest.raises(WorkdirError, match=r"config.json: not a configuration of this version \(--colour: no such"):
+        Workdir(tmp_path, tiny)
+    assert "colour" in (tmp_path / "config.json").read_text()
+
+
+def test_records_after_the_step_continued_from_are_dropped(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.jsonl", 0)
+    for step in (1, 2, 3):
+        file.write("train", step, {"loss": 1 / step if step != 2 else float("nan")})
+    file.close()
+    MetricsFile(tmp_path / "metrics.jsonl", 2).close()
+    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == [
+        '{"kind": "train", "step": 1, "loss": 1.0}',
+        '{"kind": "train", "step": 2, "loss": null}',
+    ]
+
+
+def save_three(folder):
+    states = {step: {"w": np.arange(1000.0, dtype=np.float32) * step} for step in (1, 2, 3)}
+    checkpoints = Checkpoints(folder)
+    for step, state in states.items():
+        checkpoints.save(step, state, {"step": step})
+    checkpoints.wait()
+    checkpoints.close()
+    return states
+
+
+def damage(folder):
+    """Flips one bit in the array data of a checkpoint."""
+    files = [p for p in folder.rglob("*") if p.is_file() and "/d/" in str(p)]
+    largest = max(files, key=lambda p: p.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path):
+    states = save_three(tmp_path)
+    damage(tmp_path / "3")
+    (tmp_path / "9").mkdir()  # a stray folder is no checkpoint
+    checkpoints = Checkpoints(tmp_path)
+    state, meta = checkpoints.restore_latest(states[1])
+    checkpoints.close()
+    np.testing.assert_array_equal(state["w"], states[2]["w"])
+    assert meta["step"] == 2
+
+
+def test_no_intact_checkpoint_is_an_error_and_no_fresh_start(tmp_path):
+    states = save_three(tmp_path)
+    for step in (1, 2, 3):
+        damage(tmp_path / str(step))
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(CheckpointError, match=r"none of the checkpoints \[3, 2, 1\] is intact"):
+        checkpoints.restore_latest(states[1])
+    checkpoints.close()
+
+
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore_latest({"w": np.zeros(3, np.float32)}) is None
+    checkpoints.close()
+
+
+def test_the_digest_depends_on_values_names_shapes_and_types():
+    base = {"a": np.zeros(4, np.float32), "b": np.ones(2, np.float32)}
+    others = [
+        {**base, "a": np.array([0, 0, 0, 1e-30], np.float32)},
+        {**base, "a": np.zeros((2, 2), np.float32)},
+        {**base, "a": np.zeros(4, np.int32)},
+        {"c": base["a"], "b": base["b"]},
+    ]
+    assert len({digest(tree) for tree in [base, *others]}) == 5
+    assert digest(dict(reversed(base.items()))) == digest(base)

@@ -4,8 +4,8 @@
 #   ./launch.sh train [flags]             python experiments/main.py; without flags --flagfile=digits.flags
 #   ./launch.sh test [pytest arguments]   pytest
 #
-# The virtual environment is .venv (VENV=folder for another), made by python3.11 or a newer one (PYTHON=python3.12 chooses,
-# and has a folder of its own). requirements.txt is installed when it or pyproject.toml has changed since the last time.
+# The virtual environment is .venv, made by a Python of version 3.11 or newer. PYTHON=python3.12 chooses one, in a folder of
+# its own (.venv-3.12); VENV=folder names another folder. requirements.txt is installed when it or pyproject.toml changed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -33,17 +33,22 @@ find_python() {
 # Leaves the environment's Python in $python.
 set_up() {
   local base venv stamp wanted
-  base=$(find_python)
-  venv=${VENV:-.venv${PYTHON:+-$(basename "$PYTHON")}}
+  if [ -n "${PYTHON:-}" ]; then
+    base=$(find_python)
+    venv=${VENV:-.venv-$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')}
+  else
+    venv=${VENV:-.venv}
+  fi
   python=$venv/bin/python
-  if [ ! -x "$python" ]; then
+  if ! "$python" -m pip --version > /dev/null 2>&1; then
+    base=${base:-$(find_python)}
     echo "making $venv with $("$base" --version)" >&2
-    "$base" -m venv "$venv"
+    "$base" -m venv "$venv" || fail "$base -m venv: failed as shown above; on Debian the package python3-venv is needed"
   fi
   stamp=$venv/installed
   wanted=$(cat requirements.txt pyproject.toml | cksum)
-  if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-    echo "installing requirements.txt into $venv" >&2
+  if [ "$(cat "$stamp" 2> /dev/null)" != "$wanted" ]; then
+    echo "installing requirements.txt into $venv (some minutes, once)" >&2
     "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt >&2
     echo "$wanted" > "$stamp"
   fi

@@ -12,13 +12,23 @@ from aux_rnn.plan import Plan
 
 # The order in which metrics are shown, and how.
 FORMATS: dict[str, Callable[[float], str]] = {
-    "loss": lambda value: f"loss {value:.4g}",
-    "supervised_loss": lambda value: f"supervised {value:.4g}",
-    "reconstruct_loss": lambda value: f"reconstruct {value:.4g}",
-    "predict_loss": lambda value: f"predict {value:.4g}",
+    "loss": lambda value: f"loss {value:.3g}",
+    "supervised_loss": lambda value: f"supervised {value:.3g}",
+    "reconstruct_loss": lambda value: f"reconstruct {value:.3g}",
+    "predict_loss": lambda value: f"predict {value:.3g}",
     "accuracy": lambda value: f"accuracy {100 * value:.1f} %",
     "gradient_norm": lambda value: f"|grad| {value:.2g}",
     "learning_rate": lambda value: f"rate {value:.2g}",
+    "examples_per_second": lambda value: f"{value:,.0f} ex/s",
+}
+
+
+# The same, where a bar must fit beside them.
+IN_BAR: dict[str, Callable[[float], str]] = {
+    "supervised_loss": lambda value: f"sup {value:.3g}",
+    "reconstruct_loss": lambda value: f"rec {value:.3g}",
+    "predict_loss": lambda value: f"pre {value:.3g}",
+    "accuracy": lambda value: f"acc {100 * value:.1f}%",
     "examples_per_second": lambda value: f"{value:,.0f} ex/s",
 }
 
@@ -34,13 +44,13 @@ def format_duration(seconds: float) -> str:
 
 def format_summary(summary: Mapping[str, Any], path: Path) -> str:
     """The closing table of a run."""
-    rows = [("data set", summary["dataset"]), ("auxiliary loss", summary["auxiliary"])]
+    rows = [("data set", summary["dataset"]), ("auxiliary", summary["auxiliary"])]
     rows += [("status", f"{summary['status']} after {summary['steps']} steps")]
     rows += [(split, format_metrics(values)) for split, values in summary["results"].items()]
     if "seconds" in summary:
         rows += [("time", format_duration(summary["seconds"]))]
     rows += [("folder", str(path))]
-    return "\n".join(f"{name:<16}{value}" for name, value in rows)
+    return "\n".join(f"{name:<12}{value}" for name, value in rows)
 
 
 class Progress:
@@ -65,7 +75,7 @@ class Progress:
             dynamic_ncols=True,
             leave=False,
             smoothing=0.05,
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {n}/{total} [{elapsed}<{remaining}]{postfix}",
+            bar_format="{desc}{percentage:3.0f}%|{bar}| {n}/{total} {remaining} left{postfix}",
         )
 
     def advance(self, phase: str) -> None:
@@ -77,8 +87,7 @@ class Progress:
     def log(self, phase: str, step: int, values: Mapping[str, float], remaining: float) -> None:
         """Shows training metrics: in the bar, or as a line with the time that the run will still take, in seconds."""
         if self._bar is not None and not self._bar.disable:
-            main = {k: v for k, v in values.items() if k not in ("loss", "learning_rate")}
-            self._bar.set_postfix_str(format_metrics(main))
+            self._bar.set_postfix_str(" ".join(show(values[name]) for name, show in IN_BAR.items() if name in values))
         else:
             self.say(f"{phase} {step}/{self._total}  {format_metrics(values)}  ETA {format_duration(remaining)}")
 

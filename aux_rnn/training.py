@@ -68,17 +68,15 @@ def train_and_evaluate(config: Config, path: Path, progress: Progress) -> dict[s
 def announce(config: Config, path: Path, experiment: Experiment, progress: Progress) -> None:
     """Says what is about to run, on what, and where the results go."""
     splits, spec, plan = experiment.splits, experiment.spec, experiment.plan
+    sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
     devices = f"{jax.device_count()} {jax.devices()[0].platform} device{'s' * (jax.device_count() > 1)}"
-    progress.say(
-        f"{config.data.dataset}: {spec.length} steps of {spec.channels}, {len(splits.train.labels)} training, "
-        f"{len(splits.validation.labels)} validation, {len(splits.test.labels)} test examples; {devices}"
-    )
-    progress.say(
-        f"--auxiliary={config.model.auxiliary}: {plan.pretrain_steps} steps of pretraining, {plan.train_steps} of "
-        f"training; results in {path} (Ctrl-C stops and saves, the same command continues)"
-    )
+    progress.say(f"{config.data.dataset}: sequences of {spec.length:,} x {spec.channels}; {sizes} examples")
+    phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
+    progress.say(f"auxiliary={config.model.auxiliary}: {phases}")
+    progress.say(f"on {devices}; results in {path}")
+    progress.say("Ctrl-C stops and saves; the same command continues")
     if config.run.pretrain_epochs and not config.model.auxiliaries:
-        progress.say("no pretraining, although --pretrain_epochs asks for it: there is no auxiliary loss to train on")
+        progress.say("no pretraining, as there is no auxiliary loss; --pretrain_epochs is ignored")
 
 
 class Run:

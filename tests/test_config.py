@@ -1,0 +1,87 @@
+"""Settings: checked when they are built, written and read without loss."""
+
+import dataclasses
+
+import pytest
+
+from aux_rnn import config as config_lib
+from aux_rnn.config import Config, ModelConfig, RunConfig, SequenceSpec
+from aux_rnn.settings import ConfigError
+
+
+def test_the_defaults_are_the_papers():
+    model = Config().model
+    assert (model.embedding_size, model.hidden_size, model.segment_length, model.num_anchors) == (128, 128, 600, 1)
+    assert model.head_sizes == model.decoder_sizes == model.decoder_head_sizes == (256, 256)
+    assert model.supervised_truncation == model.auxiliary_truncation == model.decoder_truncation == 300
+
+
+def test_json_keeps_every_setting():
+    config = config_lib.from_flat(
+        dict(
+            dataset="cifar10", head_sizes=[3, 4], supervised_truncation="full", learning_rate=0.1, teacher_forcing=False
+        )
+    )
+    assert config_lib.from_json(config_lib.to_json(config)) == config
+    assert config.model.head_sizes == (3, 4)
+
+
+def test_names_of_settings_are_unique_and_explained():
+    names = [field.name for _, field in config_lib.iterate_settings()]
+    assert len(set(names)) == len(names)
+    assert all(field.metadata["help"] for _, field in config_lib.iterate_settings())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(batch_size=True), "--batch_size=true: must be an integer of at least 1"),
+        (dict(batch_size=1.5), "--batch_size=1.5: must be an integer of at least 1"),
+        (dict(learning_rate=0), "--learning_rate=0: must be a number above 0"),
+        (dict(learning_rate=float("inf")), "--learning_rate=inf: must be a number above 0"),
+        (dict(dropconnect=1.0), "--dropconnect=1.0: must be a number from 0 to below 1"),
+        (dict(decoder_sizes=()), "--decoder_sizes=: must be positive integers separated by commas"),
+        (dict(decoder_sizes=(4, 0)), "--decoder_sizes=4,0: must be positive integers separated by commas"),
+        (dict(supervised_truncation="all"), "--supervised_truncation=all: must be an integer of at least 0, or 'full'"),
+        (dict(teacher_forcing=1), "--teacher_forcing=1: must be true or false"),
+        (dict(auxiliary="all"), "--auxiliary=all: must be one of none, reconstruct, predict, both"),
+        (dict(colour="red"), "--colour: no such setting"),
+        (dict(auxiliary="none", train_epochs=0), "--train_epochs=0: must be at least 1"),
+    ],
+)
+def test_values_that_are_not_allowed_are_named(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        config_lib.from_flat(settings)
+    assert str(caught.value).startswith(message)
+
+
+def test_the_difference_lists_what_matters():
+    new = dataclasses.replace(
+        Config(),
+        run=RunConfig(seed=1),
+        model=ModelConfig(head_sizes=(1, 2)),
+        data=config_lib.DataConfig(data_dir="elsewhere"),
+    )
+    assert config_lib.describe_difference(Config(), new) == "head_sizes: 256,256 -> 1,2, seed: 0 -> 1"
+    assert config_lib.describe_difference(new, new) == ""
+
+
+@pytest.mark.parametrize(
+    ("auxiliary", "longest"), [("none", 10**6), ("reconstruct", 784), ("predict", 783), ("both", 783)]
+)
+def test_the_segment_must_fit_into_the_sequence(auxiliary, longest):
+    spec = SequenceSpec(length=784, channels=1, num_classes=10)
+
+    def check(segment_length):
+        config_lib.check_sequence(Config(model=ModelConfig(auxiliary=auxiliary, segment_length=segment_length)), spec)
+
+    check(longest)
+    if auxiliary != "none":
+        with pytest.raises(ConfigError, match=f"--segment_length={longest + 1}: must be at most {longest}"):
+            check(longest + 1)
+
+
+def test_the_devices_must_divide_the_batch():
+    config_lib.check_devices(Config(), 8)
+    with pytest.raises(ConfigError, match="--batch_size=128: must be a multiple of the 3 devices"):
+        config_lib.check_devices(Config(), 3)

@@ -1,0 +1,85 @@
+"""What a person sees: plain lines in a pipe, a bar on a terminal, and how the seconds are told apart."""
+
+import io
+
+import pytest
+
+from aux_rnn.clock import Clock, Speed
+from aux_rnn.plan import Plan
+from aux_rnn.progress import Progress, format_metrics, format_summary
+
+PLAN = Plan(10, pretrain_steps=10, train_steps=20, log_every=5, evaluate_every=10, checkpoint_every=10)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_plain_lines_elsewhere_than_on_a_terminal():
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.begin(PLAN, 0)
+    progress.advance("pretrain")
+    progress.log("pretrain", 5, {"loss": 0.5, "accuracy": 0.123, "learning_rate": 1e-3}, remaining=3661)
+    progress.say("a line")
+    progress.end()
+    assert stream.getvalue() == "pretrain 5/30  loss 0.5  accuracy 12.3 %  rate 0.001  ETA 1:01:01\na line\n"
+
+
+def test_a_bar_on_a_terminal_that_continues_where_the_run_was():
+    stream = Terminal()
+    progress = Progress(stream)
+    progress.begin(PLAN, 12)
+    progress.advance("train")
+    progress.log("train", 13, {"supervised_loss": 0.25, "accuracy": 0.5}, remaining=60)
+    progress.say("a line")
+    progress.end()
+    shown = stream.getvalue()
+    assert "12/30" in shown
+    assert "sup 0.25 acc 50.0%" in shown
+    assert "a line" in shown
+
+
+def test_metrics_are_shown_in_one_order():
+    shuffled = {"examples_per_second": 1234.5, "accuracy": 0.5, "gradient_norm": 0.123, "supervised_loss": 1.0}
+    assert format_metrics(shuffled) == "supervised 1  accuracy 50.0 %  |grad| 0.12  1,234 ex/s"
+
+
+def test_the_closing_table_fits_80_columns(tmp_path):
+    summary = dict(dataset="digits", auxiliary="both", status="complete", steps=30, seconds=59.6)
+    results = dict(test=dict(supervised_loss=0.123456, reconstruct_loss=0.0123456, predict_loss=0.1, accuracy=0.987654))
+    table = format_summary({**summary, "results": results}, tmp_path.__class__("runs/digits"))
+    assert max(map(len, table.splitlines())) <= 80
+    assert "98.8 %" in table
+    assert "0:01:00" in table
+
+
+def test_the_clock_adds_up_sections_and_continues_from_earlier_processes():
+    times = iter([0.0, 2.0, 5.0, 6.0])
+    clock = Clock({"train": 10.0}, now=lambda: next(times))
+    with clock.section("train"):
+        pass
+    with pytest.raises(KeyError), clock.section("evaluate"):
+        raise KeyError
+    assert dict(clock.seconds) == {"train": 12.0, "evaluate": 1.0}
+    assert clock.total() == 13.0
+
+
+def test_speed_counts_the_time_of_its_section_only():
+    clock = Clock({"train": 4.0, "compile": 50.0})
+    speed = Speed(clock, "train", step=10)
+    assert speed.read(10) == 0
+    clock.seconds["train"] += 2.0
+    clock.seconds["evaluate"] += 100.0
+    assert speed.read(14) == 2.0
+    assert speed.read(14) == 0
+
+
+def test_the_plan_says_what_is_due_when():
+    assert [PLAN.phase(step) for step in (0, 9, 10, 29)] == ["pretrain", "pretrain", "train", "train"]
+    assert [step for step in range(1, 31) if PLAN.should_log(step)] == [5, 10, 15, 20, 25, 30]
+    uneven = Plan(10, pretrain_steps=7, train_steps=8, log_every=4, evaluate_every=10, checkpoint_every=6)
+    assert [step for step in range(1, 16) if uneven.should_log(step)] == [4, 7, 8, 12, 15]
+    assert [step for step in range(1, 16) if uneven.should_evaluate(step)] == [7, 10, 15]
+    assert [step for step in range(1, 16) if uneven.should_checkpoint(step)] == [6, 12, 15]

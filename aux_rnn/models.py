@@ -218,7 +218,9 @@ class AuxiliaryRNN(nn.Module):
             ends = jnp.full((batch, 1), length, jnp.int32)
             windows.append(Windows(ends, self.config.supervised_truncation, latest=length))
         for kind, segment in segments.items():
-            latest = length if kind == "reconstruct" else length - segment.inputs.shape[2]
+            # A sequence shorter than the segment has its anchor for a prediction nearer to the end than S.
+            ends_early = kind == "predict" and lengths is None
+            latest = length - segment.inputs.shape[2] if ends_early else length
             windows.append(Windows(segment.anchors, self.config.auxiliary_truncation, latest))
         states = encode_windows(self.encoder, inputs, lengths, windows)
         logits = self.head(hidden_of(states.pop(0))[:, 0], deterministic) if classify else None

@@ -9,8 +9,9 @@ import pytest
 from absl import flags
 
 from aux_rnn import experiment
-from aux_rnn.config import DataConfig
+from aux_rnn.config import DataConfig, to_flat, to_json
 from aux_rnn.datasets import Examples, Splits, download, sequence_spec
+from aux_rnn.settings import format_value
 from experiments import command_line, main
 
 ROOT = Path(__file__).parent.parent
@@ -61,17 +62,26 @@ def test_every_flag_file_trains_two_steps_at_its_own_lengths(name, run, tmp_path
             images = random.integers(0, 256, (count, side, side, spec.channels), np.uint8)
             return Examples(images, random.integers(0, spec.num_classes, count).astype(np.int32))
 
-        return Splits(make(4), make(4), make(4))
+        return Splits(make(8), make(4), make(4))
 
     monkeypatch.setattr(experiment, "load_splits", make_splits)
-    small = ["--batch_size=4", "--train_examples=4", "--pretrain_epochs=1", "--train_epochs=1", "--log_every_steps=1"]
+    small = ["--batch_size=4", "--train_examples=8", "--pretrain_epochs=0", "--train_epochs=1", "--log_every_steps=1"]
     sizes = ["--embedding_size=4", "--hidden_size=4", "--decoder_sizes=4,4"]
     code, out, err = run(f"--flagfile={name}", *small, *sizes, f"--workdir={tmp_path}/run")
     assert code == 0, err
     assert "complete after 2 steps" in out
-    code, out, err = run("--mode=eval", f"--workdir={tmp_path}/run")
+
+
+def test_evaluation_of_a_run_from_the_command_line(run, tiny, tmp_path):
+    settings = [f"--{name}={format_value(value)}" for name, value in to_flat(tiny).items()]
+    code, trained, err = run(*settings, "--auxiliary=none", f"--workdir={tmp_path}/run")
     assert code == 0, err
-    assert "evaluated after 2 steps" in out
+    code, evaluated, err = run("--mode=eval", f"--workdir={tmp_path}/run")
+    assert code == 0, err
+    assert "evaluated after 6 steps" in evaluated
+    scores = [line for line in trained.splitlines() if line.startswith(("validation", "test"))]
+    assert len(scores) == 2
+    assert all(line in evaluated for line in scores)
 
 
 def test_a_flag_after_the_file_wins_and_one_before_it_loses():
@@ -191,8 +201,6 @@ def test_another_configuration_on_a_used_workdir_names_the_difference(run, tmp_p
 
 
 def command_line_config(*arguments):
-    from aux_rnn.config import to_json
-
     return to_json(parse(*arguments))
 
 

@@ -136,16 +136,13 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan, state):
 
 
 def test_dropconnect_acts_in_training_only(tiny, plan):
-    config = config_lib.from_flat({**config_lib.to_flat(tiny), "dropconnect": 0.5})
-    state = steps_lib.create_train_state(config, SPEC, plan)
-    plain, dropped = (steps_lib.make_steps(c, SPEC, plan) for c in (tiny, config))
-    chex.assert_trees_all_equal(
-        *(jax.device_get(s.evaluate(state.params, make_batch(0, devices=1))) for s in (plain, dropped))
-    )
-    losses = [
-        float(s.train(jax.tree.map(jnp.copy, state), make_batch(0, devices=1)).metrics["supervised_loss"].total)
-        for s in (plain, dropped)
-    ]
+    flat = {**config_lib.to_flat(tiny), "auxiliary": "none"}
+    configs = [config_lib.from_flat({**flat, "dropconnect": rate}) for rate in (0.0, 0.5)]
+    state = steps_lib.create_train_state(configs[0], SPEC, plan)
+    plain, dropped = (steps_lib.make_steps(config, SPEC, plan) for config in configs)
+    batch = make_batch(0, devices=1)
+    chex.assert_trees_all_equal(*(jax.device_get(s.evaluate(state.params, batch)) for s in (plain, dropped)))
+    losses = [float(s.train(jax.tree.map(jnp.copy, state), batch).metrics["loss"].total) for s in (plain, dropped)]
     assert losses[0] != losses[1]
 
 

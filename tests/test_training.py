@@ -36,7 +36,7 @@ def quiet():
 @pytest.fixture
 def tiny(tiny):
     """With less to compile."""
-    return change(tiny, auxiliary="reconstruct", num_anchors=1, decoder_truncation="full")
+    return change(tiny, auxiliary="reconstruct", num_anchors=1)
 
 
 def read_metrics(path):
@@ -171,6 +171,31 @@ def test_a_run_killed_and_continued_equals_one_left_alone(reference, finished, t
     assert not (tmp_path / "run/summary.json").exists()
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_at_random_moments_equals_one_left_alone(
+    reference, finished, tiny, quiet, tmp_path
+):
+    longer = change(tiny, train_epochs=12, checkpoint_every_steps=1, data_dir=str(tmp_path / "data"))
+    alone = train_and_evaluate(longer, tmp_path / "alone", quiet)
+    (tmp_path / "data").rename(tmp_path / "data-before")  # so that preparation is interrupted, too
+    settings = tmp_path / "alone/config.json"
+    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(settings), str(tmp_path / "run")]
+    random = np.random.default_rng(0)
+    kills = 0
+    while not (tmp_path / "run/summary.json").exists():
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            try:
+                assert process.wait(timeout=random.uniform(1, 20)) == 0
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+        assert kills < 60, "no progress from one start to the next"
+    print(f"killed {kills} times")
+    ended = train_and_evaluate(longer, tmp_path / "run", quiet)
+    assert ended["params_digest"] == alone["params_digest"]
+    assert read_metrics(tmp_path / "run") == read_metrics(tmp_path / "alone")
 
 
 def test_a_complete_run_is_left_alone(reference, finished, tiny, quiet):

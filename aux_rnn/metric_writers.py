@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from aux_rnn.workdir import write_atomically
+from aux_rnn.workdir import WorkdirError, write_atomically
 
 
 class MetricsFile:
@@ -15,10 +15,16 @@ class MetricsFile:
     Args:
       path: the file.
       step: complete steps of the state that the run continues from.
+
+    Raises:
+      WorkdirError: the file is damaged; it is left as it is.
     """
 
     def __init__(self, path: Path, step: int) -> None:
-        kept = [line for line in read_lines(path) if json.loads(line)["step"] <= step]
+        try:
+            kept = [line for line in read_lines(path) if json.loads(line)["step"] <= step]
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkdirError(f"{path}: holds a line that is no record ({error}); move the file away") from error
         write_atomically(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a")
 

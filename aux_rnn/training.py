@@ -51,6 +51,7 @@ def train_and_evaluate(config: Config, path: Path, progress: Progress) -> dict[s
             progress.say(f"{path}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment(config)
+        workdir.adopt(config)
         announce(config, path, experiment, progress)
         with (
             catch_signals() as stop,
@@ -91,7 +92,7 @@ class Run:
         restored = checkpoints.restore_latest(state)
         state, meta = restored or (state, {"seconds": {}, "results": {}})
         self.state: TrainState = replicate(state)
-        self.step = int(state.step)
+        self.step = self.saved_step = int(state.step)
         self.results: dict[str, dict[str, float]] = meta["results"]
         self.clock = Clock(meta["seconds"])
         self.speed = Speed(self.clock, "train", self.step)
@@ -117,7 +118,7 @@ class Run:
             self.progress.advance(phase)
             self.do_what_is_due(phase)
         is_complete = self.step == self.plan.total_steps
-        if not is_complete and not self.plan.should_checkpoint(self.step):
+        if self.step != self.saved_step:
             self.save()
         self.status = "complete" if is_complete else "interrupted"
 
@@ -168,6 +169,7 @@ class Run:
         with self.clock.section("checkpoint"):
             meta = {"seconds": dict(self.clock.seconds), "results": self.results}
             self.checkpoints.save(self.step, self.state, meta)
+        self.saved_step = self.step
 
     def require_finite(self) -> None:
         bad = int(self.state.first_bad_step)

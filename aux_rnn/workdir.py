@@ -52,17 +52,17 @@ class Workdir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise WorkdirError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
-        self._adopt(config)
-
-    def _adopt(self, config: Config) -> None:
-        previous = read_config(self.path)
-        if previous is None:
-            write_atomically(self.path / "config.json", to_json(config))
-        elif changes := describe_difference(previous, config):
+        previous = read_config(path)
+        if previous is not None and (changes := describe_difference(previous, config)):
             raise WorkdirError(
                 f"--workdir={self.path}: holds a run with other settings ({changes}); "
                 "choose another folder, or give the old settings"
             )
+
+    def adopt(self, config: Config) -> None:
+        """Writes down what the folder is for; to be called once nothing but training is left to go wrong."""
+        if read_config(self.path) is None:
+            write_atomically(self.path / "config.json", to_json(config))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomically(self._summary, json.dumps(summary, indent=2) + "\n")
@@ -89,8 +89,8 @@ def read_config(path: Path) -> Config | None:
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:
-    """What `summary.json` says, or None if there is none yet."""
+    """What `summary.json` says, or None if there is none that can be read; it can be written again."""
     try:
         return json.loads((path / "summary.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None

@@ -35,7 +35,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise SystemExit(report(error, BAD_INPUT)) from None
 
 
-def report(error: Exception, code: int) -> int:
+def report(error: Exception | str, code: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
 
@@ -54,6 +54,8 @@ def main(argv: Sequence[str]) -> int:
         return report(error, BAD_INPUT)
     except TrainingError as error:
         return report(error, FAILED)
+    except KeyboardInterrupt:
+        return report("interrupted before training began; nothing was lost", INTERRUPTED)
     print(format_summary(summary, workdir))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
 

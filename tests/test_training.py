@@ -16,6 +16,7 @@ from aux_rnn import config as config_lib
 from aux_rnn import steps as steps_lib
 from aux_rnn import training
 from aux_rnn.checkpoints import CheckpointError, Checkpoints, digest
+from aux_rnn.datasets import DataError
 from aux_rnn.evaluation import evaluate_run, evaluate_split
 from aux_rnn.metric_writers import MetricsFile
 from aux_rnn.progress import Progress
@@ -261,6 +262,7 @@ def test_data_may_move_between_two_starts(reference, finished, tiny, quiet, tmp_
 
 def test_two_runs_on_one_workdir_are_refused(tiny, tmp_path):
     first = Workdir(tmp_path, tiny)
+    first.adopt(tiny)
     with pytest.raises(WorkdirError, match="another run is using it"):
         Workdir(tmp_path, tiny)
     first.close()
@@ -278,6 +280,33 @@ def test_a_damaged_configuration_is_not_overwritten(tiny, tmp_path):
     with pytest.raises(WorkdirError, match=r"config.json: not a configuration of this version \(--colour: no such"):
         Workdir(tmp_path, tiny)
     assert "colour" in (tmp_path / "config.json").read_text()
+
+
+def test_a_run_that_never_began_leaves_the_folder_free(tiny, quiet, tmp_path):
+    blocked = change(tiny, data_dir=str(tmp_path / "file/data"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError):
+        train_and_evaluate(blocked, tmp_path / "run", quiet)
+    Workdir(tmp_path / "run", change(tiny, seed=1)).close()
+
+
+def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny, quiet, tmp_path, monkeypatch):
+    begin = Progress.begin
+    monkeypatch.setattr(
+        Progress, "begin", lambda self, plan, step: (signal.raise_signal(signal.SIGINT), begin(self, plan, step))
+    )
+    for _ in range(2):
+        assert train_and_evaluate(tiny, tmp_path / "run", quiet)["steps"] == 0
+    monkeypatch.setattr(Progress, "begin", begin)
+    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
+    assert read_metrics(tmp_path / "run") == read_metrics(finished)
+
+
+def test_a_damaged_metrics_file_is_left_as_it_is(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "train"}\n')
+    with pytest.raises(WorkdirError, match=r"metrics.jsonl: holds a line that is no record \('step'\)"):
+        MetricsFile(tmp_path / "metrics.jsonl", 2)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"kind": "train"}\n'
 
 
 def test_records_after_the_step_continued_from_are_dropped(tmp_path):

@@ -97,8 +97,7 @@ class Decoder(nn.Module):
       sizes: of the recurrent layers, bottom first.
       head_sizes: hidden layers of the output network.
       embedding_size: E, of the decoder's own embedding. One shared with the encoder would let the auxiliary gradient
-        into
-        it past every truncation.
+        into it past every truncation.
       spec: what the sequences are.
       dropconnect: rate in the last layer of the head.
       teacher_forcing: whether each input is the true previous element, or else the decoder's own last output.
@@ -144,7 +143,8 @@ class Decoder(nn.Module):
             states, element = carry
             states, hidden = decoder.advance(states, decoder.embedding(element))
             output = decoder.head(hidden, deterministic)
-            return (states, jnp.argmax(output, axis=-1) if decoder.spec.vocabulary_size else output), output
+            fed_back = jnp.argmax(output, axis=-1) if decoder.spec.vocabulary_size else output
+            return (states, fed_back.astype(element.dtype)), output
 
         _, outputs = scan_chunks(step, self, (states, previous[:, 0]), jnp.arange(steps), self.truncation)
         return jnp.swapaxes(outputs, 0, 1)

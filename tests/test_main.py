@@ -184,7 +184,10 @@ def test_missing_data_without_network_names_files_sources_and_folder(run, tmp_pa
     monkeypatch.setattr(download, "open_url", no_network)
     (tmp_path / "manual").mkdir()
     code, _, err = run(
-        "--flagfile=mnist.flags", f"--data_dir={tmp_path}/data", f"--manual_dir={tmp_path}/manual", "--workdir=w"
+        "--flagfile=mnist.flags",
+        f"--data_dir={tmp_path}/data",
+        f"--manual_dir={tmp_path}/manual",
+        f"--workdir={tmp_path}/run",
     )
     assert code == 2
     assert err.strip().count("\n") <= 2  # the announcement may stand before it

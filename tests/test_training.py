@@ -178,7 +178,7 @@ def test_a_run_killed_and_continued_equals_one_left_alone(reference, finished, t
 def test_a_run_killed_again_and_again_at_random_moments_equals_one_left_alone(
     reference, finished, tiny, quiet, tmp_path
 ):
-    longer = change(tiny, train_epochs=12, checkpoint_every_steps=1, data_dir=str(tmp_path / "data"))
+    longer = change(tiny, train_epochs=40, checkpoint_every_steps=1, data_dir=str(tmp_path / "data"))
     alone = train_and_evaluate(longer, tmp_path / "alone", quiet)
     (tmp_path / "data").rename(tmp_path / "data-before")  # so that preparation is interrupted, too
     settings = tmp_path / "alone/config.json"
@@ -188,7 +188,7 @@ def test_a_run_killed_again_and_again_at_random_moments_equals_one_left_alone(
     while not (tmp_path / "run/summary.json").exists():
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             try:
-                assert process.wait(timeout=random.uniform(1, 20)) == 0
+                assert process.wait(timeout=random.uniform(1, 12)) == 0
             except subprocess.TimeoutExpired:
                 process.kill()
                 kills += 1

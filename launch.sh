@@ -7,10 +7,10 @@
 # The virtual environment is .venv, made by a Python of version 3.11 or newer. PYTHON=python3.12 chooses one, in a folder of
 # its own (.venv-3.12); VENV=folder names another folder. requirements.txt is installed when it or pyproject.toml changed.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,8s/^# \{0,1\}//p' launch.sh
+  sed -n '2,8s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -30,9 +30,10 @@ find_python() {
   fail "${PYTHON:-python3}: not a Python of version 3.11 or newer; install one, or name it: PYTHON=python3.12 ./launch.sh ..."
 }
 
-# Leaves the environment's Python in $python.
+# Leaves the environment's Python in $python, and the shell in the folder where it was started.
 set_up() {
   local base venv stamp wanted
+  pushd "$root" > /dev/null
   if [ -n "${PYTHON:-}" ]; then
     base=$(find_python)
     venv=${VENV:-.venv-$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')}
@@ -52,6 +53,8 @@ set_up() {
     "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt >&2
     echo "$wanted" > "$stamp"
   fi
+  python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
+  popd > /dev/null
 }
 
 command=${1:-}
@@ -60,10 +63,11 @@ case $command in
   train)
     set_up
     [ $# -gt 0 ] || set -- --flagfile=digits.flags
-    exec "$python" experiments/main.py "$@"
+    exec "$python" "$root/experiments/main.py" "$@"
     ;;
   test)
     set_up
+    cd "$root"
     exec "$python" -m pytest "$@"
     ;;
   -h | --help | help)

@@ -6,6 +6,7 @@ not match is passed over.
 """
 
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,12 @@ def digest(tree: Any) -> str:
     return hashed.hexdigest()
 
 
+def free_name(path: Path) -> Path:
+    """The path, or with a number behind it the first that does not exist."""
+    candidates = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+    return next(c for c in itertools.chain([path], candidates) if not c.exists())
+
+
 class Checkpoints:
     """The newest checkpoints of one run, `checkpoints/<step>/`, written in the background.
 
@@ -37,10 +44,15 @@ class Checkpoints:
       folder: where they are.
       keep: how many of them stay.
       read_only: leaves the folder as it is; without it, remains of interrupted saves are removed.
+
+    Raises:
+      CheckpointError: the folder is only to be read, and does not exist.
     """
 
     def __init__(self, folder: Path, keep: int = 3, read_only: bool = False) -> None:
-        self.folder = folder
+        if read_only and not folder.is_dir():
+            raise CheckpointError(f"{folder}: no such folder; train first")
+        self.folder, self._read_only = folder, read_only
         policy = ocp.checkpoint_managers.LatestN(keep)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=policy, cleanup_tmp_directories=not read_only, read_only=read_only, create=not read_only
@@ -71,18 +83,29 @@ class Checkpoints:
           CheckpointError: there are checkpoints but none is intact; a fresh start would hide the loss.
         """
         host = jax.device_get(like)
+        damaged: list[int] = []
         for step in self.steps():
             try:
-                return self._restore(step, host)
+                restored = self._restore(step, host)
+                self._set_aside(damaged)
+                return restored
             except Exception as error:  # Orbax raises whatever its layers raise for a damaged file.
                 reason = str(error).strip().split("\n")[0][:120]
                 logging.warning("checkpoint %d in %s cannot be used (%s)", step, self.folder, reason)
+                damaged.append(step)
         if self.steps():
             raise CheckpointError(
                 f"{self.folder}: none of the checkpoints {self.steps()} is intact; "
                 "restore the folder from a copy, or start again with another --workdir"
             )
         return None
+
+    def _set_aside(self, steps: list[int]) -> None:
+        """Moves damaged checkpoints out of the way of the run, which will save these steps again."""
+        if steps and not self._read_only:
+            for step in steps:
+                (self.folder / str(step)).rename(free_name(self.folder.parent / f"damaged-checkpoint-{step}"))
+            self._manager.reload()
 
     def _restore(self, step: int, host: Any) -> tuple[Any, dict[str, Any]]:
         items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(host), META: ocp.args.JsonRestore()})

@@ -16,6 +16,7 @@ class Clock:
 
     def __init__(self, seconds: dict[str, float] | None = None, now: Callable[[], float] = time.monotonic) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float, seconds or {})
+        self.entries: defaultdict[str, int] = defaultdict(int)
         self._now = now
 
     @contextmanager
@@ -25,20 +26,22 @@ class Clock:
             yield
         finally:
             self.seconds[name] += self._now() - begin
+            self.entries[name] += 1
 
     def total(self) -> float:
         return sum(self.seconds.values())
 
 
 class Speed:
-    """Steps a second since the last reading, counting time spent in one section only."""
+    """How often a section was entered a second of the time spent in it, since the last reading."""
 
-    def __init__(self, clock: Clock, section: str, step: int) -> None:
+    def __init__(self, clock: Clock, section: str) -> None:
         self._clock, self._section = clock, section
-        self._mark = (step, clock.seconds[section])
+        self._mark = (clock.entries[section], clock.seconds[section])
 
-    def read(self, step: int) -> float:
-        """Steps a second since the last call; 0 if there were none."""
-        steps, seconds = step - self._mark[0], self._clock.seconds[self._section] - self._mark[1]
-        self._mark = (step, self._clock.seconds[self._section])
-        return steps / seconds if seconds > 0 else 0.0
+    def read(self) -> float:
+        """Entries a second since the last call; 0 if there were none."""
+        now = (self._clock.entries[self._section], self._clock.seconds[self._section])
+        entries, seconds = now[0] - self._mark[0], now[1] - self._mark[1]
+        self._mark = now
+        return entries / seconds if seconds > 0 else 0.0

@@ -2,8 +2,8 @@
 
 The settings are frozen dataclasses. Building one checks each value, so a configuration that exists is valid in itself;
 what depends on the data is checked by `check_sequence`. The command line is made from the same fields
-(`experiments/main.py`): a flag has the name, the default and the help text of its field. Defaults are the paper's
-where it states them (Trinh, Dai, Luong and Le, 2018) and are otherwise argued for in the README.
+(`experiments/command_line.py`): a flag has the name, the default and the help text of its field. Defaults are the
+paper's where it states them (Trinh, Dai, Luong and Le, 2018) and are otherwise argued for in the README.
 """
 
 import dataclasses
@@ -19,6 +19,7 @@ from aux_rnn.settings import (
     at_least,
     format_value,
     from_to_below,
+    integer_from,
     one_of,
     positive_sizes,
     reject,
@@ -39,13 +40,13 @@ class DataConfig(Settings):
     data_dir: str = setting("", "Folder of prepared data. Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.")
     manual_dir: str = setting("", "Folder with the official files as downloaded, for machines without network.")
     image_size: int = setting(
-        0, "Shrink images to this side in pixels by area averaging; 0 keeps the size.", at_least(0)
+        0, "Shrink images to this side in pixels by area averaging; 0 keeps the size.", integer_from(0)
     )
-    train_examples: int = setting(0, "Train on this many examples at most; 0 takes all.", at_least(0))
+    train_examples: int = setting(0, "Train on this many examples at most; 0 takes all.", integer_from(0))
     validation_fraction: float = setting(
         0.1, "Share of the training data held out to choose settings on.", from_to_below(0.0, 1.0)
     )
-    permutation_seed: int = setting(0, "Seed of pmnist's one fixed permutation of the pixels.", at_least(0))
+    permutation_seed: int = setting(0, "Seed of pmnist's one fixed permutation of the pixels.", integer_from(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +54,8 @@ class ModelConfig(Settings):
     """The recurrent network, its decoders, and how far each gradient reaches."""
 
     encoder: str = setting("lstm", f"Recurrent cell: {', '.join(ENCODERS)}.", one_of(ENCODERS))
-    embedding_size: int = setting(128, "Size of the input embedding.", at_least(1))
-    hidden_size: int = setting(128, "Units of the recurrent layer.", at_least(1))
+    embedding_size: int = setting(128, "Size of the input embedding.", integer_from(1))
+    hidden_size: int = setting(128, "Units of the recurrent layer.", integer_from(1))
     head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the classifier.", positive_sizes())
     decoder_sizes: tuple[int, ...] = setting(
         (256, 256), "Recurrent layers of the auxiliary decoder, bottom first.", positive_sizes()
@@ -71,9 +72,9 @@ class ModelConfig(Settings):
         one_of(AUXILIARIES),
     )
     auxiliary_weight: float = setting(1.0, "Weight of the auxiliary loss beside the supervised loss.", at_least(0.0))
-    num_anchors: int = setting(1, "Anchors drawn for each example in each step.", at_least(1))
+    num_anchors: int = setting(1, "Anchors drawn for each example in each step.", integer_from(1))
     segment_length: int = setting(
-        600, "Elements that the decoder must reconstruct or predict at an anchor.", at_least(1)
+        600, "Elements that the decoder must reconstruct or predict at an anchor.", integer_from(1)
     )
     teacher_forcing: bool = setting(
         True, "Feed the decoder the true previous element; false feeds back its own output."
@@ -110,13 +111,13 @@ class OptimizerConfig(Settings):
 class RunConfig(Settings):
     """How long to train, on what batches, and what to write down on the way."""
 
-    seed: int = setting(0, "Seed of everything: initialisation, order, anchors, validation split.", at_least(0))
-    batch_size: int = setting(128, "Examples a step, over all devices.", at_least(1))
-    pretrain_epochs: int = setting(20, "Epochs on the auxiliary loss alone, before joint training.", at_least(0))
-    train_epochs: int = setting(100, "Epochs on the supervised and the auxiliary loss together.", at_least(0))
-    log_every_steps: int = setting(50, "Steps between two records of the training metrics.", at_least(1))
-    evaluate_every_epochs: int = setting(1, "Epochs between two evaluations on the validation split.", at_least(1))
-    checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", at_least(1))
+    seed: int = setting(0, "Seed of everything: initialisation, order, anchors, validation split.", integer_from(0))
+    batch_size: int = setting(128, "Examples a step, over all devices.", integer_from(1))
+    pretrain_epochs: int = setting(20, "Epochs on the auxiliary loss alone, before joint training.", integer_from(0))
+    train_epochs: int = setting(100, "Epochs on the supervised and the auxiliary loss together.", integer_from(0))
+    log_every_steps: int = setting(50, "Steps between two records of the training metrics.", integer_from(1))
+    evaluate_every_epochs: int = setting(1, "Epochs between two evaluations on the validation split.", integer_from(1))
+    checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", integer_from(1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +207,7 @@ class SequenceSpec:
 
 
 def check_sequence(config: Config, spec: SequenceSpec) -> None:
-    """Raises ConfigError if the segment does not fit into the sequence (`design`: S <= a <= L or 1 <= a <= L - S)."""
+    """Raises ConfigError if the segment does not fit into the sequence (S <= a <= L or 1 <= a <= L - S)."""
     for kind in config.model.auxiliaries:
         longest = spec.length if kind == "reconstruct" else spec.length - 1
         if config.model.segment_length > longest:

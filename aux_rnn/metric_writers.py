@@ -23,8 +23,8 @@ class MetricsFile:
     def __init__(self, path: Path, step: int) -> None:
         try:
             kept = [line for line in read_lines(path) if json.loads(line)["step"] <= step]
-        except (ValueError, KeyError, TypeError) as error:
-            raise WorkdirError(f"{path}: holds a line that is no record ({error}); move the file away") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WorkdirError(f"{path}: cannot be continued ({error}); move it away") from error
         write_atomically(path, "".join(line + "\n" for line in kept))
         self._file = path.open("a")
 

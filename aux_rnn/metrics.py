@@ -23,7 +23,8 @@ class Mean:
     @classmethod
     def of(cls, values: jax.Array, mask: jax.Array) -> "Mean":
         """The mean of the values where the mask, of the same shape, is true."""
-        return cls(jnp.sum(jnp.where(mask, values, 0)), jnp.sum(mask, dtype=jnp.float32))
+        dtype = jnp.promote_types(values.dtype, jnp.float32)
+        return cls(jnp.sum(jnp.where(mask, values, 0), dtype=dtype), jnp.sum(mask, dtype=jnp.float32))
 
     @classmethod
     def once(cls, value: jax.Array) -> "Mean":

@@ -29,7 +29,9 @@ IN_BAR: dict[str, Callable[[float], str]] = {
     "reconstruct_loss": lambda value: f"rec {value:.3g}",
     "predict_loss": lambda value: f"pre {value:.3g}",
     "accuracy": lambda value: f"acc {100 * value:.1f}%",
-    "examples_per_second": lambda value: f"{value:,.0f} ex/s",
+    "gradient_norm": lambda value: f"|g| {value:.1g}",
+    "learning_rate": lambda value: f"lr {value:.0e}".replace("e-0", "e-"),
+    "examples_per_second": lambda value: f"{value:,.0f}/s",
 }
 
 
@@ -75,7 +77,7 @@ class Progress:
             dynamic_ncols=True,
             leave=False,
             smoothing=0.05,
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {n}/{total} {remaining} left{postfix}",
+            bar_format="{desc}|{bar}| {n}/{total} {remaining}{postfix}",
         )
 
     def advance(self, phase: str) -> None:
@@ -84,12 +86,13 @@ class Progress:
             self._bar.set_description_str(f"{phase} ", refresh=False)
             self._bar.update()
 
-    def log(self, phase: str, step: int, values: Mapping[str, float], remaining: float) -> None:
+    def log(self, phase: str, step: int, values: Mapping[str, float], remaining: float | None) -> None:
         """Shows training metrics: in the bar, or as a line with the time that the run will still take, in seconds."""
         if self._bar is not None and not self._bar.disable:
             self._bar.set_postfix_str(" ".join(show(values[name]) for name, show in IN_BAR.items() if name in values))
         else:
-            self.say(f"{phase} {step}/{self._total}  {format_metrics(values)}  ETA {format_duration(remaining)}")
+            time_left = "" if remaining is None else f"  ETA {format_duration(remaining)}"
+            self.say(f"{phase} {step}/{self._total}  {format_metrics(values)}{time_left}")
 
     def say(self, line: str) -> None:
         """Writes a line of its own."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 Truncation = int | Literal["full"]
+LARGEST = 2**31 - 1
 
 
 class ConfigError(ValueError):
@@ -24,6 +25,11 @@ def at_least(low: float) -> Allowed:
     return Allowed(f"of at least {low:g}", lambda value: math.isfinite(value) and value >= low)
 
 
+def integer_from(low: int) -> Allowed:
+    """Whole numbers that the devices' 32 bits hold."""
+    return Allowed(f"from {low} to {LARGEST}", lambda value: low <= value <= LARGEST)
+
+
 def above(low: float) -> Allowed:
     return Allowed(f"above {low:g}", lambda value: math.isfinite(value) and value > low)
 
@@ -39,7 +45,7 @@ def one_of(names: tuple[str, ...]) -> Allowed:
 def steps_or_full(low: int) -> Allowed:
     return Allowed(
         f"an integer of at least {low}, or 'full'",
-        lambda value: value == "full" or (is_integer(value) and value >= low),
+        lambda value: value == "full" or (is_integer(value) and low <= value <= LARGEST),
     )
 
 

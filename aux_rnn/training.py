@@ -47,7 +47,7 @@ def train_and_evaluate(config: Config, path: Path, progress: Progress) -> dict[s
     """
     check(config)
     with closing(Workdir(path, config)) as workdir:
-        if (summary := read_summary(path)) and summary["status"] == "complete":
+        if (summary := read_summary(path)) and summary.get("status") == "complete":
             progress.say(f"{path}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment(config)
@@ -60,10 +60,14 @@ def train_and_evaluate(config: Config, path: Path, progress: Progress) -> dict[s
         ):
             try:
                 run.train(stop)
-            finally:
                 checkpoints.wait()
-                workdir.write_summary(run.summary())
-            return run.summary()
+            except Exception:
+                # The state may be gone with the step that failed: what is left to say is that it did.
+                workdir.write_summary({**run.describe(), "status": "failed"})
+                raise
+            summary = run.summary()
+            workdir.write_summary(summary)
+            return summary
 
 
 def announce(config: Config, path: Path, experiment: Experiment, progress: Progress) -> None:
@@ -95,10 +99,9 @@ class Run:
         self.step = self.saved_step = int(state.step)
         self.results: dict[str, dict[str, float]] = meta["results"]
         self.clock = Clock(meta["seconds"])
-        self.speed = Speed(self.clock, "train", self.step)
+        self.speed = Speed(self.clock, "train")
         self.records = MetricsFile(workdir.metrics, self.step)
         self.batches = train_batches(self.splits.train, self.config.run.batch_size, self.config.run.seed)
-        self.status = "failed"
         if restored:
             progress.say(f"continues after step {self.step} of {self.plan.total_steps}")
 
@@ -117,10 +120,8 @@ class Run:
             compiled.add(phase)
             self.progress.advance(phase)
             self.do_what_is_due(phase)
-        is_complete = self.step == self.plan.total_steps
         if self.step != self.saved_step:
             self.save()
-        self.status = "complete" if is_complete else "interrupted"
 
     def fetch_batch(self) -> Batch:
         size = self.config.run.batch_size
@@ -140,15 +141,18 @@ class Run:
 
     def log(self, phase: str) -> None:
         self.require_finite()
-        speed = self.speed.read(self.step)
+        speed = self.speed.read()
         values = metrics_lib.compute(self.state.metrics)
         values["learning_rate"] = float(self.learning_rate(self.step - 1))
-        values["examples_per_second"] = speed * self.config.run.batch_size
-        remaining = (self.plan.total_steps - self.step) / speed if speed else 0.0
+        remaining = None
+        if speed:  # not while the only steps since the last record were those that compiled
+            values["examples_per_second"] = speed * self.config.run.batch_size
+            remaining = (self.plan.total_steps - self.step) / speed
         self.progress.log(phase, self.step, values, remaining)
         self.write("train", phase, values)
 
     def evaluate(self, phase: str, split: str) -> None:
+        self.require_finite()
         with self.clock.section("evaluate"):
             batches = evaluation_batches(getattr(self.splits, split), self.config.run.batch_size)
             measured = evaluate_split(self.steps.evaluate, self.state.params, batches)
@@ -177,30 +181,33 @@ class Run:
             good = [f"{self.workdir.checkpoints / str(step)}" for step in self.checkpoints.steps()[:1]]
             raise TrainingError(
                 f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
-                f"{good[0] if good else 'none'}; try a smaller --learning_rate or --clip_norm"
+                f"{good[0] if good else 'none'}; try a smaller --learning_rate or --clip_norm, with another --workdir"
             )
 
-    def summary(self) -> dict[str, Any]:
-        """What `summary.json` holds; accuracies from 0 to 1; the spread over seeds needs several runs."""
+    def describe(self) -> dict[str, Any]:
+        """What can be said of a run at any time; accuracies from 0 to 1; the spread over seeds needs several runs."""
         config, results = self.config, self.results
         return {
             "dataset": config.data.dataset,
             "auxiliary": config.model.auxiliary,
             "encoder": config.model.encoder,
             "seed": config.run.seed,
-            "status": self.status,
+            "status": "complete" if self.step == self.plan.total_steps else "interrupted",
             "steps": self.step,
             "test_accuracy": results.get("test", {}).get("accuracy"),
             "test_accuracy_spread": None,
             "validation_accuracy": results.get("validation", {}).get("accuracy"),
             "results": results,
-            "parameters": count_parameters(self.state.params),
-            "params_digest": digest(self.state.params),
             "seconds": round(self.clock.total(), 3),
             "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,
         }
+
+    def summary(self) -> dict[str, Any]:
+        """What `summary.json` holds."""
+        params = jax.device_get(self.state.params)
+        return {**self.describe(), "parameters": count_parameters(params), "params_digest": digest(params)}
 
     def close(self) -> None:
         self.records.close()

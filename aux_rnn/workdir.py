@@ -50,9 +50,26 @@ class Workdir:
             ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
+            self.close()
             raise WorkdirError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
-        previous = read_config(path)
+        except OSError as error:
+            self.close()
+            raise WorkdirError(
+                f"--workdir={path}: cannot be locked ({error.strerror}); choose another folder"
+            ) from error
+        try:
+            self._compare(config)
+        except WorkdirError:
+            self.close()
+            raise
+
+    def _compare(self, config: Config) -> None:
+        previous = read_config(self.path)
+        if previous is None and any(self.checkpoints.glob("*")):
+            raise WorkdirError(
+                f"--workdir={self.path}: has checkpoints but no config.json; restore it, or choose another"
+            )
         if previous is not None and (changes := describe_difference(previous, config)):
             raise WorkdirError(
                 f"--workdir={self.path}: holds a run with other settings ({changes}); "
@@ -65,7 +82,7 @@ class Workdir:
             write_atomically(self.path / "config.json", to_json(config))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        write_atomically(self._summary, json.dumps(summary, indent=2) + "\n")
+        write_atomically(self._summary, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     def close(self) -> None:
         self._lock.close()
@@ -91,6 +108,7 @@ def read_config(path: Path) -> Config | None:
 def read_summary(path: Path) -> dict[str, Any] | None:
     """What `summary.json` says, or None if there is none that can be read; it can be written again."""
     try:
-        return json.loads((path / "summary.json").read_text())
-    except (FileNotFoundError, ValueError):
+        summary = json.loads((path / "summary.json").read_text())
+    except (OSError, ValueError):
         return None
+    return summary if isinstance(summary, dict) else None

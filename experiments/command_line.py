@@ -6,6 +6,7 @@ without a murmur. Here a flag file is looked for in the working directory, besid
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,10 @@ def define_flags() -> None:
         else:
             flags.DEFINE(SettingParser(field), field.name, field.default, text, serializer=SettingSerializer())
     flags.DEFINE_enum(
-        "mode", "train", MODES, "train: to the end, continuing what is there; eval: the latest checkpoint."
+        "mode",
+        "train",
+        MODES,
+        "train: to the end, continuing what is there; eval: the newest checkpoint, by its own settings.",
     )
     flags.DEFINE_string("workdir", "", "Folder of the run. Empty: runs/DATASET-AUXILIARY-seedSEED.")
 
@@ -109,9 +113,10 @@ def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path], opened:
 
 
 def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
-    candidates = list(dict.fromkeys((folder / Path(name).expanduser()).resolve() for folder in folders))
+    # Not Path.expanduser and Path.is_file, which raise for an unknown user and for a name that is too long.
+    candidates = list(dict.fromkeys(Path(os.path.abspath(folder / os.path.expanduser(name))) for folder in folders))
     for candidate in candidates:
-        if name and candidate.is_file():
+        if name and os.path.isfile(candidate):
             return candidate
     known = ", ".join(sorted(p.name for p in FLAG_FILES.glob("*.flags")))
     looked = ", ".join(str(c.parent) for c in candidates)
@@ -138,4 +143,7 @@ def config_from_flags() -> Config:
 
 def workdir_from_flags(config: Config) -> Path:
     name = f"{config.data.dataset}-{config.model.auxiliary}-seed{config.run.seed}"
-    return Path(flags.FLAGS.workdir or f"runs/{name}")
+    workdir = flags.FLAGS.workdir or f"runs/{name}"
+    if "://" in workdir:
+        raise ConfigError(f"--workdir={workdir}: must be a folder of this machine")
+    return Path(os.path.expanduser(workdir))

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
             summary = train_and_evaluate(config, workdir, Progress())
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         return report(error, BAD_INPUT)
-    except TrainingError as error:
+    except (TrainingError, OSError) as error:
         return report(error, FAILED)
     except KeyboardInterrupt:
         return report("interrupted before training began; nothing was lost", INTERRUPTED)

@@ -35,8 +35,8 @@ def test_names_of_settings_are_unique_and_explained():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(batch_size=True), "--batch_size=true: must be an integer of at least 1"),
-        (dict(batch_size=1.5), "--batch_size=1.5: must be an integer of at least 1"),
+        (dict(batch_size=True), "--batch_size=true: must be an integer from 1 to 2147483647"),
+        (dict(batch_size=1.5), "--batch_size=1.5: must be an integer from 1 to 2147483647"),
         (dict(learning_rate=0), "--learning_rate=0: must be a number above 0"),
         (dict(learning_rate=float("inf")), "--learning_rate=inf: must be a number above 0"),
         (dict(dropconnect=1.0), "--dropconnect=1.0: must be a number from 0 to below 1"),

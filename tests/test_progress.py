@@ -32,12 +32,17 @@ def test_a_bar_on_a_terminal_that_continues_where_the_run_was():
     progress = Progress(stream)
     progress.begin(PLAN, 12)
     progress.advance("train")
-    progress.log("train", 13, {"supervised_loss": 0.25, "accuracy": 0.5}, remaining=60)
+    progress.log(
+        "train",
+        13,
+        {"supervised_loss": 0.25, "accuracy": 0.5, "gradient_norm": 0.41, "learning_rate": 1e-3},
+        remaining=60,
+    )
     progress.say("a line")
     progress.end()
     shown = stream.getvalue()
     assert "12/30" in shown
-    assert "sup 0.25 acc 50.0%" in shown
+    assert "sup 0.25 acc 50.0% |g| 0.4 lr 1e-3" in shown
     assert "a line" in shown
 
 
@@ -66,14 +71,18 @@ def test_the_clock_adds_up_sections_and_continues_from_earlier_processes():
     assert clock.total() == 13.0
 
 
-def test_speed_counts_the_time_of_its_section_only():
-    clock = Clock({"train": 4.0, "compile": 50.0})
-    speed = Speed(clock, "train", step=10)
-    assert speed.read(10) == 0
-    clock.seconds["train"] += 2.0
-    clock.seconds["evaluate"] += 100.0
-    assert speed.read(14) == 2.0
-    assert speed.read(14) == 0
+def test_speed_counts_the_steps_and_the_time_of_its_section_only():
+    times = iter([0.0, 60.0, 60.0, 62.0, 70.0, 72.0])
+    clock = Clock({"train": 4.0}, now=lambda: next(times))
+    speed = Speed(clock, "train")
+    with clock.section("compile"):  # the first step, which compiles, counts neither as step nor as time
+        pass
+    assert speed.read() == 0
+    for _ in range(2):
+        with clock.section("train"):
+            pass
+    assert speed.read() == 0.5
+    assert speed.read() == 0
 
 
 def test_the_plan_says_what_is_due_when():

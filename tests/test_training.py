@@ -304,7 +304,7 @@ def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny,
 
 def test_a_damaged_metrics_file_is_left_as_it_is(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"kind": "train"}\n')
-    with pytest.raises(WorkdirError, match=r"metrics.jsonl: holds a line that is no record \('step'\)"):
+    with pytest.raises(WorkdirError, match=r"metrics.jsonl: cannot be continued \('step'\)"):
         MetricsFile(tmp_path / "metrics.jsonl", 2)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"kind": "train"}\n'
 
@@ -332,12 +332,11 @@ def save_three(folder):
 
 
 def damage(folder):
-    """Flips one bit in the array data of a checkpoint."""
-    files = [p for p in folder.rglob("*") if p.is_file() and "/d/" in str(p)]
-    largest = max(files, key=lambda p: p.stat().st_size)
-    content = bytearray(largest.read_bytes())
-    content[len(content) // 2] ^= 1
-    largest.write_bytes(content)
+    """Flips one bit in every file of array data of a checkpoint."""
+    for file in [p for p in folder.rglob("*") if p.is_file() and "/d/" in str(p)]:
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
 
 
 def test_a_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path):
@@ -349,6 +348,48 @@ def test_a_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path):
     checkpoints.close()
     np.testing.assert_array_equal(state["w"], states[2]["w"])
     assert meta["step"] == 2
+
+
+def test_a_run_with_damaged_checkpoints_ends_like_one_left_alone(
+    reference, finished, tiny, quiet, tmp_path, monkeypatch
+):
+    advance = Progress.advance
+    monkeypatch.setattr(Progress, "advance", lambda self, phase: (advance(self, phase), stop_after(self, 7), None)[-1])
+    taken = []
+
+    def stop_after(progress, count):
+        taken.append(progress)
+        if len(taken) == count:
+            signal.raise_signal(signal.SIGTERM)
+
+    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["steps"] == 7
+    for step in (6, 7):
+        damage(tmp_path / f"run/checkpoints/{step}")
+    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
+    assert read_metrics(tmp_path / "run") == read_metrics(finished)
+    assert sorted(p.name for p in (tmp_path / "run").glob("damaged*")) == [
+        "damaged-checkpoint-6",
+        "damaged-checkpoint-7",
+    ]
+
+
+def test_parameters_that_are_not_finite_are_never_evaluated(tiny, quiet, tmp_path, monkeypatch):
+    create = training.create_train_state
+
+    def create_broken(config, spec, plan):
+        state = create(config, spec, plan)
+        return state.replace(params=steps_lib.jax.tree.map(lambda x: x * float("nan"), state.params))
+
+    monkeypatch.setattr(training, "create_train_state", create_broken)
+    with pytest.raises(TrainingError, match=r"step 1: .* the last good checkpoint is none"):
+        train_and_evaluate(change(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet)
+    assert read_metrics(tmp_path / "run") == []
+
+
+def test_checkpoints_without_a_configuration_are_not_continued(tiny, tmp_path):
+    (tmp_path / "checkpoints/2").mkdir(parents=True)
+    with pytest.raises(WorkdirError, match=r"has checkpoints but no config.json"):
+        Workdir(tmp_path, tiny)
 
 
 def test_no_intact_checkpoint_is_an_error_and_no_fresh_start(tmp_path):

@@ -104,7 +104,7 @@ def test_evaluation_weighs_an_uneven_last_batch_by_its_rows():
     assert evaluate_split(evaluate, None, []) == {}
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 6])
+@pytest.mark.parametrize("stop_after", [3, 7])
 def test_a_run_stopped_and_continued_equals_one_left_alone(
     stop_after, reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):

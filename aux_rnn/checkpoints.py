@@ -87,12 +87,13 @@ class Checkpoints:
         for step in self.steps():
             try:
                 restored = self._restore(step, host)
-                self._set_aside(damaged)
-                return restored
             except Exception as error:  # Orbax raises whatever its layers raise for a damaged file.
                 reason = str(error).strip().split("\n")[0][:120]
                 logging.warning("checkpoint %d in %s cannot be used (%s)", step, self.folder, reason)
                 damaged.append(step)
+            else:
+                self._set_aside(damaged)
+                return restored
         if self.steps():
             raise CheckpointError(
                 f"{self.folder}: none of the checkpoints {self.steps()} is intact; "

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     except (TrainingError, OSError) as error:
         return report(error, FAILED)
     except KeyboardInterrupt:
-        return report("interrupted before training began; nothing was lost", INTERRUPTED)
+        return report("interrupted outside of training; nothing was lost", INTERRUPTED)
     print(format_summary(summary, workdir))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
 

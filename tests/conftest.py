@@ -42,7 +42,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def tiny(data_dir: str) -> Config:
-    """Digits shrunk to 16 pixels, 40 training examples, 3 + 6 steps."""
+    """Digits shrunk to 16 pixels, 24 training examples, 3 + 6 steps."""
     return from_flat(
         dict(
             dataset="digits",

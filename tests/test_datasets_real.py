@@ -13,7 +13,10 @@ from aux_rnn.datasets import load_splits
 
 MANUAL_DIR = os.environ.get("AUX_RNN_MANUAL_DIR", "")
 
-pytestmark = pytest.mark.skipif(not MANUAL_DIR, reason="AUX_RNN_MANUAL_DIR names no folder with the official files")
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(not MANUAL_DIR, reason="AUX_RNN_MANUAL_DIR names no folder with the official files"),
+]
 
 
 def read_mnist(part):

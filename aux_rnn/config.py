@@ -18,6 +18,7 @@ from aux_rnn.settings import (
     above,
     at_least,
     format_value,
+    from_to,
     from_to_below,
     integer_from,
     one_of,
@@ -28,7 +29,8 @@ from aux_rnn.settings import (
 )
 
 AUXILIARIES = ("none", "reconstruct", "predict", "both")
-ENCODERS = ("lstm", "gru", "mgu", "simple")
+ENCODERS = ("lstm", "gru", "mgu", "simple", "transformer")
+PIXEL_LOSSES = ("squared", "softmax")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 
@@ -53,7 +55,9 @@ class DataConfig(Settings):
 class ModelConfig(Settings):
     """The recurrent network, its decoders, and how far each gradient reaches."""
 
-    encoder: str = setting("lstm", f"Recurrent cell: {', '.join(ENCODERS)}.", one_of(ENCODERS))
+    encoder: str = setting(
+        "lstm", f"Recurrent cell, or the baseline without one: {', '.join(ENCODERS)}.", one_of(ENCODERS)
+    )
     embedding_size: int = setting(128, "Size of the input embedding.", integer_from(1))
     hidden_size: int = setting(128, "Units of the recurrent layer.", integer_from(1))
     head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the classifier.", positive_sizes())
@@ -79,6 +83,16 @@ class ModelConfig(Settings):
     teacher_forcing: bool = setting(
         True, "Feed the decoder the true previous element; false feeds back its own output."
     )
+    decoder_input_dropout: float = setting(
+        0.0,
+        "Share of the decoder's inputs, but for the first of a segment, replaced by zeros; 1 feeds only the first.",
+        from_to(0.0, 1.0),
+    )
+    pixel_loss: str = setting(
+        "squared",
+        "Auxiliary loss of pixels: squared error, or softmax: cross-entropy over 256 levels a channel.",
+        one_of(PIXEL_LOSSES),
+    )
     supervised_truncation: Truncation = setting(
         300, "Steps the supervised gradient goes back, or 'full'; 0: none.", steps_or_full(0)
     )
@@ -88,6 +102,26 @@ class ModelConfig(Settings):
     decoder_truncation: Truncation = setting(
         300, "The decoder's gradient is cut after every so many of its steps, or 'full'.", steps_or_full(1)
     )
+    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer_from(1))
+    transformer_size: int = setting(
+        64, "Width of --encoder=transformer; its inner layers are twice as wide.", integer_from(1)
+    )
+    transformer_heads: int = setting(
+        4, "Attention heads of --encoder=transformer, a divisor of its width.", integer_from(1)
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder != "transformer":
+            return
+        if self.auxiliary != "none":
+            raise reject(
+                "auxiliary", self.auxiliary, "none with --encoder=transformer, which has no state to decode from"
+            )
+        if self.transformer_size % self.transformer_heads:
+            raise reject(
+                "transformer_heads", self.transformer_heads, f"a divisor of --transformer_size={self.transformer_size}"
+            )
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:

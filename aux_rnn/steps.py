@@ -14,16 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 from flax.struct import PyTreeNode
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.losses import auxiliary_loss, supervised_loss, total_loss
+from aux_rnn.losses import auxiliary_loss, memory_gain, supervised_loss, total_loss
 from aux_rnn.metrics import Mean, Metrics
 from aux_rnn.models import AuxiliaryRNN
 from aux_rnn.optimizers import make_optimizer
 from aux_rnn.plan import Plan
-from aux_rnn.sequences import Segments, draw_segments, image_to_sequence
+from aux_rnn.sequences import Segments, draw_segments, drop_inputs, image_to_sequence
+from aux_rnn.transformer import Transformer
 
 AXIS = "devices"
 NEVER = np.iinfo(np.int32).max
@@ -38,6 +40,8 @@ class TrainState(PyTreeNode):
       step: int32, complete steps.
       params: the network's parameters.
       opt_state: the optimizer's state.
+      key: data of the run's random key, from which the keys of all steps follow. It is no constant of the compiled
+        steps, so that runs which differ in their seed alone share one compilation.
       metrics: totals and counts since the last record of the training metrics.
       first_bad_step: int32, the first step whose loss or gradient was not finite; `NEVER` if none was.
     """
@@ -45,6 +49,7 @@ class TrainState(PyTreeNode):
     step: jax.Array
     params: Any
     opt_state: optax.OptState
+    key: jax.Array
     metrics: Metrics
     first_bad_step: jax.Array
 
@@ -64,61 +69,109 @@ class Steps:
     evaluate: Callable[[Any, Batch], Metrics]
 
 
+def make_model(config: Config, spec: SequenceSpec) -> nn.Module:
+    return (Transformer if config.model.encoder == "transformer" else AuxiliaryRNN)(config.model, spec)
+
+
 def metric_names(config: Config) -> tuple[str, ...]:
     auxiliary = [f"{kind}_loss" for kind in config.model.auxiliaries]
     return ("loss", "supervised_loss", "accuracy", *auxiliary, "gradient_norm")
 
 
 def make_segments(config: Config, key: jax.Array, inputs: jax.Array, rows: jax.Array) -> dict[str, Segments]:
-    """Draws the segments of every auxiliary loss in use, each from its own key."""
-    lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
-    kinds = config.model.auxiliaries
-    return {
-        kind: draw_segments(k, kind, inputs, lengths, rows, config.model.num_anchors, config.model.segment_length)
-        for kind, k in zip(kinds, jax.random.split(key, len(kinds)) if kinds else (), strict=True)
-    }
+    """Draws the segments of every auxiliary loss in use, each from its own keys."""
+    model, lengths = config.model, jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
+    segments = {}
+    for number, kind in enumerate(model.auxiliaries):
+        anchor_key, input_key = jax.random.split(jax.random.fold_in(key, number))
+        drawn = draw_segments(anchor_key, kind, inputs, lengths, rows, model.num_anchors, model.segment_length)
+        segments[kind] = drop_inputs(input_key, drawn, rows, model.decoder_input_dropout)
+    return segments
 
 
 def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
     """The state before the first step, on the host."""
     # Parameters do not depend on lengths, so a short sequence makes them.
-    model = AuxiliaryRNN(config.model, spec)
+    model = make_model(config, spec)
     short = jnp.zeros((1, 2, spec.channels))
     segments = {
         kind: Segments(jnp.ones((1, 1), jnp.int32), short[:, None, :1], short[:, None, :1], jnp.ones((1, 1, 1), bool))
         for kind in config.model.auxiliaries
     }
-    params = jax.jit(model.init)(jax.random.key(config.run.seed), short, None, segments)["params"]
+    key = jax.random.key(config.run.seed)
+    params = jax.jit(model.init)(key, short, None, segments)["params"]
     return TrainState(
         step=jnp.int32(0),
         params=params,
         opt_state=make_optimizer(config.optimizer, plan).init(params),
+        key=jax.random.key_data(key),
         metrics={name: Mean.empty() for name in metric_names(config)},
         first_bad_step=jnp.int32(NEVER),
     )
 
 
-def make_measure(config: Config, spec: SequenceSpec, permutation: np.ndarray | None) -> Callable[..., Metrics]:
-    """The function `(params, batch, key, classify, deterministic)` to this device's share of all losses."""
-    model = AuxiliaryRNN(config.model, spec)
+def make_losses(config: Config, model: nn.Module, permutation: np.ndarray | None) -> Callable[..., Metrics]:
+    """The function `(params, batch, key, classify) -> metrics` for training: this device's share of all losses."""
 
-    def measure(params: Any, batch: Batch, key: jax.Array, classify: bool, deterministic: bool) -> Metrics:
+    def losses(params: Any, batch: Batch, key: jax.Array, classify: bool) -> Metrics:
         inputs = image_to_sequence(batch["images"], permutation)
         anchor_key, dropconnect_key = jax.random.split(key)
         segments = make_segments(config, anchor_key, inputs, batch["rows"])
-        logits, decoded = model.apply(
-            {"params": params}, inputs, None, segments, classify, deterministic, rngs={"dropconnect": dropconnect_key}
-        )
-        measured = {}
-        if classify:
-            measured["supervised_loss"] = supervised_loss(logits, batch["labels"], batch["mask"])
-            measured["accuracy"] = Mean.of(logits.argmax(-1) == batch["labels"], batch["mask"])
+        rngs = {"dropconnect": dropconnect_key}
+        logits, decoded = model.apply({"params": params}, inputs, None, segments, classify, False, rngs=rngs)
+        measured = classifier_metrics(logits, batch) if classify else {}
         for kind, outputs in decoded.items():
             measured[f"{kind}_loss"] = auxiliary_loss(outputs, segments[kind], batch["mask"])
-        # Counts do not depend on parameters: summed over the devices here, gradients can be summed later.
-        return {name: Mean(mean.total, jax.lax.psum(mean.count, AXIS)) for name, mean in measured.items()}
+        return measured
+
+    return losses
+
+
+def make_measure(config: Config, model: nn.Module, permutation: np.ndarray | None) -> Callable[..., Metrics]:
+    """The function `(params, batch) -> metrics` for evaluation, this device's share."""
+    # The anchors are the same in every evaluation of every run.
+    key = jax.random.key(0)
+
+    def measure(params: Any, batch: Batch) -> Metrics:
+        apply: Callable[..., Any] = partial(model.apply, {"params": params})
+        inputs, mask = image_to_sequence(batch["images"], permutation), batch["mask"]
+        segments = make_segments(config, key, inputs, batch["rows"])
+        if not segments:
+            return classifier_metrics(apply(inputs)[0], batch)
+        final, states = apply(inputs, None, segments, True, method="encode")
+        measured = classifier_metrics(apply(final, method="classify"), batch)
+        for kind, segment in segments.items():
+            true, other, zeroed = (
+                auxiliary_loss(apply(kind, origin, segment, method="decode"), segment, mask)
+                for origin in (
+                    states[kind],
+                    lend_states(states[kind], mask),
+                    jax.tree.map(jnp.zeros_like, states[kind]),
+                )
+            )
+            measured[f"{kind}_loss"] = true
+            measured[f"{kind}_memory_gain"] = memory_gain(true, other)
+            measured[f"{kind}_memory_gain_zeroed"] = memory_gain(true, zeroed)
+        return measured
 
     return measure
+
+
+def lend_states(states: Any, mask: jax.Array) -> Any:
+    """For each example the states of the next one in the global batch, leaves `[B / D, ...]`.
+
+    The examples that count come first in a batch that is filled up; the last of them gets the first one's states.
+    """
+    own = jnp.arange(len(mask)) + jax.lax.axis_index(AXIS) * len(mask)
+    others = (own + 1) % jnp.maximum(jax.lax.psum(mask.sum(), AXIS), 1)
+    return jax.tree.map(lambda s: jax.lax.all_gather(s, AXIS, tiled=True)[others], states)
+
+
+def classifier_metrics(logits: jax.Array, batch: Batch) -> Metrics:
+    return {
+        "supervised_loss": supervised_loss(logits, batch["labels"], batch["mask"]),
+        "accuracy": Mean.of(logits.argmax(-1) == batch["labels"], batch["mask"]),
+    }
 
 
 def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.ndarray | None = None) -> Steps:
@@ -128,13 +181,19 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
     D]`, the rows being each example's place in the global batch (in evaluation: in the split), from which its anchors
     are drawn.
     """
-    measure = make_measure(config, spec, permutation)
+    model = make_model(config, spec)
+    losses, measure = make_losses(config, model, permutation), make_measure(config, model, permutation)
     optimizer = make_optimizer(config.optimizer, plan)
-    key = jax.random.key(config.run.seed)
 
     def update(state: TrainState, batch: Batch, classify: bool) -> TrainState:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
         def loss_of(params: Any) -> tuple[jax.Array, Metrics]:
-            measured = measure(params, batch, jax.random.fold_in(key, state.step), classify, deterministic=False)
+            # Counts do not depend on parameters: summed over the devices here, gradients can be summed later.
+            measured = {
+                name: Mean(mean.total, jax.lax.psum(mean.count, AXIS))
+                for name, mean in losses(params, batch, key, classify).items()
+            }
             auxiliary = {kind: measured[f"{kind}_loss"] for kind in config.model.auxiliaries}
             loss = total_loss(measured.get("supervised_loss"), auxiliary, config.model.auxiliary_weight)
             return loss, measured
@@ -159,9 +218,7 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         )
 
     def evaluate(params: Any, batch: Batch) -> Metrics:
-        # A step that does not occur in training; the anchors are the same in every evaluation.
-        measured = measure(params, batch, jax.random.fold_in(key, NEVER), classify=True, deterministic=True)
-        return {name: Mean(jax.lax.psum(m.total, AXIS), m.count) for name, m in measured.items()}
+        return jax.lax.psum(measure(params, batch), AXIS)
 
     step = partial(jax.pmap, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
     return Steps(

@@ -69,9 +69,21 @@ def metric_names(config: Config) -> tuple[str, ...]:
     return ("loss", "supervised_loss", "accuracy", *auxiliary, "gradient_norm")
 
 
-def make_segments(config: Config, key: jax.Array, inputs: jax.Array, rows: jax.Array) -> dict[str, Segments]:
+def model_inputs(
+    batch: Batch, spec: SequenceSpec, permutation: np.ndarray | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """What the model reads: pixels `[B, L, C]` without lengths, or tokens int32 `[B, L]` with their lengths `[B]`."""
+    if spec.vocabulary_size:
+        return batch["inputs"].astype(jnp.int32), batch["lengths"]
+    return image_to_sequence(batch["inputs"], permutation), None
+
+
+def make_segments(
+    config: Config, key: jax.Array, inputs: jax.Array, lengths: jax.Array | None, rows: jax.Array
+) -> dict[str, Segments]:
     """Draws the segments of every auxiliary loss in use, each from its own key."""
-    lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
+    if lengths is None:
+        lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
     kinds = config.model.auxiliaries
     return {
         kind: draw_segments(k, kind, inputs, lengths, rows, config.model.num_anchors, config.model.segment_length)
@@ -83,7 +95,7 @@ def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainS
     """The state before the first step, on the host."""
     # Parameters do not depend on lengths, so a short sequence makes them.
     model = AuxiliaryRNN(config.model, spec)
-    short = jnp.zeros((1, 2, spec.channels))
+    short = jnp.zeros((1, 2), jnp.int32) if spec.vocabulary_size else jnp.zeros((1, 2, spec.channels))
     segments = {
         kind: Segments(jnp.ones((1, 1), jnp.int32), short[:, None, :1], short[:, None, :1], jnp.ones((1, 1, 1), bool))
         for kind in config.model.auxiliaries
@@ -103,11 +115,17 @@ def make_measure(config: Config, spec: SequenceSpec, permutation: np.ndarray | N
     model = AuxiliaryRNN(config.model, spec)
 
     def measure(params: Any, batch: Batch, key: jax.Array, classify: bool, deterministic: bool) -> Metrics:
-        inputs = image_to_sequence(batch["images"], permutation)
+        inputs, lengths = model_inputs(batch, spec, permutation)
         anchor_key, dropconnect_key = jax.random.split(key)
-        segments = make_segments(config, anchor_key, inputs, batch["rows"])
+        segments = make_segments(config, anchor_key, inputs, lengths, batch["rows"])
         logits, decoded = model.apply(
-            {"params": params}, inputs, None, segments, classify, deterministic, rngs={"dropconnect": dropconnect_key}
+            {"params": params},
+            inputs,
+            lengths,
+            segments,
+            classify,
+            deterministic,
+            rngs={"dropconnect": dropconnect_key},
         )
         measured = {}
         if classify:
@@ -124,9 +142,9 @@ def make_measure(config: Config, spec: SequenceSpec, permutation: np.ndarray | N
 def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.ndarray | None = None) -> Steps:
     """Builds the steps of a run.
 
-    A batch holds `images` uint8 `[D, B / D, height, width, C]`, `labels` int32, `mask` bool and `rows` int32 `[D, B /
-    D]`, the rows being each example's place in the global batch (in evaluation: in the split), from which its anchors
-    are drawn.
+    A batch holds `inputs` uint8 `[D, B / D, height, width, C]` (text: tokens `[D, B / D, L]`, padded on the left, and
+    their `lengths` int32), `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's
+    place in the global batch (in evaluation: in the split), from which its anchors are drawn.
     """
     measure = make_measure(config, spec, permutation)
     optimizer = make_optimizer(config.optimizer, plan)

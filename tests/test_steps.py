@@ -19,7 +19,7 @@ SPEC = SequenceSpec(length=16, channels=1, num_classes=10)
 def make_batch(seed, devices=4, rows=8):
     random = np.random.default_rng(seed)
     batch = dict(
-        images=random.integers(0, 256, (rows, 4, 4, 1), np.uint8),
+        inputs=random.integers(0, 256, (rows, 4, 4, 1), np.uint8),
         labels=random.integers(0, 10, rows, np.int32),
         mask=np.ones(rows, bool),
         rows=np.arange(rows, dtype=np.int32),
@@ -63,7 +63,7 @@ def test_evaluation_on_four_devices_equals_one_and_ignores_filled_up_rows(steps,
     assert one["accuracy"].count == 5
     assert one["reconstruct_loss"].count == 5 * 2 * 5
     # Whatever the rows beyond the mask hold changes nothing.
-    batch["images"][0, 5:] = 255 - batch["images"][0, 5:]
+    batch["inputs"][0, 5:] = 255 - batch["inputs"][0, 5:]
     chex.assert_trees_all_equal(jax.device_get(one), jax.device_get(steps.evaluate(state.params, batch)))
 
 

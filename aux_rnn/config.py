@@ -38,11 +38,20 @@ OPTIMIZERS = ("rmsprop", "adam", "sgd")
 class DataConfig(Settings):
     """Which sequences are learned from."""
 
-    dataset: str = setting("mnist", "Data set: digits (needs no network), mnist, pmnist or cifar10.")
+    dataset: str = setting(
+        "mnist",
+        "Data set: mnist, pmnist, cifar10, stanford_dogs or dbpedia (text); digits, digits_text (text) or recall, "
+        "which need no files; or tfds:NAME, any images that tfds has prepared as array_record in --data_dir.",
+    )
     data_dir: str = setting("", "Folder of prepared data. Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.")
     manual_dir: str = setting("", "Folder with the official files as downloaded, for machines without network.")
     image_size: int = setting(
-        0, "Shrink images to this side in pixels by area averaging; 0 keeps the size.", integer_from(0)
+        0,
+        "Shrink images to this side in pixels by area averaging; 0 keeps the size (stanford_dogs: 128).",
+        integer_from(0),
+    )
+    sequence_length: int = setting(
+        0, "Elements of a sequence of recall (0: 64), or of a text at most (0: its longest, 1,014).", integer_from(0)
     )
     train_examples: int = setting(0, "Train on this many examples at most; 0 takes all.", integer_from(0))
     validation_fraction: float = setting(
@@ -225,7 +234,7 @@ def describe_difference(old: Config, new: Config) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class SequenceSpec:
-    """The shape of a data set's sequences, known before any file is read.
+    """The shape of a data set's sequences, known before any example is read.
 
     Attributes:
       length: L, elements of the longest sequence.

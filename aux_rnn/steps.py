@@ -14,23 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 from flax.struct import PyTreeNode
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.losses import auxiliary_loss, memory_gain, supervised_loss, total_loss
+from aux_rnn.losses import total_loss
 from aux_rnn.metrics import Mean, Metrics
-from aux_rnn.models import AuxiliaryRNN
+from aux_rnn.objectives import Batch, make_losses, make_measure, make_model, make_reader
 from aux_rnn.optimizers import make_optimizer
 from aux_rnn.plan import Plan
-from aux_rnn.sequences import Segments, draw_segments, drop_inputs, image_to_sequence
-from aux_rnn.transformer import Transformer
+from aux_rnn.sequences import Segments
 
 AXIS = "devices"
 NEVER = np.iinfo(np.int32).max
-
-Batch = dict[str, Any]
 
 
 class TrainState(PyTreeNode):
@@ -69,31 +65,16 @@ class Steps:
     evaluate: Callable[[Any, Batch], Metrics]
 
 
-def make_model(config: Config, spec: SequenceSpec) -> nn.Module:
-    return (Transformer if config.model.encoder == "transformer" else AuxiliaryRNN)(config.model, spec)
-
-
 def metric_names(config: Config) -> tuple[str, ...]:
     auxiliary = [f"{kind}_loss" for kind in config.model.auxiliaries]
     return ("loss", "supervised_loss", "accuracy", *auxiliary, "gradient_norm")
 
 
-def make_segments(config: Config, key: jax.Array, inputs: jax.Array, rows: jax.Array) -> dict[str, Segments]:
-    """Draws the segments of every auxiliary loss in use, each from its own keys."""
-    model, lengths = config.model, jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
-    segments = {}
-    for number, kind in enumerate(model.auxiliaries):
-        anchor_key, input_key = jax.random.split(jax.random.fold_in(key, number))
-        drawn = draw_segments(anchor_key, kind, inputs, lengths, rows, model.num_anchors, model.segment_length)
-        segments[kind] = drop_inputs(input_key, drawn, rows, model.decoder_input_dropout)
-    return segments
-
-
 def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
     """The state before the first step, on the host."""
     # Parameters do not depend on lengths, so a short sequence makes them.
-    model = make_model(config, spec)
-    short = jnp.zeros((1, 2, spec.channels))
+    model = make_model(config.model, spec)
+    short = jnp.zeros((1, 2), jnp.int32) if spec.vocabulary_size else jnp.zeros((1, 2, spec.channels))
     segments = {
         kind: Segments(jnp.ones((1, 1), jnp.int32), short[:, None, :1], short[:, None, :1], jnp.ones((1, 1, 1), bool))
         for kind in config.model.auxiliaries
@@ -110,53 +91,6 @@ def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainS
     )
 
 
-def make_losses(config: Config, model: nn.Module, permutation: np.ndarray | None) -> Callable[..., Metrics]:
-    """The function `(params, batch, key, classify) -> metrics` for training: this device's share of all losses."""
-
-    def losses(params: Any, batch: Batch, key: jax.Array, classify: bool) -> Metrics:
-        inputs = image_to_sequence(batch["images"], permutation)
-        anchor_key, dropconnect_key = jax.random.split(key)
-        segments = make_segments(config, anchor_key, inputs, batch["rows"])
-        rngs = {"dropconnect": dropconnect_key}
-        logits, decoded = model.apply({"params": params}, inputs, None, segments, classify, False, rngs=rngs)
-        measured = classifier_metrics(logits, batch) if classify else {}
-        for kind, outputs in decoded.items():
-            measured[f"{kind}_loss"] = auxiliary_loss(outputs, segments[kind], batch["mask"])
-        return measured
-
-    return losses
-
-
-def make_measure(config: Config, model: nn.Module, permutation: np.ndarray | None) -> Callable[..., Metrics]:
-    """The function `(params, batch) -> metrics` for evaluation, this device's share."""
-    # The anchors are the same in every evaluation of every run.
-    key = jax.random.key(0)
-
-    def measure(params: Any, batch: Batch) -> Metrics:
-        apply: Callable[..., Any] = partial(model.apply, {"params": params})
-        inputs, mask = image_to_sequence(batch["images"], permutation), batch["mask"]
-        segments = make_segments(config, key, inputs, batch["rows"])
-        if not segments:
-            return classifier_metrics(apply(inputs)[0], batch)
-        final, states = apply(inputs, None, segments, True, method="encode")
-        measured = classifier_metrics(apply(final, method="classify"), batch)
-        for kind, segment in segments.items():
-            true, other, zeroed = (
-                auxiliary_loss(apply(kind, origin, segment, method="decode"), segment, mask)
-                for origin in (
-                    states[kind],
-                    lend_states(states[kind], mask),
-                    jax.tree.map(jnp.zeros_like, states[kind]),
-                )
-            )
-            measured[f"{kind}_loss"] = true
-            measured[f"{kind}_memory_gain"] = memory_gain(true, other)
-            measured[f"{kind}_memory_gain_zeroed"] = memory_gain(true, zeroed)
-        return measured
-
-    return measure
-
-
 def lend_states(states: Any, mask: jax.Array) -> Any:
     """For each example the states of the next one in the global batch, leaves `[B / D, ...]`.
 
@@ -167,22 +101,15 @@ def lend_states(states: Any, mask: jax.Array) -> Any:
     return jax.tree.map(lambda s: jax.lax.all_gather(s, AXIS, tiled=True)[others], states)
 
 
-def classifier_metrics(logits: jax.Array, batch: Batch) -> Metrics:
-    return {
-        "supervised_loss": supervised_loss(logits, batch["labels"], batch["mask"]),
-        "accuracy": Mean.of(logits.argmax(-1) == batch["labels"], batch["mask"]),
-    }
-
-
 def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.ndarray | None = None) -> Steps:
     """Builds the steps of a run.
 
-    A batch holds `images` uint8 `[D, B / D, height, width, C]`, `labels` int32, `mask` bool and `rows` int32 `[D, B /
-    D]`, the rows being each example's place in the global batch (in evaluation: in the split), from which its anchors
-    are drawn.
+    A batch holds `inputs` uint8 `[D, B / D, height, width, C]` (text: tokens `[D, B / D, L]`, padded on the left, and
+    their `lengths` int32), `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's
+    place in the global batch (in evaluation: in the split), from which its anchors are drawn.
     """
-    model = make_model(config, spec)
-    losses, measure = make_losses(config, model, permutation), make_measure(config, model, permutation)
+    model, read = make_model(config.model, spec), make_reader(spec, permutation)
+    losses, measure = make_losses(config, model, read), make_measure(config, model, read, lend_states)
     optimizer = make_optimizer(config.optimizer, plan)
 
     def update(state: TrainState, batch: Batch, classify: bool) -> TrainState:

@@ -22,10 +22,10 @@ def epoch_labels(dataset, epoch):
 
 def test_shapes_and_types():
     batch = train_batches(numbered_examples(10), batch_size=4, seed=0)[0]
-    assert set(batch) == {"images", "labels"}
-    assert (batch["images"].shape, batch["images"].dtype) == ((4, 2, 2, 3), np.uint8)
+    assert set(batch) == {"inputs", "labels"}
+    assert (batch["inputs"].shape, batch["inputs"].dtype) == ((4, 2, 2, 3), np.uint8)
     assert (batch["labels"].shape, batch["labels"].dtype) == ((4,), np.int32)
-    np.testing.assert_array_equal(batch["images"][:, 1, 1, 2], batch["labels"])
+    np.testing.assert_array_equal(batch["inputs"][:, 1, 1, 2], batch["labels"])
 
 
 def test_every_epoch_is_another_permutation():
@@ -67,7 +67,7 @@ def test_shares_of_the_processes_make_up_the_global_batch(process_count):
     shares = [train_batches(examples, 8, 2, index, process_count) for index in range(process_count)]
     for step in (0, 1, 2, 3, 50):
         parts = [share[step] for share in shares]
-        for key in ("images", "labels"):
+        for key in ("inputs", "labels"):
             assert all(len(part[key]) == 8 // process_count for part in parts)
             np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), whole[step][key])
 
@@ -81,9 +81,9 @@ def test_evaluation_visits_every_example_once_in_order(count, process_count):
     seen = []
     for parts in zip(*runs, strict=True):
         for part in parts:
-            assert part["images"].shape == (4 // process_count, 2, 2, 3)
+            assert part["inputs"].shape == (4 // process_count, 2, 2, 3)
             assert (part["labels"].dtype, part["mask"].dtype) == (np.int32, np.bool_)
-            np.testing.assert_array_equal(part["images"][:, 0, 0, 0], part["labels"])
+            np.testing.assert_array_equal(part["inputs"][:, 0, 0, 0], part["labels"])
             assert not part["labels"][~part["mask"]].any()
             seen.extend(part["labels"][part["mask"]])
     assert seen == list(range(count))

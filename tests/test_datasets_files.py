@@ -12,7 +12,7 @@ import urllib.error
 import numpy as np
 import pytest
 
-from aux_rnn.datasets import builders, download, parsing, sources
+from aux_rnn.datasets import builders, download, locating, parsing, sources
 from aux_rnn.datasets.errors import DataError
 
 
@@ -199,7 +199,7 @@ def test_manual_files_are_found_with_and_without_subfolder(tmp_path, subfolder):
     folder.mkdir(parents=True)
     for name, content in CONTENT.items():
         (folder / name).write_bytes(content)
-    found = sources.locate_files(SOURCE, tmp_path / "manual", tmp_path / "downloads", refuse)
+    found = locating.locate_files(SOURCE, tmp_path / "manual", tmp_path / "downloads", refuse)
     assert found == {name: folder / name for name in CONTENT}
     assert not (tmp_path / "downloads").exists()
 
@@ -209,13 +209,13 @@ def test_unpacked_folder_serves_as_well_as_the_archive(tmp_path):
     folder.mkdir()
     for name, content in UNPACKED.items():
         (folder / name).write_bytes(content)
-    found = sources.locate_files(ARCHIVE_SOURCE, tmp_path, tmp_path / "downloads", refuse)
+    found = locating.locate_files(ARCHIVE_SOURCE, tmp_path, tmp_path / "downloads", refuse)
     assert found == {name: folder / name for name in UNPACKED}
     (folder / "b.bin").unlink()
     with pytest.raises(
         DataError, match=r"toys.tar.gz \(or its unpacked folder toys-bin, which lacks b.bin\) not found"
     ):
-        sources.locate_files(ARCHIVE_SOURCE, tmp_path, tmp_path / "downloads", refuse)
+        locating.locate_files(ARCHIVE_SOURCE, tmp_path, tmp_path / "downloads", refuse)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_file_that_is_not_the_official_one_is_refused_and_kept(tmp_path, conte
     path = tmp_path / "second.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
+        locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
     assert str(path) in str(caught.value)
     assert "move it away and get it again from https://example.org/toys/" in str(caught.value)
     assert path.read_bytes() == content
@@ -239,13 +239,13 @@ def test_a_file_that_is_not_the_official_one_is_refused_and_kept(tmp_path, conte
 def test_a_folder_or_a_dead_link_under_the_files_name_is_refused(tmp_path):
     (tmp_path / "first.gz").symlink_to(tmp_path / "nowhere")
     with pytest.raises(DataError, match="cannot be read"):
-        sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
+        locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
 
 
 def test_missing_data_without_network_says_what_where_and_how(tmp_path):
     (tmp_path / "first.gz").write_bytes(CONTENT["first.gz"])
     with pytest.raises(DataError) as caught:
-        sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
+        locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
     message = str(caught.value)
     assert "\n" not in message
     assert "first.gz" not in message
@@ -265,17 +265,17 @@ def test_missing_data_without_network_says_what_where_and_how(tmp_path):
 def test_only_missing_files_are_downloaded_and_then_found_again(tmp_path):
     (tmp_path / "first.gz").write_bytes(CONTENT["first.gz"])
     opener = serve(CONTENT)
-    found = sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", opener)
+    found = locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", opener)
     assert opener.urls == ["https://example.org/toys/second.gz"]
     assert found["second.gz"] == tmp_path / "downloads" / "toys" / "second.gz"
     assert found["second.gz"].read_bytes() == CONTENT["second.gz"]
-    assert sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse) == found
+    assert locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse) == found
 
 
 @pytest.mark.parametrize("content", [b"thr33", b"th", b"three and more"])
 def test_a_wrong_download_leaves_nothing_behind(tmp_path, content):
     with pytest.raises(DataError, match=r"received .* bytes with sha256"):
-        sources.locate_files(SOURCE, None, tmp_path, serve({**CONTENT, "second.gz": content}))
+        locating.locate_files(SOURCE, None, tmp_path, serve({**CONTENT, "second.gz": content}))
     assert [path.name for path in (tmp_path / "toys").iterdir()] == ["first.gz"]
 
 
@@ -285,14 +285,14 @@ def test_an_interrupted_download_leaves_nothing_behind(tmp_path):
             raise ConnectionResetError("connection reset by peer")
 
     with pytest.raises(DataError, match="connection reset by peer"):
-        sources.locate_files(SOURCE, None, tmp_path, lambda url, timeout: Broken())
+        locating.locate_files(SOURCE, None, tmp_path, lambda url, timeout: Broken())
     assert list((tmp_path / "toys").iterdir()) == []
 
 
 def test_no_room_for_a_download_is_a_data_error(tmp_path):
     (tmp_path / "downloads").write_text("a file where a folder is needed")
     with pytest.raises(DataError, match="Not a directory"):
-        sources.locate_files(SOURCE, None, tmp_path / "downloads", serve(CONTENT))
+        locating.locate_files(SOURCE, None, tmp_path / "downloads", serve(CONTENT))
 
 
 def test_a_hanging_connection_is_given_up_in_time(tmp_path):
@@ -305,7 +305,7 @@ def test_a_hanging_connection_is_given_up_in_time(tmp_path):
 
     start = time.monotonic()
     with pytest.raises(DataError, match=r"no answer from example.org within 0.2 seconds"):
-        sources.locate_files(SOURCE, None, tmp_path, hang, connect_seconds=0.2)
+        locating.locate_files(SOURCE, None, tmp_path, hang, connect_seconds=0.2)
     assert time.monotonic() - start < 5
     release.set()
     for _ in range(100):

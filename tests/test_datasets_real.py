@@ -44,8 +44,8 @@ def test_arrays_equal_the_official_files(tmp_path, name):
     else:
         train, test = read_cifar10(*(f"data_batch_{n}.bin" for n in range(1, 6))), read_cifar10("test_batch.bin")
     splits = load_splits(DataConfig(dataset=name, data_dir=str(tmp_path), manual_dir=MANUAL_DIR), seed=1)
-    np.testing.assert_array_equal(splits.test.images, test[0])
+    np.testing.assert_array_equal(splits.test.inputs, test[0])
     np.testing.assert_array_equal(splits.test.labels, test[1])
     learned, held_out = splits.train, splits.validation
-    found = count_pairs(learned.images, learned.labels) + count_pairs(held_out.images, held_out.labels)
+    found = count_pairs(learned.inputs, learned.labels) + count_pairs(held_out.inputs, held_out.labels)
     assert found == count_pairs(*train)

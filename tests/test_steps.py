@@ -11,6 +11,8 @@ from aux_rnn import config as config_lib
 from aux_rnn import metrics as metrics_lib
 from aux_rnn import steps as steps_lib
 from aux_rnn.config import SequenceSpec
+from aux_rnn.models import AuxiliaryRNN
+from aux_rnn.objectives import make_segments
 from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.plan import Plan
 
@@ -20,7 +22,7 @@ SPEC = SequenceSpec(length=16, channels=1, num_classes=10)
 def make_batch(seed, devices=4, rows=8):
     random = np.random.default_rng(seed)
     batch = dict(
-        images=random.integers(0, 256, (rows, 4, 4, 1), np.uint8),
+        inputs=random.integers(0, 256, (rows, 4, 4, 1), np.uint8),
         labels=random.integers(0, 10, rows, np.int32),
         mask=np.ones(rows, bool),
         rows=np.arange(rows, dtype=np.int32),
@@ -64,20 +66,20 @@ def test_evaluation_on_four_devices_equals_one_and_ignores_filled_up_rows(steps,
     assert one["accuracy"].count == 5
     assert one["reconstruct_loss"].count == 5 * 2 * 5
     # Whatever the rows beyond the mask hold changes nothing.
-    batch["images"][0, 5:] = 255 - batch["images"][0, 5:]
+    batch["inputs"][0, 5:] = 255 - batch["inputs"][0, 5:]
     chex.assert_trees_all_equal(jax.device_get(one), jax.device_get(steps.evaluate(state.params, batch)))
 
 
 def test_each_step_is_traced_and_compiled_once(tiny, plan, monkeypatch):
     traces = []
-    apply = steps_lib.AuxiliaryRNN.apply
+    apply = AuxiliaryRNN.apply
 
     def counting_apply(self, *args, **kwargs):
         traces.append(1)
         return apply(self, *args, **kwargs)
 
     state = steps_lib.replicate(steps_lib.create_train_state(tiny, SPEC, plan))
-    monkeypatch.setattr(steps_lib.AuxiliaryRNN, "apply", counting_apply)
+    monkeypatch.setattr(AuxiliaryRNN, "apply", counting_apply)
     steps = steps_lib.make_steps(tiny, SPEC, plan)
     compilations = []
     jax.monitoring.register_event_duration_secs_listener(
@@ -163,8 +165,8 @@ def test_memory_gain_equals_that_of_the_naive_method(tiny, steps, state):
     measured = metrics_lib.compute(steps.evaluate(steps_lib.replicate(state).params, batch))
     model, params = tiny.model, state.params
     rows = jnp.arange(5)
-    sequences = jnp.asarray(batch["images"].reshape(6, 16, 1)[:5] / 255, jnp.float32)
-    for kind, segments in steps_lib.make_segments(tiny, jax.random.key(0), sequences, rows).items():
+    sequences = jnp.asarray(batch["inputs"].reshape(6, 16, 1)[:5] / 255, jnp.float32)
+    for kind, segments in make_segments(model, jax.random.key(0), sequences, None, rows).items():
         errors = {"true": [], "zeroed": [], "other": []}
         states = [
             [naive.window(model, params["encoder"], sequence, 16, int(a), "full") for a in anchors]

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from reproduction.curves import draw_curves
 from reproduction.rows import MODEL_NAMES, Line
-from reproduction.styles import PAPER_MARKER, RC, STYLES, draw_estimate, style_of
+from reproduction.styles import RC, STYLES, draw_estimate, style_of
 
 Draw = Callable[[Sequence[Line]], Figure]
 
@@ -39,7 +39,7 @@ def draw_dots(lines: Sequence[Line]) -> Figure:
     panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     for panel, data in zip(panels, datasets, strict=True):
         for line in (line for line in lines if line.data == data):
-            draw_estimate(panel, line, names.index(line.name), across=True)
+            draw_estimate(panel, line, names.index(line.name), STYLES[line.model], across=True, aside=0.24)
         panel.set_title(data)
         panel.set_xlabel("test accuracy (%)")
         panel.grid(axis="x", color="0.9")
@@ -64,7 +64,7 @@ def draw_lengths(lines: Sequence[Line]) -> Figure:
             members = [line for line in lines if (line.model, line.truncation) == (model, truncation) and line.records]
             members = [line for line in members if line.estimate(name) is not None]
             for line in members:
-                draw_estimate(panel, line, line.length, name=name)
+                draw_estimate(panel, line, line.length, style_of(line), name=name)
             draw_mean(panel, members, [line.length for line in members], name)
         panel.set(
             xscale="log", yscale="log" if name else "linear", xlabel="length of the sequence (steps)", ylabel=label
@@ -72,6 +72,7 @@ def draw_lengths(lines: Sequence[Line]) -> Figure:
         set_length_ticks(panel, sorted({line.length for line in lines}))
         panel.grid(color="0.9")
     add_legend(figure, [next(line for line in lines if (line.model, line.truncation) == arm) for arm in arms])
+    add_key(figure, lines)
     return figure
 
 
@@ -95,15 +96,16 @@ def draw_truncations(lines: Sequence[Line]) -> Figure:
     for panel, data in zip(figure.subplots(len(datasets), 1, squeeze=False)[:, 0], datasets, strict=True):
         for model in models:
             members = [line for line in lines if (line.data, line.model) == (data, model)]
-            dodge = width * 0.007 * (models.index(model) - (len(models) - 1) / 2)
+            dodge = width * 0.011 * (models.index(model) - (len(models) - 1) / 2)
             for line in members:
-                draw_estimate(panel, line, places[line.truncation] + dodge)
+                draw_estimate(panel, line, places[line.truncation] + dodge, STYLES[line.model])
             inner = [line for line in members if line.truncation not in ("0", "full") and line.records]
             draw_mean(panel, inner, [places[line.truncation] + dodge for line in inner], "")
         panel.set_xticks(list(places.values()), [{"0": "0\n(none)"}.get(steps, steps) for steps in places])
         panel.set(xlabel="reach of the supervised gradient (steps)", ylabel="test accuracy (%)", title=data)
         panel.grid(axis="y", color="0.9")
     add_legend(figure, [next(line for line in lines if line.model == model) for model in models], with_truncation=False)
+    add_key(figure, lines)
     return figure
 
 
@@ -134,14 +136,13 @@ def add_legend(figure: Figure, lines: Sequence[Line], with_truncation: bool = Tr
         marks = dict(color=style.color, marker=style.marker, linestyle=style.linestyle, markersize=5)
         handles.append(Line2D([], [], label=name, **marks))  # type: ignore[arg-type]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), frameon=False)
-    add_key(figure, lines)
 
 
 def add_key(figure: Figure, lines: Sequence[Line]) -> None:
     """Says what the marks are."""
     text = "filled: mean of the seeds, 95 % interval; faint: single seeds"
     if any(line.paper is not None for line in lines):
-        text += f"; hollow {PAPER_MARKER[1]}: the paper"
+        text += "; hollow: the paper"
     figure.supxlabel(text, fontsize=7, color="0.35")
 
 

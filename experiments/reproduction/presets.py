@@ -2,7 +2,7 @@
 
 The flag values of a run are, later ones winning: the preset's `settings`, its data set's, its model's (MODELS), its
 `models[model]`, and last what makes the run what it is: truncation, seed. What nobody sets takes the default of
-`aux_rnn/config.py`, which is the paper's. A data set is `name: flag values`; reports and --datasets call it by the name.
+`aux_rnn/config.py`, which is the paper's. A data set is `name: flag values`, by its name in reports and --datasets.
 Values may be changed at will: runs and records of other values are told apart, not mixed.
 """
 

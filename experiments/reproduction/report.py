@@ -7,7 +7,7 @@ from aux_rnn.workdir import write_atomically
 from reproduction.figures import save_figure
 from reproduction.rows import Line
 from reproduction.tables import format_csv, format_table
-from reproduction.wording import TITLES, describe_missing, describe_results, describe_setting
+from reproduction.wording import TITLES, describe_costs, describe_missing, describe_results, describe_setting
 
 
 def write_report(folder: Path, experiment: str, preset: str, lines: Sequence[Line]) -> Path:
@@ -32,8 +32,9 @@ def format_report(experiment: str, preset: str, lines: Sequence[Line], remarks: 
     parts = [f"# {TITLES[experiment]}: preset {preset}", *describe_setting(experiment, preset, lines)]
     if remarks.strip():
         parts.append(f"## Remarks\n\n{remarks.strip()}")
-    if results := describe_results(lines):
-        closing = "Each interval (Welch, 95 %) stands by itself: of twenty, one misses the truth by chance."
+    costs = describe_costs(lines) if experiment == "lengths" else []
+    if results := [*describe_results(lines), *costs]:
+        closing = "Each 95 % interval (Welch) stands by itself: of twenty, one misses the truth by chance."
         parts.append("## What it shows\n\n" + "\n".join(f"- {sentence}" for sentence in results) + f"\n\n{closing}")
     if missing := describe_missing(lines):
         parts.append("## Missing\n\n" + "\n".join(f"- {sentence}" for sentence in missing))

@@ -15,7 +15,6 @@ RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "svg.fonttype": "none",
 }
-PAPER_MARKER = ("D", "diamond")
 
 
 class Style(NamedTuple):
@@ -31,16 +30,16 @@ STYLES = {
     "lstm": Style("#000000", "o", "-"),
     "r-lstm": Style("#0072B2", "s", "-"),
     "p-lstm": Style("#D55E00", "^", "-"),
-    "both": Style("#009E73", "p", "-"),
+    "both": Style("#009E73", "P", "-"),
     "transformer": Style("#CC79A7", "v", "-."),
     "r-lstm-cut-both": Style("#56B4E9", "X", ":"),
 }
 
 
 def style_of(line: Line) -> Style:
-    """The model's style; dashed without truncation, where the same model has both."""
+    """The model's style; another marker and a broken line without a cut, where the same model has both in one panel."""
     style = STYLES[line.model]
-    return style._replace(linestyle="--") if line.truncation == "full" else style
+    return style._replace(marker="D", linestyle="--") if line.truncation == "full" else style
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,25 +59,29 @@ class Axis:
         self.panel.errorbar(x, y, **ends, color=color, linewidth=1, capsize=2, zorder=3)  # type: ignore[arg-type]
 
 
-def draw_estimate(panel: Axes, line: Line, place: float, name: str = "", across: bool = False) -> None:
+def draw_estimate(
+    panel: Axes, line: Line, place: float, style: Style, name: str = "", across: bool = False, aside: float = 0.0
+) -> None:
     """The seeds as faint points, their mean with its interval, and the paper's value as a hollow marker.
 
     Args:
       panel: where.
       line: what; one without records is drawn as far as the paper has a value.
       place: on the other axis.
+      style: of the model.
       name: the number of a record; empty for the test accuracy in percent.
       across: whether values are on the horizontal axis.
+      aside: how far from `place` the single seeds are drawn.
     """
-    axis, style, estimate = Axis(panel, across), STYLES[line.model], line.estimate(name)
+    axis, estimate = Axis(panel, across), line.estimate(name)
     if line.paper is not None and not name:
-        axis.plot([place], [line.paper], marker=PAPER_MARKER[0], mfc="none", mec="0.35", markersize=6, zorder=2)
+        axis.plot([place], [line.paper], marker=style.marker, mfc="white", mec=style.color, markersize=5.5, zorder=3.5)
     if estimate is None:
         return
     values = line.values(name) if name else line.accuracies()
     if len(values) > 1:
         seeds = dict(marker=style.marker, mfc=style.color, mec="none", markersize=3.5, alpha=0.3, zorder=2)
-        axis.plot([place] * len(values), values, **seeds)
+        axis.plot([place + aside] * len(values), values, **seeds)
     if estimate.half is not None:
         axis.interval(place, estimate.mean, estimate.half, style.color)
     axis.plot([place], [estimate.mean], marker=style.marker, color=style.color, markersize=4.5, zorder=4)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from reproduction.presets import PRESETS
 from reproduction.rows import MODEL_NAMES, Line, count_seeds, distinct
 from reproduction.statistics import Estimate, estimate_difference
 from reproduction.tables import format_machine
@@ -15,19 +16,28 @@ TITLES = {
 }
 SHOWS = {
     "table2": "Each model is trained with gradients that are cut (truncated) and through the whole sequence (full).",
-    "lengths": "The same task at several lengths. Seconds a step are those of training, without compilation; peak memory is "
-    "that of the whole process.",
-    "bptt": "The supervised gradient goes back the number of steps given, 0 being none: there the classifier learns on what the "
-    "auxiliary loss alone has taught the network. The auxiliary loss keeps its own truncation, but for 'both losses cut'.",
+    "lengths": (
+        "The same task at several lengths. Seconds a step are those of training, without compilation; peak memory is "
+        "that of the whole process."
+    ),
+    "bptt": (
+        "The supervised gradient goes back the number of steps given, 0 being none: there the classifier learns on "
+        "what the auxiliary loss alone has taught the network. The auxiliary loss keeps its own truncation, except "
+        "where both losses are cut."
+    ),
     "curves": "The test split is evaluated along the way for these curves only; nothing was chosen by it.",
     "text": "Sequences of unequal length, one character a step.",
 }
 SIZES = {
     "paper": "Settings are the paper's, and our choices where it is silent.",
-    "small": "Images, networks and budgets are smaller than the paper's: its figures are beside ours to give a scale, and a "
-    "difference between the two replicates or refutes nothing.",
-    "digits": "The data is a small stand-in that needs no network, not the paper's: this shows the method at work and says "
-    "nothing about the paper's figures.",
+    "small": (
+        "Images, networks and budgets are smaller than the paper's: its figures, if any, stand beside ours to give a "
+        "scale, and a difference between the two replicates or refutes nothing."
+    ),
+    "digits": (
+        "The data is a small stand-in that needs no network, not the paper's: this shows the method at work and says "
+        "nothing about the paper's figures."
+    ),
 }
 # What is compared with what.
 PAIRS = (("r-lstm", "lstm"), ("p-lstm", "lstm"), ("both", "lstm"), ("r-lstm-cut-both", "lstm"), ("transformer", "lstm"))
@@ -39,12 +49,15 @@ def describe_setting(experiment: str, preset: str, lines: Sequence[Line]) -> Ite
     command = f"python experiments/reproduce.py {experiment} --preset={preset} --seeds={max(seeds, 1)}"
     yield f"```sh\n{command}\n```"
     yield f"{SHOWS[experiment]} {SIZES[preset]}"
+    if experiment == "lengths" and (longest := PRESETS[preset].longest):
+        limits = ", ".join(f"{model} above {steps:,} steps" for model, steps in longest.items())
+        yield f"Left out, for time and memory: {limits}."
     if not seeds:
         yield "There is no result yet."
         return
     yield (
-        "Test accuracy is the mean over seeds with its 95 % interval (t distribution); a seed decides initialisation, order, "
-        "anchors and the validation split. The paper's figures are single runs."
+        "Test accuracy is the mean over seeds with its 95 % interval (t distribution); a seed decides initialisation, "
+        "order, anchors and the validation split."
     )
     dates = sorted(date[:10] for date in distinct(lines, "date"))
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
@@ -77,6 +90,30 @@ def compare(line: Line, other: Line) -> str:
         else f"{line.data}, {line.name.removeprefix(MODEL_NAMES[line.model] + ', ')}"
     )
     return f"{where}: {what} {difference.mean:+.1f}{interval} points, {judge(difference)}."
+
+
+def describe_costs(lines: Sequence[Line]) -> list[str]:
+    """Time and memory beside the truncated r-LSTM, at each model's longest sequence."""
+    sentences = []
+    for model, truncation in dict.fromkeys((line.model, line.truncation) for line in lines if line.records):
+        line = max(
+            (o for o in lines if (o.model, o.truncation) == (model, truncation) and o.records), key=lambda o: o.length
+        )
+        beside = [
+            o for o in lines if (o.data, o.model, o.truncation) == (line.data, "r-lstm", "truncated") and o.records
+        ]
+        for other in beside if model != "r-lstm" else []:
+            factors = [ratio(line, other, name) for name in ("seconds_per_step", "peak_memory_mib")]
+            if None not in factors:
+                times, memory = factors
+                what = f"{times:.2g} times the time of a step and {memory:.2g} times the memory of {other.name}"
+                sentences.append(f"{line.length:,} steps: {line.name} takes {what}.")
+    return sentences
+
+
+def ratio(line: Line, other: Line, name: str) -> float | None:
+    mine, theirs = line.estimate(name), other.estimate(name)
+    return mine.mean / theirs.mean if mine and theirs and theirs.mean else None
 
 
 def judge(difference: Estimate) -> str:

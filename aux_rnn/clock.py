@@ -11,12 +11,18 @@ class Clock:
 
     Args:
       seconds: what earlier processes of the run needed, by section.
+      entries: how often they entered each section.
       now: the time in seconds; handed in so that a test need not wait.
     """
 
-    def __init__(self, seconds: dict[str, float] | None = None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seconds: dict[str, float] | None = None,
+        now: Callable[[], float] = time.monotonic,
+        entries: dict[str, int] | None = None,
+    ) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float, seconds or {})
-        self.entries: defaultdict[str, int] = defaultdict(int)
+        self.entries: defaultdict[str, int] = defaultdict(int, entries or {})
         self._now = now
 
     @contextmanager
@@ -30,6 +36,10 @@ class Clock:
 
     def total(self) -> float:
         return sum(self.seconds.values())
+
+    def mean(self, name: str) -> float | None:
+        """Seconds that an entry of the section took on average; None if there was none."""
+        return self.seconds[name] / self.entries[name] if self.entries[name] else None
 
 
 class Speed:

@@ -160,6 +160,10 @@ class RunConfig(Settings):
     train_epochs: int = setting(100, "Epochs on the supervised and the auxiliary loss together.", integer_from(0))
     log_every_steps: int = setting(50, "Steps between two records of the training metrics.", integer_from(1))
     evaluate_every_epochs: int = setting(1, "Epochs between two evaluations on the validation split.", integer_from(1))
+    evaluate_test: bool = setting(
+        False,
+        "Also evaluate the test split whenever the validation split is evaluated: for curves; choose nothing by it.",
+    )
     checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", integer_from(1))
 
 

@@ -15,6 +15,7 @@ from aux_rnn.datasets import evaluation_batches, train_batches
 from aux_rnn.evaluation import evaluate_split
 from aux_rnn.experiment import Experiment, check, create_experiment
 from aux_rnn.interruption import StopRequest, catch_signals
+from aux_rnn.memory import peak_memory_mib
 from aux_rnn.metric_writers import MetricsFile
 from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
@@ -95,11 +96,12 @@ class Run:
         self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
         state = create_train_state(self.config, experiment.spec, self.plan)
         restored = checkpoints.restore_latest(state)
-        state, meta = restored or (state, {"seconds": {}, "results": {}})
+        state, meta = restored or (state, {"seconds": {}, "entries": {}, "peak_memory_mib": 0.0, "results": {}})
         self.state: TrainState = replicate(state)
         self.step = self.saved_step = int(state.step)
         self.results: dict[str, dict[str, float]] = meta["results"]
-        self.clock = Clock(meta["seconds"])
+        self.clock = Clock(meta["seconds"], entries=meta["entries"])
+        self.earlier_peak_mib: float = meta["peak_memory_mib"]
         self.speed = Speed(self.clock, "train")
         self.records = MetricsFile(workdir.metrics, self.step)
         self.batches = train_batches(self.splits.train, self.config.run.batch_size, self.config.run.seed)
@@ -135,7 +137,8 @@ class Run:
             self.log(phase)
         if self.plan.should_evaluate(self.step):
             self.evaluate(phase, "validation")
-        if self.step == self.plan.total_steps:
+        is_due = self.config.run.evaluate_test and self.plan.should_evaluate(self.step)
+        if is_due or self.step == self.plan.total_steps:
             self.evaluate(phase, "test")
         if self.plan.should_checkpoint(self.step):
             self.save()
@@ -172,9 +175,18 @@ class Run:
         self.require_finite()
         self.records.sync()
         with self.clock.section("checkpoint"):
-            meta = {"seconds": dict(self.clock.seconds), "results": self.results}
+            meta = {
+                "seconds": dict(self.clock.seconds),
+                "entries": dict(self.clock.entries),
+                "peak_memory_mib": self.peak_mib(),
+                "results": self.results,
+            }
             self.checkpoints.save(self.step, self.state, meta)
         self.saved_step = self.step
+
+    def peak_mib(self) -> float:
+        """The largest resident set, in MiB, of all the processes that the run took."""
+        return max(self.earlier_peak_mib, peak_memory_mib())
 
     def require_finite(self) -> None:
         bad = int(self.state.first_bad_step)
@@ -201,6 +213,8 @@ class Run:
             "results": results,
             "seconds": round(self.clock.total(), 3),
             "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
+            "seconds_per_step": self.clock.mean("train"),  # of both phases, without the steps that compiled
+            "peak_memory_mib": round(self.peak_mib(), 1),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,
         }

@@ -67,6 +67,8 @@ def test_the_summary_says_what_was_reached(reference, finished, tiny):
     assert 0 <= reference["validation_accuracy"] <= 1
     assert len(reference["params_digest"]) == 64
     assert reference["seconds"] > 0
+    assert 0 < reference["seconds_per_step"] <= reference["seconds_by_section"]["train"]
+    assert 50 < reference["peak_memory_mib"] < 100_000
     assert config_lib.from_json((finished / "config.json").read_text()) == tiny
 
 
@@ -84,6 +86,14 @@ def test_records_are_complete_and_in_order(reference, finished):
     assert "accuracy" not in records[2], "the classifier is not trained in pretraining"
     assert {"supervised_loss", "accuracy"} <= joint.keys()
     assert records[-1]["accuracy"] == reference["test_accuracy"]
+
+
+def test_curves_of_the_test_split_are_written_on_request_and_change_nothing(reference, tiny, quiet, tmp_path):
+    summary = train_and_evaluate(change(tiny, evaluate_test=True), tmp_path / "run", quiet)
+    evaluations = [(r["kind"], r["step"]) for r in read_metrics(tmp_path / "run") if r["kind"] != "train"]
+    assert evaluations == [(split, step) for step in (3, 6, 9) for split in ("validation", "test")]
+    assert summary["params_digest"] == reference["params_digest"]
+    assert summary["results"] == reference["results"]
 
 
 def test_the_whole_test_split_is_evaluated(reference):

@@ -1,0 +1,30 @@
+"""Test accuracies that the paper gives, in percent: single runs, without a spread."""
+
+from collections.abc import Mapping
+
+# Trinh, Dai, Luong and Le (2018), table 2; 'truncated' is after 300 steps. Not every version has the Transformer's row.
+TABLE2: Mapping[tuple[str, str, str], float] = {
+    (data, model, truncation): accuracy
+    for model, truncation, accuracies in (
+        ("lstm", "full", (98.3, 89.4, 58.8)),
+        ("lstm", "truncated", (11.3, 88.8, 49.0)),
+        ("transformer", "-", (98.9, 97.9, 62.2)),
+        ("r-lstm", "truncated", (96.4, 92.8, 65.9)),
+        ("p-lstm", "truncated", (95.4, 92.5, 64.7)),
+        ("r-lstm", "full", (98.4, 95.2, 72.2)),
+        ("p-lstm", "full", (98.0, 92.8, 67.6)),
+    )
+    for data, accuracy in zip(("mnist", "pmnist", "cifar10"), accuracies, strict=True)
+}
+
+
+def paper_accuracy(experiment: str, preset: str, data: str, model: str, truncation: str) -> float | None:
+    """The paper's figure for a row of a report; None where none is known.
+
+    Points of `bptt` are rows of table 2 at 300 steps and without a cut, which the paper's own settings alone share.
+    """
+    if experiment == "bptt" and preset == "paper" and model in ("lstm", "r-lstm", "p-lstm"):
+        truncation = {"300": "truncated"}.get(truncation, truncation)
+    elif experiment not in ("table2", "curves"):
+        return None
+    return TABLE2.get((data, model, truncation))

@@ -1,0 +1,160 @@
+"""Runs cells as processes of their own, some of them at once, and stops them so that nothing is lost."""
+
+import contextlib
+import dataclasses
+import enum
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from aux_rnn.interruption import StopRequest, catch_signals
+from aux_rnn.workdir import write_atomically
+from reproduction.machine import code_version, describe_machine, usable_cores
+from reproduction.schedule import Task
+
+MAIN = Path(__file__).parents[1] / "main.py"
+LOG, ORIGIN = "output.log", "origin.json"
+POLL_SECONDS = 0.1
+INTERRUPTED, REFUSED = 75, 2
+
+
+class Outcome(enum.Enum):
+    """How a run ended."""
+
+    COMPLETE = "complete"
+    INTERRUPTED = "interrupted"
+    ELSEWHERE = "running elsewhere"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass
+class Process:
+    """A run in progress."""
+
+    task: Task
+    popen: subprocess.Popen
+
+
+def command_of(task: Task, locations: Sequence[str], program: str = "experiments/main.py") -> list[str]:
+    """The command line of a run, to be repeated by hand if need be."""
+    return ["python", program, *task.cell.flags(), *locations, f"--workdir={task.workdir}"]
+
+
+def launch(task: Task, locations: Sequence[str], cores: Sequence[int]) -> Process:
+    """Starts a run on its own cores, where the operating system can hold it there."""
+    task.workdir.mkdir(parents=True, exist_ok=True)
+    origin = {"machine": describe_machine(len(cores)), "commit": code_version()}
+    write_atomically(task.workdir / ORIGIN, json.dumps(origin) + "\n")
+    command = [sys.executable, *command_of(task, locations, str(MAIN))[1:]]
+    with (task.workdir / LOG).open("a") as log:
+        # A session of its own: Ctrl-C in the terminal reaches this process only, which then asks each run to stop once.
+        popen = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    if hasattr(os, "sched_setaffinity"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(popen.pid, cores)  # before it has started any thread
+    return Process(task, popen)
+
+
+def read_origin(workdir: Path) -> dict[str, Any]:
+    """Machine and commit of a run as its launch wrote them down; of one started by hand only the machine is known."""
+    try:
+        origin = json.loads((workdir / ORIGIN).read_text())
+        return {"machine": origin["machine"], "commit": origin["commit"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"machine": describe_machine(len(usable_cores())), "commit": "unknown"}
+
+
+def divide_cores(cores: Sequence[int], jobs: int) -> list[list[int]]:
+    """The cores of each slot; one job has all of them, more jobs than cores share."""
+    if jobs >= len(cores):
+        return [[cores[slot % len(cores)]] for slot in range(jobs)]
+    return [list(cores[slot::jobs]) for slot in range(jobs)]
+
+
+def last_line(workdir: Path) -> str:
+    lines = (workdir / LOG).read_text(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+
+
+def judge(process: Process, is_stopping: bool) -> Outcome:
+    code = process.popen.returncode
+    if code == 0:
+        return Outcome.COMPLETE
+    # A run that is asked to stop before it listens dies of the signal, with nothing to save.
+    if code == INTERRUPTED or (is_stopping and code == -signal.SIGTERM):
+        return Outcome.INTERRUPTED
+    if code == REFUSED and "another run is using it" in last_line(process.task.workdir):
+        return Outcome.ELSEWHERE
+    return Outcome.FAILED
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    locations: Sequence[str],
+    slots: Sequence[Sequence[int]],
+    finished: Callable[[Task, Outcome], None],
+    started: Callable[[Task], None],
+) -> bool:
+    """Runs tasks in order, one in each slot at a time.
+
+    The first SIGINT or SIGTERM is passed on to all runs, which save and leave; no more are started.
+
+    Args:
+      tasks: what to run.
+      locations: flags that say where data lies.
+      slots: the cores of each slot.
+      finished: called with every task that has ended.
+      started: called with every task that begins.
+
+    Returns:
+      Whether it was stopped.
+    """
+    queue = list(tasks)
+    running: dict[int, Process] = {}
+    with catch_signals() as stop, leaving_none(running):
+        while running or (queue and not stop):
+            for slot, cores in enumerate(slots):
+                if slot not in running and queue and not stop:
+                    task = queue.pop(0)
+                    running[slot] = launch(task, locations, cores)
+                    started(task)
+            wait_for_one(running, stop)
+            for slot in [slot for slot, process in running.items() if process.popen.poll() is not None]:
+                process = running.pop(slot)
+                finished(process.task, judge(process, bool(stop)))
+        return bool(stop)
+
+
+def wait_for_one(running: dict[int, Process], stop: StopRequest) -> None:
+    """Waits until a run has ended or a stop was asked for; then asks the runs to stop and waits for them."""
+    while not stop and all(process.popen.poll() is None for process in running.values()):
+        time.sleep(POLL_SECONDS)
+    if stop:
+        ask_to_stop(running)
+        for process in running.values():
+            process.popen.wait()
+
+
+def ask_to_stop(running: dict[int, Process]) -> None:
+    for process in running.values():
+        if process.popen.poll() is None:
+            process.popen.send_signal(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def leaving_none(running: dict[int, Process]) -> Iterator[None]:
+    """Whatever goes wrong here, no run stays behind unwatched."""
+    try:
+        yield
+    finally:
+        ask_to_stop(running)
+        for process in running.values():
+            process.popen.wait()

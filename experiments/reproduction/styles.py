@@ -1,0 +1,87 @@
+"""Colours, markers and line styles by model; how a mean with its seeds is drawn."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+
+from reproduction.rows import Line
+
+RC: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+}
+
+
+class Style(NamedTuple):
+    """How a model is drawn."""
+
+    color: str
+    marker: str
+    linestyle: str
+
+
+# Colours of Okabe and Ito (2008), which the colour-blind tell apart; markers and lines differ as well.
+STYLES = {
+    "lstm": Style("#000000", "o", "-"),
+    "r-lstm": Style("#0072B2", "s", "-"),
+    "p-lstm": Style("#D55E00", "^", "-"),
+    "both": Style("#009E73", "P", "-"),
+    "transformer": Style("#CC79A7", "v", "-."),
+    "r-lstm-cut-both": Style("#56B4E9", "X", ":"),
+}
+
+
+def style_of(line: Line) -> Style:
+    """The model's style; another marker and a broken line without a cut, where the same model has both in one panel."""
+    style = STYLES[line.model]
+    return style._replace(marker="D", linestyle="--") if line.truncation == "full" else style
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """Puts (place, value) on a panel, values going up or across."""
+
+    panel: Axes
+    across: bool
+
+    def plot(self, places: list[float], values: list[float], **style: object) -> None:
+        x, y = (values, places) if self.across else (places, values)
+        self.panel.plot(x, y, linestyle="none", **style)  # type: ignore[arg-type]
+
+    def interval(self, place: float, value: float, half: float, color: str) -> None:
+        x, y = (value, place) if self.across else (place, value)
+        ends = {"xerr" if self.across else "yerr": half}
+        self.panel.errorbar(x, y, **ends, color=color, linewidth=1, capsize=2, zorder=3)  # type: ignore[arg-type]
+
+
+def draw_estimate(
+    panel: Axes, line: Line, place: float, style: Style, name: str = "", across: bool = False, aside: float = 0.0
+) -> None:
+    """The seeds as faint points, their mean with its interval, and the paper's value as a hollow marker.
+
+    Args:
+      panel: where.
+      line: what; one without records is drawn as far as the paper has a value.
+      place: on the other axis.
+      style: of the model.
+      name: the number of a record; empty for the test accuracy in percent.
+      across: whether values are on the horizontal axis.
+      aside: how far from `place` the single seeds are drawn.
+    """
+    axis, estimate = Axis(panel, across), line.estimate(name)
+    if line.paper is not None and not name:
+        axis.plot([place], [line.paper], marker=style.marker, mfc="white", mec=style.color, markersize=5.5, zorder=3.5)
+    if estimate is None:
+        return
+    values = line.values(name) if name else line.accuracies()
+    if len(values) > 1:
+        seeds = dict(marker=style.marker, mfc=style.color, mec="none", markersize=3.5, alpha=0.3, zorder=2)
+        axis.plot([place + aside] * len(values), values, **seeds)
+    if estimate.half is not None:
+        axis.interval(place, estimate.mean, estimate.half, style.color)
+    axis.plot([place], [estimate.mean], marker=style.marker, color=style.color, markersize=4.5, zorder=4)

@@ -1,0 +1,135 @@
+"""What a report says in words, made from its numbers."""
+
+from collections.abc import Iterator, Sequence
+
+from reproduction.presets import PRESETS
+from reproduction.rows import MODEL_NAMES, Line, count_seeds, distinct
+from reproduction.statistics import Estimate, estimate_difference
+from reproduction.tables import format_machine
+
+TITLES = {
+    "table2": "Test accuracy by data set, model and truncation (the paper's table 2)",
+    "lengths": "Accuracy, time and memory against the length of the sequence",
+    "bptt": "Accuracy as the supervised gradient is cut shorter",
+    "curves": "Training and test curves",
+    "text": "Text, character by character",
+}
+SHOWS = {
+    "table2": "Each model is trained with gradients that are cut (truncated) and through the whole sequence (full).",
+    "lengths": (
+        "The same task at several lengths. Seconds a step are those of training, without compilation; peak memory is "
+        "that of the whole process."
+    ),
+    "bptt": (
+        "The supervised gradient goes back the number of steps given, 0 being none: there the classifier learns on "
+        "what the auxiliary loss alone has taught the network. The auxiliary loss keeps its own truncation, except "
+        "where both losses are cut."
+    ),
+    "curves": "The test split is evaluated along the way for these curves only; nothing was chosen by it.",
+    "text": "Sequences of unequal length, one character a step.",
+}
+SIZES = {
+    "paper": "Settings are the paper's, and our choices where it is silent.",
+    "small": (
+        "Images, networks and budgets are smaller than the paper's: its figures, if any, stand beside ours to give a "
+        "scale, and a difference between the two replicates or refutes nothing."
+    ),
+    "digits": (
+        "The data is a small stand-in that needs no network, not the paper's: this shows the method at work and says "
+        "nothing about the paper's figures."
+    ),
+}
+# What is compared with what.
+PAIRS = (("r-lstm", "lstm"), ("p-lstm", "lstm"), ("both", "lstm"), ("r-lstm-cut-both", "lstm"), ("transformer", "lstm"))
+
+
+def describe_setting(experiment: str, preset: str, lines: Sequence[Line]) -> Iterator[str]:
+    """The paragraphs above the table: command, meaning, machine, dates, commits."""
+    seeds = count_seeds(lines)
+    command = f"python experiments/reproduce.py {experiment} --preset={preset} --seeds={max(seeds, 1)}"
+    yield f"```sh\n{command}\n```"
+    yield f"{SHOWS[experiment]} {SIZES[preset]}"
+    if experiment == "lengths" and (longest := PRESETS[preset].longest):
+        limits = ", ".join(f"{model} above {steps:,} steps" for model, steps in longest.items())
+        yield f"Left out, for time and memory: {limits}."
+    if not seeds:
+        yield "There is no result yet."
+        return
+    yield (
+        "Test accuracy is the mean over seeds with its 95 % interval (t distribution); a seed decides initialisation, "
+        "order, anchors and the validation split."
+    )
+    dates = sorted(date[:10] for date in distinct(lines, "date"))
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    machines = "; ".join(dict.fromkeys(format_machine(m) for m in distinct(lines, "machine")))
+    yield f"Measured {when} on {machines}. Commit {', '.join(distinct(lines, 'commit'))}."
+
+
+def describe_results(lines: Sequence[Line]) -> list[str]:
+    """A sentence for each comparison that the records allow, and the missing ones."""
+    by_row = {(line.data, line.model, line.truncation): line for line in lines}
+    sentences = []
+    for line in lines:
+        for model, baseline in PAIRS:
+            # The Transformer has no truncation: it stands beside the LSTM at its best, without a cut.
+            truncation = "full" if model == "transformer" else line.truncation
+            other = by_row.get((line.data, baseline, truncation))
+            if line.model == model and other is not None and line.records and other.records:
+                sentences.append(compare(line, other))
+    return sentences
+
+
+def compare(line: Line, other: Line) -> str:
+    """'mnist, truncated: r-LSTM minus LSTM +3.1 ± 1.0 points, more than the seeds' spread explains.'"""
+    difference = estimate_difference(line.accuracies(), other.accuracies())
+    interval = "" if difference.half is None else f" ± {difference.half:.1f}"
+    what = f"{MODEL_NAMES[line.model]} minus {other.name if line.truncation == '-' else MODEL_NAMES[other.model]}"
+    where = (
+        line.data
+        if line.truncation == "-"
+        else f"{line.data}, {line.name.removeprefix(MODEL_NAMES[line.model] + ', ')}"
+    )
+    return f"{where}: {what} {difference.mean:+.1f}{interval} points, {judge(difference)}."
+
+
+def describe_costs(lines: Sequence[Line]) -> list[str]:
+    """Time and memory beside the truncated r-LSTM, at each model's longest sequence."""
+    sentences = []
+    for model, truncation in dict.fromkeys((line.model, line.truncation) for line in lines if line.records):
+        line = max(
+            (o for o in lines if (o.model, o.truncation) == (model, truncation) and o.records), key=lambda o: o.length
+        )
+        beside = [
+            o for o in lines if (o.data, o.model, o.truncation) == (line.data, "r-lstm", "truncated") and o.records
+        ]
+        for other in beside if model != "r-lstm" else []:
+            factors = [ratio(line, other, name) for name in ("seconds_per_step", "peak_memory_mib")]
+            if None not in factors:
+                times, memory = factors
+                what = f"{times:.2g} times the time of a step and {memory:.2g} times the memory of {other.name}"
+                sentences.append(f"{line.length:,} steps: {line.name} takes {what}.")
+    return sentences
+
+
+def ratio(line: Line, other: Line, name: str) -> float | None:
+    mine, theirs = line.estimate(name), other.estimate(name)
+    return mine.mean / theirs.mean if mine and theirs and theirs.mean else None
+
+
+def judge(difference: Estimate) -> str:
+    if difference.half is None:
+        return "with too few seeds to know their spread"
+    if abs(difference.mean) > difference.half:
+        return "more than the seeds' spread explains"
+    return "within the spread of the seeds"
+
+
+def describe_missing(lines: Sequence[Line]) -> list[str]:
+    """'mnist, LSTM, full: seeds 1, 2' for every row that has not all the seeds that others have."""
+    wanted = range(max(count_seeds(lines), 1))
+    missing = [(line, [seed for seed in wanted if seed not in line.seeds]) for line in lines]
+    return [
+        f"{line.data}, {line.name}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        for line, seeds in missing
+        if seeds
+    ]

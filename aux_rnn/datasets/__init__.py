@@ -6,7 +6,7 @@ from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.loading import load_splits
 from aux_rnn.datasets.preparing import prepare
-from aux_rnn.datasets.registry import DATASETS, SplitSizes, find_dataset, sequence_spec, split_sizes
+from aux_rnn.datasets.registry import DATASETS, SplitSizes, divide_examples, find_dataset, sequence_spec, split_sizes
 from aux_rnn.datasets.specs import DatasetSpec
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SplitSizes",
     "Splits",
     "describe_data",
+    "divide_examples",
     "evaluation_batches",
     "find_dataset",
     "load_splits",

@@ -15,6 +15,12 @@ def numbered_examples(count):
     return Examples(np.broadcast_to(labels[:, None, None, None], (count, 2, 2, 3)).astype(np.uint8), labels)
 
 
+def numbered_texts(count):
+    """Texts whose label, only byte and, but for the zeroth, length is their index."""
+    labels = np.arange(count, dtype=np.int32)
+    return Examples(np.where(np.arange(count) < labels[:, None], labels[:, None], 0).astype(np.uint8), labels, labels)
+
+
 def epoch_labels(dataset, epoch):
     steps = len(dataset)
     return np.concatenate([dataset[step]["labels"] for step in range(epoch * steps, (epoch + 1) * steps)])
@@ -26,6 +32,19 @@ def test_shapes_and_types():
     assert (batch["inputs"].shape, batch["inputs"].dtype) == ((4, 2, 2, 3), np.uint8)
     assert (batch["labels"].shape, batch["labels"].dtype) == ((4,), np.int32)
     np.testing.assert_array_equal(batch["inputs"][:, 1, 1, 2], batch["labels"])
+
+
+def test_texts_bring_their_lengths():
+    texts = numbered_texts(10)
+    batch = train_batches(texts, batch_size=4, seed=0)[0]
+    assert set(batch) == {"inputs", "labels", "lengths"}
+    assert (batch["inputs"].shape, batch["lengths"].dtype) == ((4, 10), np.int32)
+    np.testing.assert_array_equal(batch["lengths"], batch["labels"])
+    np.testing.assert_array_equal(batch["inputs"].max(1), batch["labels"])
+    *_, last = evaluation_batches(texts, 4)
+    assert last["mask"].tolist() == [True, True, False, False]
+    assert last["lengths"].tolist() == [8, 9, 0, 0]
+    assert not last["inputs"][2:].any()
 
 
 def test_every_epoch_is_another_permutation():

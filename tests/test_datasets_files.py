@@ -1,5 +1,6 @@
 """Official files: parsing them, verifying them, finding them, downloading them. No test uses the network."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -259,6 +260,26 @@ def test_missing_data_without_network_says_what_where_and_how(tmp_path):
         assert part in message
 
 
+def test_other_files_are_taken_only_where_parts_are_and_never_as_downloads(tmp_path):
+    parts = dataclasses.replace(SOURCE, accepts_parts=True)
+    (tmp_path / "first.gz").write_bytes(b"something else")
+    opener = serve(CONTENT)
+    found = locating.locate_files(parts, tmp_path, tmp_path / "downloads", opener)
+    assert found["first.gz"] == tmp_path / "first.gz"
+    assert opener.urls == ["https://example.org/toys/second.gz"]
+    assert not locating.are_published(parts, found)
+    (tmp_path / "first.gz").write_bytes(CONTENT["first.gz"])
+    assert locating.are_published(parts, found)
+    with pytest.raises(DataError, match=r"received .* bytes with sha256"):
+        locating.locate_files(parts, None, tmp_path / "others", serve({**CONTENT, "first.gz": b"part"}))
+
+
+def test_files_without_published_sums_are_never_called_published(tmp_path):
+    (tmp_path / "dbpedia_csv.tar.gz").write_bytes(b"")
+    found = locating.locate_files(sources.DBPEDIA, tmp_path, tmp_path, refuse)
+    assert not locating.are_published(sources.DBPEDIA, found)
+
+
 # Downloading.
 
 
@@ -320,7 +341,7 @@ def test_the_whole_wait_for_a_connection_stays_below_fifteen_seconds():
 
 
 def test_recorded_sums_are_well_formed():
-    for source in (sources.MNIST, sources.CIFAR10):
+    for source in (sources.MNIST, sources.CIFAR10, sources.STANFORD_DOGS):
         for file in (*source.files, *source.unpacked_files):
             assert len(bytes.fromhex(file.sha256)) == 32
     assert {file.name for file in sources.CIFAR10.unpacked_files} == {*sources.CIFAR10_TRAIN, *sources.CIFAR10_TEST}

@@ -50,7 +50,7 @@ class CatalogueDataset(DatasetSpec):
         height, width, channels = self.image_shape
         if height is None or width is None:
             if config.image_size == 0:
-                raise reject("image_size", 0, f"the side to shrink to, as the images of {self.name} differ in size")
+                raise reject("image_size", 0, f"above 0, the side to shrink to: images of {self.name} differ in size")
         elif config.image_size > min(height, width):
             allowed = f"at most {min(height, width)}, the shorter side of the images of {self.name} (0 keeps them)"
             raise reject("image_size", config.image_size, allowed)
@@ -104,7 +104,7 @@ def find_folder(dataset: str, data_dir: Path) -> Path:
     folder = data_dir / name.replace(":", "/")
     if (folder / FEATURES_FILE).is_file():
         return folder
-    inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    inside = sorted(path for path in folder.glob("[!.]*") if path.is_dir()) if folder.is_dir() else []
     versions = [p for p in inside if tfds.core.Version.is_valid(p.name) and (p / FEATURES_FILE).is_file()]
     if versions:
         return max(versions, key=lambda path: tfds.core.Version(path.name))
@@ -126,6 +126,6 @@ def find_features(features: dict[str, Any], folder: Path) -> tuple[str, str]:
 def is_image(feature: Any) -> bool:
     """Whether a feature holds uint8 [H, W, C], where H and W may vary."""
     # Not isinstance: images of classes (segmentations) and of boxes derive from these types.
-    if type(feature) not in (tfds.features.Image, tfds.features.Tensor) or feature.dtype != np.uint8:
+    if type(feature) not in (tfds.features.Image, tfds.features.Tensor) or feature.np_dtype != np.uint8:
         return False
     return len(feature.shape) == 3 and feature.shape[2] is not None

@@ -141,7 +141,7 @@ def format_plan(title: str, tasks: Sequence[Task], jobs: int) -> str:
     total = ("in all", *count_statuses(tasks), expected_time(tasks, jobs))
     lines += ["-" * len(lines[-1]), table_line(*total), ""]
     at_once = f"{jobs} run{'s' * (jobs > 1)} at once"
-    lines.append(f"time: what is left, in all with {at_once}; ~ is counted, at {GFLOPS_PER_CORE:g} GFLOP/s a core")
+    lines.append(f"time: what is left, in all with {at_once}; ~: counted, {GFLOPS_PER_CORE:g} GFLOP/s a core")
     return "\n".join(lines)
 
 

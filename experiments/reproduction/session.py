@@ -37,7 +37,7 @@ class Session:
         self.outcomes: dict[str, Outcome] = {}
         cores = usable_cores()
         jobs = options.jobs or (1 if options.preset == "paper" else len(cores))
-        self.slots = divide_cores(cores, min(jobs, max(len(self.cells), 1)))
+        self.slots = divide_cores(cores, jobs)
 
     def run(self) -> int:
         """Does all of it. Returns the exit code."""

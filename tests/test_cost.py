@@ -1,0 +1,55 @@
+"""The count of multiply-adds, held against counts by hand."""
+
+import pytest
+
+from aux_rnn.config import SequenceSpec, from_flat
+from aux_rnn.cost import count_training_step, count_transformer
+
+SPEC = SequenceSpec(length=20, channels=3, num_classes=10)
+SIZES = dict(embedding_size=2, hidden_size=4, head_sizes=(5,), decoder_sizes=(6, 7), decoder_head_sizes=(8,))
+SETTINGS = dict(SIZES, segment_length=9, supervised_truncation=5, auxiliary_truncation=3, batch_size=1)
+
+# One step of the encoder: four gates of (2 + 4) x 4, and an embedding of 3 x 2 whose input needs no gradient.
+CELL, EMBEDDING = 4 * (2 + 4) * 4, 3 * 2
+FORWARD, BOTH = CELL + EMBEDDING, 3 * CELL + 2 * EMBEDDING
+HEAD = 3 * (4 * 5 + 5 * 10)
+DECODER_STEP = 3 * (4 * (2 + 6) * 6 + 4 * (6 + 7) * 7 + 7 * 8 + 8 * 3) + 2 * EMBEDDING
+DECODER = 9 * DECODER_STEP + 3 * (2 * 4 * 6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "phase", "expected"),
+    [
+        (dict(auxiliary="none"), "train", 15 * FORWARD + 5 * BOTH + HEAD),
+        (dict(auxiliary="none", batch_size=7), "train", 7 * (15 * FORWARD + 5 * BOTH + HEAD)),
+        (dict(auxiliary="none", supervised_truncation="full"), "train", 20 * BOTH + HEAD),
+        (dict(auxiliary="none", supervised_truncation=0), "train", 20 * FORWARD + HEAD),
+        (dict(auxiliary="reconstruct"), "pretrain", 17 * FORWARD + 3 * BOTH + DECODER),
+        (dict(auxiliary="reconstruct"), "train", 17 * FORWARD + (5 + 3) * BOTH + DECODER + HEAD),
+        # The last anchor of a prediction is at 20 - 9.
+        (dict(auxiliary="predict"), "pretrain", 8 * FORWARD + 3 * BOTH + DECODER),
+        (dict(auxiliary="both", num_anchors=2), "pretrain", 17 * FORWARD + 2 * 2 * 3 * BOTH + 2 * 2 * DECODER),
+        # One window without a cut puts the whole first pass under the gradient.
+        (dict(auxiliary="reconstruct", auxiliary_truncation="full"), "train", 20 * BOTH + 5 * BOTH + DECODER + HEAD),
+    ],
+)
+def test_a_step_counts_what_a_hand_counts(settings, phase, expected):
+    assert count_training_step(from_flat({**SETTINGS, **settings}), SPEC, phase) == expected
+
+
+def test_tokens_are_looked_up_for_nothing():
+    tokens = SequenceSpec(length=20, channels=1, num_classes=10, vocabulary_size=11)
+    config = from_flat({**SETTINGS, "auxiliary": "none"})
+    assert count_training_step(config, tokens) == (15 + 3 * 5) * CELL + HEAD
+
+
+def test_other_cells_have_other_numbers_of_gates():
+    config = from_flat({**SETTINGS, "auxiliary": "none", "encoder": "gru"})
+    assert count_training_step(config, SPEC) == (15 + 3 * 5) * CELL * 3 // 4 + (15 + 2 * 5) * EMBEDDING + HEAD
+
+
+def test_attention_grows_with_the_square_of_the_length():
+    # A layer of width 4 on 5 elements: 4 projections 4 x 4, 4 x 8 and 8 x 4, and twice 5 x 5 x 4 for attention.
+    layer = 5 * (4 * 16 + 32 + 32) + 2 * 25 * 4
+    assert count_transformer(5, 3, layers=2, size=4) == 3 * 2 * layer + 2 * 5 * 3 * 4
+    assert count_transformer(50_000, 0, 1, 4) / count_transformer(5_000, 0, 1, 4) == pytest.approx(100, rel=0.01)

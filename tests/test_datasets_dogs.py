@@ -2,14 +2,26 @@
 
 import io
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from aux_rnn.config import DataConfig, SequenceSpec
-from aux_rnn.datasets import DataError, dogs, find_dataset, load_splits, prepare, sequence_spec, split_sizes
+from aux_rnn import experiment
+from aux_rnn.config import Config, DataConfig, ModelConfig, RunConfig, SequenceSpec
+from aux_rnn.datasets import (
+    DataError,
+    describe_data,
+    dogs,
+    find_dataset,
+    load_splits,
+    prepare,
+    preparing,
+    sequence_spec,
+    split_sizes,
+)
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
 from aux_rnn.settings import ConfigError
 
@@ -127,6 +139,14 @@ def test_more_examples_than_this_part_has_are_refused_after_preparing(manual_dir
         load_splits(dogs_config(tmp_path, train_examples=13), seed=0)
 
 
+def test_a_batch_larger_than_this_part_is_refused_after_preparing(manual_dir, tmp_path):
+    data = dogs_config(tmp_path)
+    config = Config(data=data, model=ModelConfig(segment_length=9), run=RunConfig(batch_size=16))
+    experiment.check(config)
+    with pytest.raises(ConfigError, match="--batch_size=16: must be at most 12, the number of training examples"):
+        experiment.create_experiment(config)
+
+
 @pytest.mark.parametrize(("file_format", "mode"), [("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")])
 def test_photographs_of_other_kinds_become_three_channels(file_format, mode):
     content, pixels = photograph(0, 20, 30, file_format, mode)
@@ -213,6 +233,28 @@ def test_a_missing_list_is_named(manual_dir, tmp_path):
     write_tar(manual_dir / "lists.tar", {"train_list.mat": list_file(LISTED["train"])})
     with pytest.raises(DataError, match=r"lists.tar: damaged, it lacks test_list.mat"):
         prepare(dogs_config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("published", "origin"), [(True, "the published data"), (False, "not the published archive: 12")]
+)
+def test_prepared_data_remembers_whether_it_is_the_published_one(manual_dir, tmp_path, monkeypatch, published, origin):
+    monkeypatch.setattr(preparing, "are_published", lambda source, found: published)
+    for _ in range(2):
+        assert describe_data(dogs_config(tmp_path), seed=0).origin.startswith(origin)
+    for content in ("{", "{}"):
+        (tmp_path / "data/sequential_stanford_dogs/28x28/1.0.0/metadata.json").write_text(content)
+        with pytest.raises(DataError, match=r"28x28/1.0.0: damaged, or .*metadata.*; move this folder away"):
+            describe_data(dogs_config(tmp_path), seed=0)
+
+
+def test_a_large_photograph_takes_little_memory():
+    content, _ = photograph(0, 3_000, 2_500)
+    tracemalloc.start()
+    dogs.decode_square(content, 128, "large")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 150_000_000, "22 MB as bytes"
 
 
 def test_damaged_prepared_data_is_refused_and_kept(manual_dir, tmp_path):

@@ -9,7 +9,9 @@ import tensorflow_datasets as tfds
 
 from aux_rnn.config import DataConfig, SequenceSpec
 from aux_rnn.datasets.builders import ARE_PUBLISHED
+from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.examples import Splits
+from aux_rnn.datasets.folders import unusable
 from aux_rnn.datasets.loading import load_splits
 from aux_rnn.datasets.preparing import find_prepared, prepare
 from aux_rnn.datasets.registry import SplitSizes, find_dataset
@@ -91,13 +93,20 @@ def extreme_classes(splits: Splits, label: tfds.features.ClassLabel) -> tuple[tu
     return (label.int2str(smallest), int(counts[smallest])), (label.int2str(largest), int(counts[largest]))
 
 
+def are_recorded_as_published(builder: tfds.core.DatasetBuilder) -> bool:
+    try:
+        return builder.info.metadata[ARE_PUBLISHED] is True
+    except Exception as error:  # tfds reads the record only now
+        raise unusable(builder.data_dir, f"metadata: {first_line(error)}") from error
+
+
 def describe_origin(spec: DatasetSpec, builder: tfds.core.DatasetBuilder) -> str:
-    """Whether the data is what its authors published, in a few words."""
+    """Whether the data is what its authors published, in a few words; raises DataError for a damaged record of it."""
     if not isinstance(spec, OwnDataset):
         return "prepared by tfds, not compared with what was published"
     if spec.builder.source is None:
         return "needs no files"
-    if not spec.may_be_a_part or builder.info.metadata.get(ARE_PUBLISHED):
+    if not spec.may_be_a_part or are_recorded_as_published(builder):
         return "the published data, by its checksums"
     found = {split: builder.info.splits[split].num_examples for split in ("train", "test")}
     if (found["train"], found["test"]) == (spec.train_examples, spec.test_examples):

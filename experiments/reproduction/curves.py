@@ -33,7 +33,7 @@ def draw_curves(lines: Sequence[Line]) -> Figure:
             panel.set(xlabel="epoch (below 0: pretraining)" if name == AUXILIARY else "epoch", ylabel=label)
             panel.grid(color="0.9")
         row[0].set_title(data, loc="left")
-    add_curve_legend(figure, list(dict.fromkeys(line.model for line in lines)))
+    add_curve_legend(figure, list(dict.fromkeys(line.model for line in lines if line.records)))
     return figure
 
 

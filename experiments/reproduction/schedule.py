@@ -144,7 +144,7 @@ def format_plan(title: str, tasks: Sequence[Task], jobs: int) -> str:
 
 
 def table_line(data: str, model: str, truncation: str, *numbers: str) -> str:
-    widths = (5, 5, 6, 5, 5, 8)
+    widths = (5, 5, 6, 5, 5, 9)
     counts = "".join(f"{number:>{width}}" for number, width in zip(numbers, widths, strict=True))
     return f"{data:<17.17} {model:<15} {truncation:<10}{counts}"
 

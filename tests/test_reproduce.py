@@ -114,6 +114,12 @@ def test_equal_cells_of_two_experiments_are_one_run(tiny_preset):
     assert {table[d].folder for d in table if d in bptt} == {bptt[d].folder for d in bptt if d in table}
 
 
+def test_curves_have_one_record_and_one_evaluation_an_epoch(tiny_preset):
+    for cell in make_grid("curves", "digits", 1):
+        run = cell.config.run
+        assert (run.log_every_steps, run.evaluate_every_epochs, run.evaluate_test) == (3, 1, True)
+
+
 def test_full_backpropagation_cuts_nothing(tiny_preset):
     cells = {cell.row: cell.config.model for cell in make_grid("table2", "digits", 1)}
     model = cells["digits", "both", "full"]

@@ -186,6 +186,7 @@ def test_a_record_is_made_from_what_a_run_wrote(tmp_path):
         dict(kind="train", step=2, phase="train", epoch=1.0, loss=2.0, accuracy=0.4, seconds=2.0),
         dict(kind="validation", step=2, phase="train", epoch=1.0, accuracy=0.3, supervised_loss=1.5, seconds=2.0),
         dict(kind="test", step=2, phase="train", epoch=1.0, accuracy=0.25, supervised_loss=1.75, seconds=2.0),
+        dict(kind="test", step=4, phase="train", epoch=2.0, accuracy=0.5, seconds=2.0),
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
     record = make_record("table2", "small", cell, tmp_path, dict(machine=MACHINE, commit="abc"))
@@ -203,7 +204,8 @@ def test_a_record_is_made_from_what_a_run_wrote(tmp_path):
             validation_supervised_loss=1.5,
             test_accuracy=0.25,
             test_supervised_loss=1.75,
-        )
+        ),
+        dict(step=4, epoch=2.0, phase="train", test_accuracy=0.5),
     ]
     assert records.parse_record(json.dumps(record), "table2", "small", {cell.kin}) == json.loads(json.dumps(record))
     (tmp_path / "summary.json").write_text("{}")

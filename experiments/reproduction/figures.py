@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from reproduction.curves import draw_curves
 from reproduction.rows import MODEL_NAMES, Line
-from reproduction.styles import RC, STYLES, draw_estimate, style_of
+from reproduction.styles import RC, STYLES, draw_estimate, keep_to_percent, style_of
 
 Draw = Callable[[Sequence[Line]], Figure]
 
@@ -44,6 +44,7 @@ def draw_dots(lines: Sequence[Line]) -> Figure:
             )
         panel.set_title(data)
         panel.set_xlabel("test accuracy (%)")
+        keep_to_percent(panel, across=True)
         panel.grid(axis="x", color="0.9")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
@@ -71,6 +72,8 @@ def draw_lengths(lines: Sequence[Line]) -> Figure:
         panel.set(
             xscale="log", yscale="log" if name else "linear", xlabel="length of the sequence (steps)", ylabel=label
         )
+        if not name:
+            keep_to_percent(panel)
         set_length_ticks(panel, sorted({line.length for line in lines}))
         panel.grid(color="0.9")
     add_legend(figure, [next(line for line in lines if (line.model, line.truncation) == arm) for arm in arms])
@@ -106,6 +109,7 @@ def draw_truncations(lines: Sequence[Line]) -> Figure:
         panel.set_xticks(list(places.values()), [{"0": "0\n(none)"}.get(steps, steps) for steps in places])
         panel.set(xlabel="reach of the supervised gradient (steps)", ylabel="test accuracy (%)", title=data)
         panel.grid(axis="y", color="0.9")
+        keep_to_percent(panel)
     add_legend(figure, [next(line for line in lines if line.model == model) for model in models], with_truncation=False)
     add_key(figure, lines)
     return figure

@@ -71,6 +71,9 @@ def make_grid(experiment: str, preset_name: str, seeds: int) -> list[Cell]:
             values = cell_values(experiment, preset, data, model, truncation)
             first = Cell(data, model, truncation, 0, values)
             first.check()
+            if experiment == "curves":  # training metrics are means since the last record: one an epoch
+                values = {**values, "log_every_steps": first.plan.steps_per_epoch}
+                first = Cell(data, model, truncation, 0, values)
             if experiment == "lengths" and is_too_long(preset, first):
                 continue
             cells += [first, *(Cell(data, model, truncation, seed, values) for seed in range(1, seeds))]

@@ -89,7 +89,8 @@ def make_record(experiment: str, preset: str, cell: Cell, workdir: Path, origin:
 def read_history(metrics: Path) -> list[dict[str, Any]]:
     """One entry an evaluation: `epoch`, `phase`, and all values as `validation_accuracy`, `test_loss`, ...
 
-    The training values are those of the last record up to the evaluation: means over the steps before it.
+    The training values are those of the last record since the evaluation before, means over the steps up to it; none if
+    there was no record.
     """
     history: dict[int, dict[str, Any]] = {}
     training: dict[str, Any] = {}
@@ -102,6 +103,7 @@ def read_history(metrics: Path) -> list[dict[str, Any]]:
             continue
         entry = history.setdefault(step, {"step": step, "epoch": record["epoch"], "phase": record["phase"]})
         entry.update({**training, **values})
+        training = {}
     return list(history.values())
 
 

@@ -150,7 +150,7 @@ def name_row(row: Row) -> str:
 
 
 def table_line(name: str, *numbers: str) -> str:
-    widths = (5, 5, 6, 5, 5, 8)
+    widths = (5, 5, 6, 5, 5, 9)
     counts = "".join(f"{number:>{width}}" for number, width in zip(numbers, widths, strict=True))
     return f"{name:<44.44}{counts}"
 

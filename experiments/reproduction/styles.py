@@ -59,6 +59,12 @@ class Axis:
         self.panel.errorbar(x, y, **ends, color=color, linewidth=1, capsize=2, zorder=3)  # type: ignore[arg-type]
 
 
+def keep_to_percent(panel: Axes, across: bool = False) -> None:
+    """Ends an axis of accuracies at 0 and 100, however far the interval of two or three seeds goes."""
+    low, high = panel.get_xlim() if across else panel.get_ylim()
+    (panel.set_xlim if across else panel.set_ylim)(max(low, -1), min(high, 101))
+
+
 def draw_estimate(
     panel: Axes, line: Line, place: float, style: Style, name: str = "", across: bool = False, aside: float = 0.0
 ) -> None:

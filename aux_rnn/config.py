@@ -18,6 +18,7 @@ from aux_rnn.settings import (
     above,
     at_least,
     format_value,
+    from_to,
     from_to_below,
     integer_from,
     one_of,
@@ -28,7 +29,8 @@ from aux_rnn.settings import (
 )
 
 AUXILIARIES = ("none", "reconstruct", "predict", "both")
-ENCODERS = ("lstm", "gru", "mgu", "simple")
+ENCODERS = ("lstm", "gru", "mgu", "simple", "transformer")
+PIXEL_LOSSES = ("squared", "softmax")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 
@@ -36,11 +38,20 @@ OPTIMIZERS = ("rmsprop", "adam", "sgd")
 class DataConfig(Settings):
     """Which sequences are learned from."""
 
-    dataset: str = setting("mnist", "Data set: digits (needs no network), mnist, pmnist or cifar10.")
+    dataset: str = setting(
+        "mnist",
+        "Data set: mnist, pmnist, cifar10, stanford_dogs or dbpedia (text); digits, digits_text (text) or recall, "
+        "which need no files; or tfds:NAME, any images that tfds has prepared as array_record in --data_dir.",
+    )
     data_dir: str = setting("", "Folder of prepared data. Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.")
     manual_dir: str = setting("", "Folder with the official files as downloaded, for machines without network.")
     image_size: int = setting(
-        0, "Shrink images to this side in pixels by area averaging; 0 keeps the size.", integer_from(0)
+        0,
+        "Shrink images to this side in pixels by area averaging; 0 keeps the size (stanford_dogs: 128).",
+        integer_from(0),
+    )
+    sequence_length: int = setting(
+        0, "Elements of a sequence of recall (0: 64), or of a text at most (0: its longest, 1,014).", integer_from(0)
     )
     train_examples: int = setting(0, "Train on this many examples at most; 0 takes all.", integer_from(0))
     validation_fraction: float = setting(
@@ -53,7 +64,9 @@ class DataConfig(Settings):
 class ModelConfig(Settings):
     """The recurrent network, its decoders, and how far each gradient reaches."""
 
-    encoder: str = setting("lstm", f"Recurrent cell: {', '.join(ENCODERS)}.", one_of(ENCODERS))
+    encoder: str = setting(
+        "lstm", f"Recurrent cell, or the baseline without one: {', '.join(ENCODERS)}.", one_of(ENCODERS)
+    )
     embedding_size: int = setting(128, "Size of the input embedding.", integer_from(1))
     hidden_size: int = setting(128, "Units of the recurrent layer.", integer_from(1))
     head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the classifier.", positive_sizes())
@@ -79,6 +92,16 @@ class ModelConfig(Settings):
     teacher_forcing: bool = setting(
         True, "Feed the decoder the true previous element; false feeds back its own output."
     )
+    decoder_input_dropout: float = setting(
+        0.0,
+        "Share of the decoder's inputs, but for the first of a segment, replaced by zeros; 1 feeds only the first.",
+        from_to(0.0, 1.0),
+    )
+    pixel_loss: str = setting(
+        "squared",
+        "Auxiliary loss of pixels: squared error, or softmax: cross-entropy over 256 levels a channel.",
+        one_of(PIXEL_LOSSES),
+    )
     supervised_truncation: Truncation = setting(
         300, "Steps the supervised gradient goes back, or 'full'; 0: none.", steps_or_full(0)
     )
@@ -88,6 +111,26 @@ class ModelConfig(Settings):
     decoder_truncation: Truncation = setting(
         300, "The decoder's gradient is cut after every so many of its steps, or 'full'.", steps_or_full(1)
     )
+    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer_from(1))
+    transformer_size: int = setting(
+        64, "Width of --encoder=transformer; its inner layers are twice as wide.", integer_from(1)
+    )
+    transformer_heads: int = setting(
+        4, "Attention heads of --encoder=transformer, a divisor of its width.", integer_from(1)
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder != "transformer":
+            return
+        if self.auxiliary != "none":
+            raise reject(
+                "auxiliary", self.auxiliary, "none with --encoder=transformer, which has no state to decode from"
+            )
+        if self.transformer_size % self.transformer_heads:
+            raise reject(
+                "transformer_heads", self.transformer_heads, f"a divisor of --transformer_size={self.transformer_size}"
+            )
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
@@ -195,7 +238,7 @@ def describe_difference(old: Config, new: Config) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class SequenceSpec:
-    """The shape of a data set's sequences, known before any file is read.
+    """The shape of a data set's sequences, known before any example is read.
 
     Attributes:
       length: L, elements of the longest sequence.

@@ -8,7 +8,8 @@ every pass is counted as the model defines it, whatever a faster way to compute 
 import itertools
 from collections.abc import Sequence
 
-from aux_rnn.config import Config, SequenceSpec, to_flat
+from aux_rnn.config import Config, SequenceSpec
+from aux_rnn.models import PIXEL_LEVELS
 from aux_rnn.settings import Truncation
 
 # Matrices [inputs + features, features] a step, and arrays of state, of each recurrent cell.
@@ -55,7 +56,7 @@ def count_windows(config: Config, spec: SequenceSpec, windows: Sequence[tuple[in
 def count_decoder(config: Config, spec: SequenceSpec) -> int:
     """Multiply-adds of one decoder, forward and backward, over its segments of one sequence."""
     model = config.model
-    outputs = spec.vocabulary_size or spec.channels
+    outputs = spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if model.pixel_loss == "softmax" else 1)
     step = count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, outputs))
     for below, size in itertools.pairwise((model.embedding_size, *model.decoder_sizes)):
         step += GATES[model.encoder] * (below + size) * size
@@ -92,8 +93,7 @@ def count_training_step(config: Config, spec: SequenceSpec, phase: str = "train"
     model, length = config.model, spec.length
     head = WITH_GRADIENT * count_dense((model.hidden_size, *model.head_sizes, spec.num_classes))
     if model.encoder == "transformer":
-        sizes = to_flat(config)
-        layers, size = sizes["transformer_layers"], sizes["transformer_size"]
+        layers, size = model.transformer_layers, model.transformer_size
         inputs = 0 if spec.vocabulary_size else spec.channels
         head = WITH_GRADIENT * count_dense((size, *model.head_sizes, spec.num_classes))
         return config.run.batch_size * (count_transformer(length, inputs, layers, size) + head)

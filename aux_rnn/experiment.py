@@ -23,11 +23,19 @@ class Experiment:
 
 
 def check(config: Config) -> SequenceSpec:
-    """Checks the settings against the data set and the devices before any file is read; raises ConfigError."""
+    """Checks the settings against the data set and the devices before any example is read.
+
+    Where a user may have a part of the data, what depends on the counts is checked once it is prepared.
+
+    Raises:
+      ConfigError: a setting does not fit.
+      DataError: a data set that must lie prepared does not.
+    """
     spec = sequence_spec(config.data)
     check_sequence(config, spec)
     check_devices(config, jax.device_count())
-    steps_per_epoch(split_sizes(config.data).train, config.run.batch_size)
+    if sizes := split_sizes(config.data):
+        steps_per_epoch(sizes.train, config.run.batch_size)
     return spec
 
 

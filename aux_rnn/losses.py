@@ -28,18 +28,33 @@ def supervised_loss(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Me
 def auxiliary_loss(outputs: jax.Array, segments: Segments, mask: jax.Array) -> Mean:
     """Error of a decoder, a mean over targets, so that its size does not depend on the length of the segment.
 
-    Squared error, averaged over channels, for real values; cross-entropy in nats for tokens.
+    Cross-entropy in nats for tokens. For pixels squared error, or, where the decoder put out logits of their levels,
+    cross-entropy in nats; both averaged over channels.
 
     Args:
-      outputs: `[B, A, S, C]`, for tokens logits `[B, A, S, vocabulary_size]`.
+      outputs: `[B, A, S, C]` or logits `[B, A, S, C, levels]`, for tokens logits `[B, A, S, vocabulary_size]`.
       segments: what was asked for.
       mask: bool `[B]`, false for rows that only fill the batch.
     """
-    if jnp.issubdtype(segments.targets.dtype, jnp.integer):
-        errors = optax.softmax_cross_entropy_with_integer_labels(outputs, segments.targets)
+    targets = segments.targets
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        errors = optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
+    elif outputs.ndim > targets.ndim:
+        levels = jnp.rint(targets * (outputs.shape[-1] - 1)).astype(jnp.int32)
+        errors = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(outputs, levels), axis=-1)
     else:
-        errors = jnp.mean(jnp.square(outputs - segments.targets), axis=-1)
+        errors = jnp.mean(jnp.square(outputs - targets), axis=-1)
     return Mean.of(errors, segments.mask & mask[:, None, None])
+
+
+def memory_gain(true: Mean, other: Mean) -> Mean:
+    """What the state at the anchor is worth to the decoder: its loss from another state minus that from the true one.
+
+    Args:
+      true: the auxiliary loss with the decoder started from the encoder's state.
+      other: the same targets, and so the same count, from a state that cannot know them.
+    """
+    return Mean(other.total - true.total, true.count)
 
 
 def total_loss(supervised: Mean | None, auxiliary: Mapping[str, Mean], weight: float) -> jax.Array:

@@ -11,7 +11,8 @@ from aux_rnn.cells import CELLS, Carry, CellFactory, hidden_of, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
 from aux_rnn.recurrence import Windows, encode_windows, scan_chunks
 from aux_rnn.sequences import Segments
-from aux_rnn.settings import Truncation
+
+PIXEL_LEVELS = 256  # of a uint8 channel
 
 
 class Embedding(nn.Module):
@@ -90,34 +91,27 @@ class Decoder(nn.Module):
     """Produces a segment from the encoder's state at an anchor (Trinh et al., 2018, figure 1).
 
     The bottom recurrent layer starts from the encoder's state, through a learned linear map where the sizes differ; the
-    layers above start from zero.
+    layers above start from zero. The decoder has an embedding of its own: one shared with the encoder would let the
+    auxiliary gradient into it past every truncation.
 
     Attributes:
-      cell: makes a recurrent cell of a given size; the encoder's, so that the states fit.
-      sizes: of the recurrent layers, bottom first.
-      head_sizes: hidden layers of the output network.
-      embedding_size: E, of the decoder's own embedding. One shared with the encoder would let the auxiliary gradient
-        into it past every truncation.
+      config: sizes, feeding, loss and truncation.
       spec: what the sequences are.
-      dropconnect: rate in the last layer of the head.
-      teacher_forcing: whether each input is the true previous element, or else the decoder's own last output.
-      truncation: the gradient of the decoder's state is cut after every so many of its steps.
+      cell: makes a recurrent cell of a given size; the encoder's, so that the states fit.
     """
 
-    cell: CellFactory
-    sizes: tuple[int, ...]
-    head_sizes: tuple[int, ...]
-    embedding_size: int
+    config: ModelConfig
     spec: SequenceSpec
-    dropconnect: float
-    teacher_forcing: bool
-    truncation: Truncation
+    cell: CellFactory
 
     def setup(self) -> None:
-        self.embedding = Embedding(self.embedding_size, self.spec.vocabulary_size)
-        self.state_map = StateMap(self.sizes[0])
-        self.layers = [self.cell(size) for size in self.sizes]
-        self.head = Head(self.head_sizes, self.spec.vocabulary_size or self.spec.channels, self.dropconnect)
+        config, spec = self.config, self.spec
+        self.embedding = Embedding(config.embedding_size, spec.vocabulary_size)
+        self.state_map = StateMap(config.decoder_sizes[0])
+        self.layers = [self.cell(size) for size in config.decoder_sizes]
+        self.is_softmax = not spec.vocabulary_size and config.pixel_loss == "softmax"
+        outputs = spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if self.is_softmax else 1)
+        self.head = Head(config.decoder_head_sizes, outputs, config.dropconnect)
 
     def __call__(self, state: Carry, previous: jax.Array, deterministic: bool = True) -> jax.Array:
         """Decodes `R` segments of `S` elements.
@@ -129,24 +123,24 @@ class Decoder(nn.Module):
           deterministic: whether DropConnect is off.
 
         Returns:
-          `[R, S, C]`, or logits `[R, S, vocabulary_size]` for tokens.
+          `[R, S, C]`, or logits: `[R, S, C, 256]` for pixels under a softmax, `[R, S, vocabulary_size]` for tokens.
         """
         rows, steps = previous.shape[:2]
-        layers = zip(self.layers[1:], self.sizes, strict=False)
+        layers = zip(self.layers[1:], self.config.decoder_sizes, strict=False)
         states = (self.state_map(state), *(zero_carry(layer, rows, size) for layer, size in layers))
-        if self.teacher_forcing:
+        truncation = self.config.decoder_truncation
+        if self.config.teacher_forcing:
             embedded = jnp.swapaxes(self.embedding(previous), 0, 1)
-            _, hidden = scan_chunks(Decoder.advance, self, states, embedded, self.truncation)
-            return self.head(jnp.swapaxes(hidden, 0, 1), deterministic)
+            _, hidden = scan_chunks(Decoder.advance, self, states, embedded, truncation)
+            return self.put_out(jnp.swapaxes(hidden, 0, 1), deterministic)
 
         def step(decoder: Decoder, carry: tuple, _: jax.Array) -> tuple[tuple, jax.Array]:
             states, element = carry
             states, hidden = decoder.advance(states, decoder.embedding(element))
-            output = decoder.head(hidden, deterministic)
-            fed_back = jnp.argmax(output, axis=-1) if decoder.spec.vocabulary_size else output
-            return (states, fed_back.astype(element.dtype)), output
+            output = decoder.put_out(hidden, deterministic)
+            return (states, decoder.to_element(output).astype(element.dtype)), output
 
-        _, outputs = scan_chunks(step, self, (states, previous[:, 0]), jnp.arange(steps), self.truncation)
+        _, outputs = scan_chunks(step, self, (states, previous[:, 0]), jnp.arange(steps), truncation)
         return jnp.swapaxes(outputs, 0, 1)
 
     def advance(self, states: tuple[Carry, ...], embedded: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:
@@ -156,6 +150,17 @@ class Decoder(nn.Module):
             state, embedded = layer(state, embedded)
             new_states.append(state)
         return tuple(new_states), embedded
+
+    def put_out(self, hidden: jax.Array, deterministic: bool) -> jax.Array:
+        """`[..., H]` to what `__call__` returns for each target."""
+        output = self.head(hidden, deterministic)
+        return output.reshape(*output.shape[:-1], self.spec.channels, PIXEL_LEVELS) if self.is_softmax else output
+
+    def to_element(self, output: jax.Array) -> jax.Array:
+        """The element that an output stands for: the likeliest token or level, which carries no gradient, or itself."""
+        if self.spec.vocabulary_size:
+            return jnp.argmax(output, axis=-1)
+        return jnp.argmax(output, axis=-1) / (PIXEL_LEVELS - 1) if self.is_softmax else output
 
 
 class AuxiliaryRNN(nn.Module):
@@ -176,19 +181,7 @@ class AuxiliaryRNN(nn.Module):
         config, cell = self.config, self.cell or CELLS[self.config.encoder]
         self.encoder = Encoder(cell(config.hidden_size), config.embedding_size, self.spec.vocabulary_size)
         self.head = Head(config.head_sizes, self.spec.num_classes, config.dropconnect)
-        self.decoders = {
-            kind: Decoder(
-                cell=cell,
-                sizes=config.decoder_sizes,
-                head_sizes=config.decoder_head_sizes,
-                embedding_size=config.embedding_size,
-                spec=self.spec,
-                dropconnect=config.dropconnect,
-                teacher_forcing=config.teacher_forcing,
-                truncation=config.decoder_truncation,
-            )
-            for kind in config.auxiliaries
-        }
+        self.decoders = {kind: Decoder(config, self.spec, cell) for kind in config.auxiliaries}
 
     def __call__(
         self,
@@ -208,11 +201,18 @@ class AuxiliaryRNN(nn.Module):
           deterministic: whether DropConnect is off.
 
         Returns:
-          The logits `[B, K]` or None, and for each kind the decoder's outputs `[B, A, S, C]` (tokens: logits
-          `[B, A, S, vocabulary_size]`).
+          The logits `[B, K]` or None, and for each kind the decoder's outputs `[B, A, S, ...]` (see `Decoder`).
         """
-        batch, length = inputs.shape[:2]
         segments = segments or {}
+        final, states = self.encode(inputs, lengths, segments, classify)
+        logits = None if final is None else self.classify(final, deterministic)
+        return logits, {kind: self.decode(kind, states[kind], segments[kind], deterministic) for kind in segments}
+
+    def encode(
+        self, inputs: jax.Array, lengths: jax.Array | None, segments: Mapping[str, Segments], classify: bool
+    ) -> tuple[Carry | None, dict[str, Carry]]:
+        """The state after the whole sequence, leaves `[B, H]` or None, and those at the anchors, leaves `[B, A, H]`."""
+        batch, length = inputs.shape[:2]
         windows = []
         if classify:
             ends = jnp.full((batch, 1), length, jnp.int32)
@@ -223,13 +223,18 @@ class AuxiliaryRNN(nn.Module):
             latest = length - segment.inputs.shape[2] if ends_early else length
             windows.append(Windows(segment.anchors, self.config.auxiliary_truncation, latest))
         states = encode_windows(self.encoder, inputs, lengths, windows)
-        logits = self.head(hidden_of(states.pop(0))[:, 0], deterministic) if classify else None
-        decoded = {}
-        for (kind, segment), state in zip(segments.items(), states, strict=True):
-            rows = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), (state, segment.inputs))
-            outputs = self.decoders[kind](rows[0], rows[1], deterministic)
-            decoded[kind] = outputs.reshape(*segment.anchors.shape, *outputs.shape[1:])
-        return logits, decoded
+        final = jax.tree.map(lambda s: s[:, 0], states.pop(0)) if classify else None
+        return final, dict(zip(segments, states, strict=True))
+
+    def classify(self, final: Carry, deterministic: bool = True) -> jax.Array:
+        """The logits `[B, K]` from the states after the whole sequences, leaves `[B, H]`."""
+        return self.head(hidden_of(final), deterministic)
+
+    def decode(self, kind: str, states: Carry, segment: Segments, deterministic: bool = True) -> jax.Array:
+        """The decoder's outputs `[B, A, S, ...]` from states at the anchors, leaves `[B, A, H]`."""
+        rows, previous = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), (states, segment.inputs))
+        outputs = self.decoders[kind](rows, previous, deterministic)
+        return outputs.reshape(*segment.anchors.shape, *outputs.shape[1:])
 
 
 def count_parameters(params: Mapping) -> int:

@@ -16,6 +16,8 @@ FORMATS: dict[str, Callable[[float], str]] = {
     "supervised_loss": lambda value: f"supervised {value:.3g}",
     "reconstruct_loss": lambda value: f"reconstruct {value:.3g}",
     "predict_loss": lambda value: f"predict {value:.3g}",
+    "reconstruct_memory_gain": lambda value: f"memory +{value:.2g}".replace("+-", "-"),
+    "predict_memory_gain": lambda value: f"memory +{value:.2g}".replace("+-", "-"),
     "accuracy": lambda value: f"accuracy {100 * value:.1f} %",
     "gradient_norm": lambda value: f"|grad| {value:.2g}",
     "learning_rate": lambda value: f"rate {value:.2g}",

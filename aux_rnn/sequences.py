@@ -13,7 +13,8 @@ class Segments(NamedTuple):
     Attributes:
       anchors: int32 `[B, A]`, the position `a` whose state `s[a]` the decoder starts from.
       inputs: `[B, A, S, C]` (tokens: `[B, A, S]`), the element before each target, zero before the start of the
-      sequence. targets: like `inputs`, the elements to produce, in the order of the sequence.
+        sequence.
+      targets: like `inputs`, the elements to produce, in the order of the sequence.
       mask: bool `[B, A, S]`, false where a sequence shorter than the segment has no target.
     """
 
@@ -144,3 +145,27 @@ def draw_segments(
     padding = inputs.shape[1] - lengths
     anchors = padding[:, None] + sample_anchors(key, rows, first, last, num_anchors)
     return cut_segments(kind, inputs, lengths, anchors, segment_length)
+
+
+def drop_inputs(key: jax.Array, segments: Segments, rows: jax.Array, rate: float) -> Segments:
+    """Replaces inputs of the decoder by zeros at random, so that it must draw on its state.
+
+    The word dropout of Bowman et al. (2016, section 3.2), which for the same purpose weakens the decoder of a text. The
+    first input of a segment stays: it says where the segment begins (Trinh et al., 2018, figure 2).
+
+    Args:
+      key: the step's key; each row draws from its own, as in `sample_anchors`.
+      segments: leaves `[B, A, S, ...]`.
+      rows: int32 `[B]`, the place of each example in the global batch.
+      rate: the share that is dropped; 1 leaves only the first.
+    """
+    if rate == 0:
+        return segments
+    shape = segments.mask.shape[1:]
+
+    def keep_row(row: jax.Array) -> jax.Array:
+        return jax.random.bernoulli(jax.random.fold_in(key, row), 1 - rate, shape)
+
+    kept = jax.vmap(keep_row)(rows) | (jnp.arange(shape[1]) == 0)
+    kept = kept.reshape(kept.shape + (1,) * (segments.inputs.ndim - kept.ndim))
+    return segments._replace(inputs=jnp.where(kept, segments.inputs, 0))

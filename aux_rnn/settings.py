@@ -38,6 +38,10 @@ def from_to_below(low: float, high: float) -> Allowed:
     return Allowed(f"from {low:g} to below {high:g}", lambda value: low <= value < high)
 
 
+def from_to(low: float, high: float) -> Allowed:
+    return Allowed(f"from {low:g} to {high:g}", lambda value: low <= value <= high)
+
+
 def one_of(names: tuple[str, ...]) -> Allowed:
     return Allowed("one of " + ", ".join(names), lambda value: value in names)
 

@@ -18,17 +18,15 @@ from flax.struct import PyTreeNode
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.losses import auxiliary_loss, supervised_loss, total_loss
+from aux_rnn.losses import total_loss
 from aux_rnn.metrics import Mean, Metrics
-from aux_rnn.models import AuxiliaryRNN
+from aux_rnn.objectives import Batch, make_losses, make_measure, make_model, make_reader
 from aux_rnn.optimizers import make_optimizer
 from aux_rnn.plan import Plan
-from aux_rnn.sequences import Segments, draw_segments, image_to_sequence
+from aux_rnn.sequences import Segments
 
 AXIS = "devices"
 NEVER = np.iinfo(np.int32).max
-
-Batch = dict[str, Any]
 
 
 class TrainState(PyTreeNode):
@@ -38,6 +36,8 @@ class TrainState(PyTreeNode):
       step: int32, complete steps.
       params: the network's parameters.
       opt_state: the optimizer's state.
+      key: data of the run's random key, from which the keys of all steps follow. It is no constant of the compiled
+        steps, so that runs which differ in their seed alone share one compilation.
       metrics: totals and counts since the last record of the training metrics.
       first_bad_step: int32, the first step whose loss or gradient was not finite; `NEVER` if none was.
     """
@@ -45,6 +45,7 @@ class TrainState(PyTreeNode):
     step: jax.Array
     params: Any
     opt_state: optax.OptState
+    key: jax.Array
     metrics: Metrics
     first_bad_step: jax.Array
 
@@ -69,72 +70,57 @@ def metric_names(config: Config) -> tuple[str, ...]:
     return ("loss", "supervised_loss", "accuracy", *auxiliary, "gradient_norm")
 
 
-def make_segments(config: Config, key: jax.Array, inputs: jax.Array, rows: jax.Array) -> dict[str, Segments]:
-    """Draws the segments of every auxiliary loss in use, each from its own key."""
-    lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32)
-    kinds = config.model.auxiliaries
-    return {
-        kind: draw_segments(k, kind, inputs, lengths, rows, config.model.num_anchors, config.model.segment_length)
-        for kind, k in zip(kinds, jax.random.split(key, len(kinds)) if kinds else (), strict=True)
-    }
-
-
 def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
     """The state before the first step, on the host."""
     # Parameters do not depend on lengths, so a short sequence makes them.
-    model = AuxiliaryRNN(config.model, spec)
-    short = jnp.zeros((1, 2, spec.channels))
+    model = make_model(config.model, spec)
+    short = jnp.zeros((1, 2), jnp.int32) if spec.vocabulary_size else jnp.zeros((1, 2, spec.channels))
     segments = {
         kind: Segments(jnp.ones((1, 1), jnp.int32), short[:, None, :1], short[:, None, :1], jnp.ones((1, 1, 1), bool))
         for kind in config.model.auxiliaries
     }
-    params = jax.jit(model.init)(jax.random.key(config.run.seed), short, None, segments)["params"]
+    key = jax.random.key(config.run.seed)
+    params = jax.jit(model.init)(key, short, None, segments)["params"]
     return TrainState(
         step=jnp.int32(0),
         params=params,
         opt_state=make_optimizer(config.optimizer, plan).init(params),
+        key=jax.random.key_data(key),
         metrics={name: Mean.empty() for name in metric_names(config)},
         first_bad_step=jnp.int32(NEVER),
     )
 
 
-def make_measure(config: Config, spec: SequenceSpec, permutation: np.ndarray | None) -> Callable[..., Metrics]:
-    """The function `(params, batch, key, classify, deterministic)` to this device's share of all losses."""
-    model = AuxiliaryRNN(config.model, spec)
+def lend_states(states: Any, mask: jax.Array) -> Any:
+    """For each example the states of the next one in the global batch, leaves `[B / D, ...]`.
 
-    def measure(params: Any, batch: Batch, key: jax.Array, classify: bool, deterministic: bool) -> Metrics:
-        inputs = image_to_sequence(batch["images"], permutation)
-        anchor_key, dropconnect_key = jax.random.split(key)
-        segments = make_segments(config, anchor_key, inputs, batch["rows"])
-        logits, decoded = model.apply(
-            {"params": params}, inputs, None, segments, classify, deterministic, rngs={"dropconnect": dropconnect_key}
-        )
-        measured = {}
-        if classify:
-            measured["supervised_loss"] = supervised_loss(logits, batch["labels"], batch["mask"])
-            measured["accuracy"] = Mean.of(logits.argmax(-1) == batch["labels"], batch["mask"])
-        for kind, outputs in decoded.items():
-            measured[f"{kind}_loss"] = auxiliary_loss(outputs, segments[kind], batch["mask"])
-        # Counts do not depend on parameters: summed over the devices here, gradients can be summed later.
-        return {name: Mean(mean.total, jax.lax.psum(mean.count, AXIS)) for name, mean in measured.items()}
-
-    return measure
+    The examples that count come first in a batch that is filled up; the last of them gets the first one's states.
+    """
+    own = jnp.arange(len(mask)) + jax.lax.axis_index(AXIS) * len(mask)
+    others = (own + 1) % jnp.maximum(jax.lax.psum(mask.sum(), AXIS), 1)
+    return jax.tree.map(lambda s: jax.lax.all_gather(s, AXIS, tiled=True)[others], states)
 
 
 def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.ndarray | None = None) -> Steps:
     """Builds the steps of a run.
 
-    A batch holds `images` uint8 `[D, B / D, height, width, C]`, `labels` int32, `mask` bool and `rows` int32 `[D, B /
-    D]`, the rows being each example's place in the global batch (in evaluation: in the split), from which its anchors
-    are drawn.
+    A batch holds `inputs` uint8 `[D, B / D, height, width, C]` (text: tokens `[D, B / D, L]`, padded on the left, and
+    their `lengths` int32), `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's
+    place in the global batch (in evaluation: in the split), from which its anchors are drawn.
     """
-    measure = make_measure(config, spec, permutation)
+    model, read = make_model(config.model, spec), make_reader(spec, permutation)
+    losses, measure = make_losses(config, model, read), make_measure(config, model, read, lend_states)
     optimizer = make_optimizer(config.optimizer, plan)
-    key = jax.random.key(config.run.seed)
 
     def update(state: TrainState, batch: Batch, classify: bool) -> TrainState:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
         def loss_of(params: Any) -> tuple[jax.Array, Metrics]:
-            measured = measure(params, batch, jax.random.fold_in(key, state.step), classify, deterministic=False)
+            # Counts do not depend on parameters: summed over the devices here, gradients can be summed later.
+            measured = {
+                name: Mean(mean.total, jax.lax.psum(mean.count, AXIS))
+                for name, mean in losses(params, batch, key, classify).items()
+            }
             auxiliary = {kind: measured[f"{kind}_loss"] for kind in config.model.auxiliaries}
             loss = total_loss(measured.get("supervised_loss"), auxiliary, config.model.auxiliary_weight)
             return loss, measured
@@ -159,9 +145,7 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         )
 
     def evaluate(params: Any, batch: Batch) -> Metrics:
-        # A step that does not occur in training; the anchors are the same in every evaluation.
-        measured = measure(params, batch, jax.random.fold_in(key, NEVER), classify=True, deterministic=True)
-        return {name: Mean(jax.lax.psum(m.total, AXIS), m.count) for name, m in measured.items()}
+        return jax.lax.psum(measure(params, batch), AXIS)
 
     step = partial(jax.pmap, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
     return Steps(

@@ -76,7 +76,8 @@ def announce(config: Config, path: Path, experiment: Experiment, progress: Progr
     splits, spec, plan = experiment.splits, experiment.spec, experiment.plan
     sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
     devices = f"{jax.device_count()} {jax.devices()[0].platform} device{'s' * (jax.device_count() > 1)}"
-    progress.say(f"{config.data.dataset}: sequences of {spec.length:,} x {spec.channels}; {sizes} examples")
+    shape = f"at most {spec.length:,} bytes" if spec.vocabulary_size else f"{spec.length:,} x {spec.channels}"
+    progress.say(f"{config.data.dataset}: sequences of {shape}; {sizes} examples")
     phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
     progress.say(f"auxiliary={config.model.auxiliary}: {phases}")
     progress.say(f"on {devices}; results in {path}")

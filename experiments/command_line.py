@@ -17,7 +17,7 @@ from aux_rnn.config import Config, from_flat, iterate_settings
 from aux_rnn.settings import ConfigError, Truncation, describe_allowed, format_value, is_allowed
 
 FLAG_FILES = Path(__file__).parent / "flags"
-MODES = ("train", "eval")
+MODES = ("train", "eval", "prepare")
 
 
 class SettingParser(flags.ArgumentParser):
@@ -64,7 +64,8 @@ def define_flags() -> None:
         "mode",
         "train",
         MODES,
-        "train: to the end, continuing what is there; eval: the newest checkpoint, by its own settings.",
+        "train: to the end, continuing what is there; eval: the newest checkpoint, by its own settings; "
+        "prepare: only the data set, saying what there is.",
     )
     flags.DEFINE_string("workdir", "", "Folder of the run. Empty: runs/DATASET-AUXILIARY-seedSEED.")
 
@@ -142,7 +143,8 @@ def config_from_flags() -> Config:
 
 
 def workdir_from_flags(config: Config) -> Path:
-    name = f"{config.data.dataset}-{config.model.auxiliary}-seed{config.run.seed}"
+    dataset = config.data.dataset.replace(":", "-").replace("/", "-")
+    name = f"{dataset}-{config.model.auxiliary}-seed{config.run.seed}"
     workdir = flags.FLAGS.workdir or f"runs/{name}"
     if "://" in workdir:
         raise ConfigError(f"--workdir={workdir}: must be a folder of this machine")

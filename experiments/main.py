@@ -1,8 +1,9 @@
-"""Trains or evaluates recurrent networks with auxiliary losses on long sequences.
+"""Prepares data for, trains or evaluates recurrent networks with auxiliary losses on long sequences.
 
   python experiments/main.py --flagfile=digits.flags
   python experiments/main.py --flagfile=cifar.flags --auxiliary=predict --workdir=runs/cifar-p
   python experiments/main.py --mode=eval --workdir=runs/cifar-p
+  python experiments/main.py --mode=prepare --dataset=stanford_dogs --manual_dir=DOWNLOADS
 
 A flag after --flagfile wins over the file. The same command continues a run that was interrupted.
 """
@@ -12,9 +13,10 @@ from collections.abc import Sequence
 
 import command_line
 from absl import app, flags, logging
+from data_report import format_description
 
 from aux_rnn.checkpoints import CheckpointError
-from aux_rnn.datasets import DataError
+from aux_rnn.datasets import DataError, describe_data
 from aux_rnn.evaluation import evaluate_run
 from aux_rnn.progress import Progress, format_summary
 from aux_rnn.settings import ConfigError
@@ -45,6 +47,9 @@ def main(argv: Sequence[str]) -> int:
     logging.set_verbosity(logging.WARNING)
     try:
         config = command_line.config_from_flags()
+        if flags.FLAGS.mode == "prepare":
+            print(format_description(describe_data(config.data, config.run.seed)))
+            return 0
         workdir = command_line.workdir_from_flags(config)
         if flags.FLAGS.mode == "eval":
             summary = evaluate_run(workdir, config.data)

@@ -120,6 +120,8 @@ def decode(
             element = outputs[-1]
             if jnp.issubdtype(previous[j].dtype, jnp.integer):
                 element = jnp.argmax(element)
+            elif config.pixel_loss == "softmax":
+                element = jnp.stack([jnp.argmax(levels) / 255 for levels in element])
         if j > 0 and config.decoder_truncation != "full" and j % config.decoder_truncation == 0:
             states = jax.lax.stop_gradient(states)
             element = jax.lax.stop_gradient(element)
@@ -127,7 +129,10 @@ def decode(
         for layer in range(len(states)):
             states[layer] = step(params[f"layers_{layer}"], states[layer], hidden)
             hidden = states[layer][-1]
-        outputs.append(head(params["head"], hidden))
+        output = head(params["head"], hidden)
+        if config.pixel_loss == "softmax" and not jnp.issubdtype(previous[j].dtype, jnp.integer):
+            output = output.reshape(len(previous[j]), 256)
+        outputs.append(output)
     return outputs
 
 
@@ -186,10 +191,21 @@ def auxiliary_loss(
             previous = [data[example, p - 1] if p - 1 >= start else nothing for p in positions]
             outputs = decode(config, params[f"decoders_{kind}"], state, previous, len(positions))
             for output, position in zip(outputs, positions, strict=True):
-                target = data[example, position]
-                is_token = jnp.issubdtype(target.dtype, jnp.integer)
-                errors.append(cross_entropy(output, target) if is_token else jnp.mean((output - target) ** 2))
+                errors.append(target_error(config, output, data[example, position]))
     return sum(errors) / len(errors)
+
+
+def target_error(config: ModelConfig, output: jax.Array, target: jax.Array) -> jax.Array:
+    """The error of one target, a token `[]` or the channels `[C]` of a pixel."""
+    if jnp.issubdtype(target.dtype, jnp.integer):
+        return cross_entropy(output, target)
+    if config.pixel_loss == "softmax":
+        levels = [
+            cross_entropy(logits, jnp.round(value * 255).astype(int))
+            for logits, value in zip(output, target, strict=True)
+        ]
+        return sum(levels) / len(levels)
+    return jnp.mean((output - target) ** 2)
 
 
 def total_loss(

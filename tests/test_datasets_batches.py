@@ -15,6 +15,12 @@ def numbered_examples(count):
     return Examples(np.broadcast_to(labels[:, None, None, None], (count, 2, 2, 3)).astype(np.uint8), labels)
 
 
+def numbered_texts(count):
+    """Texts whose label, only byte and, but for the zeroth, length is their index."""
+    labels = np.arange(count, dtype=np.int32)
+    return Examples(np.where(np.arange(count) < labels[:, None], labels[:, None], 0).astype(np.uint8), labels, labels)
+
+
 def epoch_labels(dataset, epoch):
     steps = len(dataset)
     return np.concatenate([dataset[step]["labels"] for step in range(epoch * steps, (epoch + 1) * steps)])
@@ -22,10 +28,23 @@ def epoch_labels(dataset, epoch):
 
 def test_shapes_and_types():
     batch = train_batches(numbered_examples(10), batch_size=4, seed=0)[0]
-    assert set(batch) == {"images", "labels"}
-    assert (batch["images"].shape, batch["images"].dtype) == ((4, 2, 2, 3), np.uint8)
+    assert set(batch) == {"inputs", "labels"}
+    assert (batch["inputs"].shape, batch["inputs"].dtype) == ((4, 2, 2, 3), np.uint8)
     assert (batch["labels"].shape, batch["labels"].dtype) == ((4,), np.int32)
-    np.testing.assert_array_equal(batch["images"][:, 1, 1, 2], batch["labels"])
+    np.testing.assert_array_equal(batch["inputs"][:, 1, 1, 2], batch["labels"])
+
+
+def test_texts_bring_their_lengths():
+    texts = numbered_texts(10)
+    batch = train_batches(texts, batch_size=4, seed=0)[0]
+    assert set(batch) == {"inputs", "labels", "lengths"}
+    assert (batch["inputs"].shape, batch["lengths"].dtype) == ((4, 10), np.int32)
+    np.testing.assert_array_equal(batch["lengths"], batch["labels"])
+    np.testing.assert_array_equal(batch["inputs"].max(1), batch["labels"])
+    *_, last = evaluation_batches(texts, 4)
+    assert last["mask"].tolist() == [True, True, False, False]
+    assert last["lengths"].tolist() == [8, 9, 0, 0]
+    assert not last["inputs"][2:].any()
 
 
 def test_every_epoch_is_another_permutation():
@@ -67,7 +86,7 @@ def test_shares_of_the_processes_make_up_the_global_batch(process_count):
     shares = [train_batches(examples, 8, 2, index, process_count) for index in range(process_count)]
     for step in (0, 1, 2, 3, 50):
         parts = [share[step] for share in shares]
-        for key in ("images", "labels"):
+        for key in ("inputs", "labels"):
             assert all(len(part[key]) == 8 // process_count for part in parts)
             np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), whole[step][key])
 
@@ -81,9 +100,9 @@ def test_evaluation_visits_every_example_once_in_order(count, process_count):
     seen = []
     for parts in zip(*runs, strict=True):
         for part in parts:
-            assert part["images"].shape == (4 // process_count, 2, 2, 3)
+            assert part["inputs"].shape == (4 // process_count, 2, 2, 3)
             assert (part["labels"].dtype, part["mask"].dtype) == (np.int32, np.bool_)
-            np.testing.assert_array_equal(part["images"][:, 0, 0, 0], part["labels"])
+            np.testing.assert_array_equal(part["inputs"][:, 0, 0, 0], part["labels"])
             assert not part["labels"][~part["mask"]].any()
             seen.extend(part["labels"][part["mask"]])
     assert seen == list(range(count))

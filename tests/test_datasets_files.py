@@ -1,5 +1,6 @@
 """Official files: parsing them, verifying them, finding them, downloading them. No test uses the network."""
 
+import dataclasses
 import gzip
 import hashlib
 import io
@@ -12,7 +13,7 @@ import urllib.error
 import numpy as np
 import pytest
 
-from aux_rnn.datasets import builders, download, parsing, sources
+from aux_rnn.datasets import builders, download, locating, parsing, sources
 from aux_rnn.datasets.errors import DataError
 
 
@@ -199,7 +200,7 @@ def test_manual_files_are_found_with_and_without_subfolder(tmp_path, subfolder):
     folder.mkdir(parents=True)
     for name, content in CONTENT.items():
         (folder / name).write_bytes(content)
-    found = sources.locate_files(SOURCE, tmp_path / "manual", tmp_path / "downloads", refuse)
+    found = locating.locate_files(SOURCE, tmp_path / "manual", tmp_path / "downloads", refuse)
     assert found == {name: folder / name for name in CONTENT}
     assert not (tmp_path / "downloads").exists()
 
@@ -209,13 +210,13 @@ def test_unpacked_folder_serves_as_well_as_the_archive(tmp_path):
     folder.mkdir()
     for name, content in UNPACKED.items():
         (folder / name).write_bytes(content)
-    found = sources.locate_files(ARCHIVE_SOURCE, tmp_path, tmp_path / "downloads", refuse)
+    found = locating.locate_files(ARCHIVE_SOURCE, tmp_path, tmp_path / "downloads", refuse)
     assert found == {name: folder / name for name in UNPACKED}
     (folder / "b.bin").unlink()
     with pytest.raises(
         DataError, match=r"toys.tar.gz \(or its unpacked folder toys-bin, which lacks b.bin\) not found"
     ):
-        sources.locate_files(ARCHIVE_SOURCE, tmp_path, tmp_path / "downloads", refuse)
+        locating.locate_files(ARCHIVE_SOURCE, tmp_path, tmp_path / "downloads", refuse)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +231,7 @@ def test_a_file_that_is_not_the_official_one_is_refused_and_kept(tmp_path, conte
     path = tmp_path / "second.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
+        locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
     assert str(path) in str(caught.value)
     assert "move it away and get it again from https://example.org/toys/" in str(caught.value)
     assert path.read_bytes() == content
@@ -239,13 +240,13 @@ def test_a_file_that_is_not_the_official_one_is_refused_and_kept(tmp_path, conte
 def test_a_folder_or_a_dead_link_under_the_files_name_is_refused(tmp_path):
     (tmp_path / "first.gz").symlink_to(tmp_path / "nowhere")
     with pytest.raises(DataError, match="cannot be read"):
-        sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
+        locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
 
 
 def test_missing_data_without_network_says_what_where_and_how(tmp_path):
     (tmp_path / "first.gz").write_bytes(CONTENT["first.gz"])
     with pytest.raises(DataError) as caught:
-        sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
+        locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse)
     message = str(caught.value)
     assert "\n" not in message
     assert "first.gz" not in message
@@ -259,23 +260,43 @@ def test_missing_data_without_network_says_what_where_and_how(tmp_path):
         assert part in message
 
 
+def test_other_files_are_taken_only_where_parts_are_and_never_as_downloads(tmp_path):
+    parts = dataclasses.replace(SOURCE, accepts_parts=True)
+    (tmp_path / "first.gz").write_bytes(b"something else")
+    opener = serve(CONTENT)
+    found = locating.locate_files(parts, tmp_path, tmp_path / "downloads", opener)
+    assert found["first.gz"] == tmp_path / "first.gz"
+    assert opener.urls == ["https://example.org/toys/second.gz"]
+    assert not locating.are_published(parts, found)
+    (tmp_path / "first.gz").write_bytes(CONTENT["first.gz"])
+    assert locating.are_published(parts, found)
+    with pytest.raises(DataError, match=r"received .* bytes with sha256"):
+        locating.locate_files(parts, None, tmp_path / "others", serve({**CONTENT, "first.gz": b"part"}))
+
+
+def test_files_without_published_sums_are_never_called_published(tmp_path):
+    (tmp_path / "dbpedia_csv.tar.gz").write_bytes(b"")
+    found = locating.locate_files(sources.DBPEDIA, tmp_path, tmp_path, refuse)
+    assert not locating.are_published(sources.DBPEDIA, found)
+
+
 # Downloading.
 
 
 def test_only_missing_files_are_downloaded_and_then_found_again(tmp_path):
     (tmp_path / "first.gz").write_bytes(CONTENT["first.gz"])
     opener = serve(CONTENT)
-    found = sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", opener)
+    found = locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", opener)
     assert opener.urls == ["https://example.org/toys/second.gz"]
     assert found["second.gz"] == tmp_path / "downloads" / "toys" / "second.gz"
     assert found["second.gz"].read_bytes() == CONTENT["second.gz"]
-    assert sources.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse) == found
+    assert locating.locate_files(SOURCE, tmp_path, tmp_path / "downloads", refuse) == found
 
 
 @pytest.mark.parametrize("content", [b"thr33", b"th", b"three and more"])
 def test_a_wrong_download_leaves_nothing_behind(tmp_path, content):
     with pytest.raises(DataError, match=r"received .* bytes with sha256"):
-        sources.locate_files(SOURCE, None, tmp_path, serve({**CONTENT, "second.gz": content}))
+        locating.locate_files(SOURCE, None, tmp_path, serve({**CONTENT, "second.gz": content}))
     assert [path.name for path in (tmp_path / "toys").iterdir()] == ["first.gz"]
 
 
@@ -285,14 +306,14 @@ def test_an_interrupted_download_leaves_nothing_behind(tmp_path):
             raise ConnectionResetError("connection reset by peer")
 
     with pytest.raises(DataError, match="connection reset by peer"):
-        sources.locate_files(SOURCE, None, tmp_path, lambda url, timeout: Broken())
+        locating.locate_files(SOURCE, None, tmp_path, lambda url, timeout: Broken())
     assert list((tmp_path / "toys").iterdir()) == []
 
 
 def test_no_room_for_a_download_is_a_data_error(tmp_path):
     (tmp_path / "downloads").write_text("a file where a folder is needed")
     with pytest.raises(DataError, match="Not a directory"):
-        sources.locate_files(SOURCE, None, tmp_path / "downloads", serve(CONTENT))
+        locating.locate_files(SOURCE, None, tmp_path / "downloads", serve(CONTENT))
 
 
 def test_a_hanging_connection_is_given_up_in_time(tmp_path):
@@ -305,7 +326,7 @@ def test_a_hanging_connection_is_given_up_in_time(tmp_path):
 
     start = time.monotonic()
     with pytest.raises(DataError, match=r"no answer from example.org within 0.2 seconds"):
-        sources.locate_files(SOURCE, None, tmp_path, hang, connect_seconds=0.2)
+        locating.locate_files(SOURCE, None, tmp_path, hang, connect_seconds=0.2)
     assert time.monotonic() - start < 5
     release.set()
     for _ in range(100):
@@ -320,7 +341,7 @@ def test_the_whole_wait_for_a_connection_stays_below_fifteen_seconds():
 
 
 def test_recorded_sums_are_well_formed():
-    for source in (sources.MNIST, sources.CIFAR10):
+    for source in (sources.MNIST, sources.CIFAR10, sources.STANFORD_DOGS):
         for file in (*source.files, *source.unpacked_files):
             assert len(bytes.fromhex(file.sha256)) == 32
     assert {file.name for file in sources.CIFAR10.unpacked_files} == {*sources.CIFAR10_TRAIN, *sources.CIFAR10_TEST}

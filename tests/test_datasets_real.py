@@ -1,12 +1,17 @@
 """The real data sets, when AUX_RNN_MANUAL_DIR names the folder with their official files."""
 
+import csv
 import gzip
+import io
 import os
+import tarfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.io import loadmat
 
 from aux_rnn.config import DataConfig
 from aux_rnn.datasets import load_splits
@@ -44,8 +49,38 @@ def test_arrays_equal_the_official_files(tmp_path, name):
     else:
         train, test = read_cifar10(*(f"data_batch_{n}.bin" for n in range(1, 6))), read_cifar10("test_batch.bin")
     splits = load_splits(DataConfig(dataset=name, data_dir=str(tmp_path), manual_dir=MANUAL_DIR), seed=1)
-    np.testing.assert_array_equal(splits.test.images, test[0])
+    np.testing.assert_array_equal(splits.test.inputs, test[0])
     np.testing.assert_array_equal(splits.test.labels, test[1])
     learned, held_out = splits.train, splits.validation
-    found = count_pairs(learned.images, learned.labels) + count_pairs(held_out.images, held_out.labels)
+    found = count_pairs(learned.inputs, learned.labels) + count_pairs(held_out.inputs, held_out.labels)
     assert found == count_pairs(*train)
+
+
+def test_articles_equal_the_official_files(tmp_path):
+    splits = load_splits(DataConfig(dataset="dbpedia", data_dir=str(tmp_path), manual_dir=MANUAL_DIR), seed=1)
+    with tarfile.open(Path(MANUAL_DIR) / "dbpedia/dbpedia_csv.tar.gz") as tar:
+        content = tar.extractfile("dbpedia_csv/test.csv").read().decode()
+    rows = list(csv.reader(io.StringIO(content, newline="")))
+    assert splits.test.labels.tolist() == [int(label) - 1 for label, _, _ in rows]
+    texts = [f"{title} {abstract}".encode()[:1014] for _, title, abstract in rows]
+    assert splits.test.lengths.tolist() == [len(text) for text in texts]
+    assert [row[1014 - len(text) :].tobytes() for row, text in zip(splits.test.inputs, texts, strict=True)] == texts
+    assert set(splits.train.labels.tolist()) == set(range(14))
+
+
+def test_photographs_equal_the_official_files(tmp_path):
+    config = DataConfig(dataset="stanford_dogs", data_dir=str(tmp_path), manual_dir=MANUAL_DIR, image_size=32)
+    splits = load_splits(config, seed=1)
+    folder = Path(MANUAL_DIR) / "stanford_dogs"
+    with tarfile.open(folder / "lists.tar") as tar:
+        listed = loadmat(io.BytesIO(tar.extractfile("test_list.mat").read()))
+    names = [cell.item() for cell in listed["file_list"][:, 0]]
+    assert splits.test.labels.tolist() == [label - 1 for label in listed["labels"][:, 0].tolist()]
+    with tarfile.open(folder / "images.tar") as tar:
+        for row in (0, len(names) // 2, len(names) - 1):
+            image = Image.open(tar.extractfile(f"Images/{names[row]}")).convert("RGB")
+            side, (width, height) = min(image.size), image.size
+            left, top = (width - side) // 2, (height - side) // 2
+            # Another implementation, which rounds after each axis.
+            shrunk = image.crop((left, top, left + side, top + side)).resize((32, 32), Image.Resampling.BOX)
+            assert np.abs(np.asarray(shrunk).astype(int) - splits.test.inputs[row]).max() <= 1

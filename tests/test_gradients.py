@@ -268,6 +268,8 @@ NAIVE_CASES = {
         decoder_sizes=(4, 5),
         decoder_head_sizes=(5, 6),
     ),
+    "levels of pixels": truncate(3, 7, 2, auxiliary="reconstruct", pixel_loss="softmax"),
+    "levels of pixels, free": truncate(1, 3, 2, auxiliary="predict", pixel_loss="softmax", teacher_forcing=False),
     "library cell, padded": truncate(3, 7, 2, auxiliary="predict", lengths=PADDED, **GRU),
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aux_rnn import metrics as metrics_lib
-from aux_rnn.losses import auxiliary_loss, supervised_loss, total_loss
+from aux_rnn.losses import auxiliary_loss, memory_gain, supervised_loss, total_loss
 from aux_rnn.metrics import Mean
 from aux_rnn.sequences import Segments
 
@@ -69,3 +69,21 @@ def test_a_value_that_does_not_count_may_even_be_infinite():
     assert float(mean.compute()) == 1.0
     gradient = jax.grad(lambda x: Mean.of(1 / x, jnp.array([True, False])).compute())(jnp.array([1.0, 2.0]))
     np.testing.assert_allclose(gradient, [-1, 0])
+
+
+def test_levels_of_pixels_get_cross_entropy():
+    targets = jnp.array([[[[0.0, 1.0]], [[2 / 255, 0.0]]]])  # [B, A, S, C] = [1, 2, 1, 2]
+    logits = jnp.zeros((1, 2, 1, 2, 256))
+    logits = logits.at[0, 0, 0, 1, 255].set(math.log(255))  # the second channel of the first target: probability 1/2
+    segments = make_segments(targets, [[[True], [True]]])
+    loss = auxiliary_loss(logits, segments, jnp.array([True]))
+    expected = (math.log(256) + math.log(2) + 2 * math.log(256)) / 4
+    assert float(loss.compute()) == pytest.approx(expected, rel=1e-6)
+    # Level 2 of 255, not its neighbours.
+    exact = auxiliary_loss(logits.at[0, 1, 0, 0, 2].set(50.0), segments, jnp.array([True]))
+    assert float(exact.compute()) == pytest.approx((math.log(2) + 2 * math.log(256)) / 4, rel=1e-6)
+
+
+def test_memory_gain_is_what_the_other_state_loses():
+    true, other = Mean(jnp.float32(3.0), jnp.float32(4.0)), Mean(jnp.float32(5.0), jnp.float32(4.0))
+    assert float(memory_gain(true, other).compute()) == pytest.approx(0.5)

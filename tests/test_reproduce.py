@@ -26,18 +26,18 @@ from aux_rnn.workdir import Workdir
 
 @pytest.fixture
 def tiny_preset(tiny, monkeypatch):
-    """The preset 'digits' with tiny networks and data, the recurrent models' only."""
+    """The preset 'digits' with tiny networks and data."""
     settings = changed_settings(dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, num_anchors=1)))
     del settings["auxiliary"]
     preset = presets.Preset(
         settings=settings,
-        models={},
+        models={"transformer": dict(transformer_layers=1, transformer_size=8, transformer_heads=2)},
         data={name: {"digits": {}} for name in presets.EXPERIMENTS},
+        ablations={"weight 3": dict(auxiliary_weight=3.0)},
         truncations=(0, 4, "full"),
         longest={},
     )
     monkeypatch.setitem(presets.PRESETS, "digits", preset)
-    monkeypatch.setitem(presets.MODELS, "transformer", dict(auxiliary="none", encoder="gru"))
     return preset
 
 
@@ -60,7 +60,6 @@ def test_every_preset_makes_a_valid_grid(experiment, name, monkeypatch):
     if missing := {values["dataset"] for values in preset.data[experiment].values()} - set(DATASETS):
         pytest.skip(f"not in this version: {', '.join(missing)}")
     if "transformer" not in ENCODERS:
-        monkeypatch.setitem(presets.MODELS, "transformer", dict(auxiliary="none", encoder="gru"))
         monkeypatch.setitem(presets.PRESETS, name, dataclasses.replace(preset, models={}))
     cells = make_grid(experiment, name, 2)
     assert len({(*cell.row, cell.seed) for cell in cells}) == len(cells)
@@ -75,6 +74,7 @@ def test_every_preset_makes_a_valid_grid(experiment, name, monkeypatch):
         ("bptt", 12, 11),  # both losses cut after 4 steps are the preset's own truncations
         ("curves", 3, 3),
         ("text", 6, 6),
+        ("ablations", 3, 3),
     ],
 )
 def test_grids_have_all_rows_once(experiment, rows, runs, tiny_preset):

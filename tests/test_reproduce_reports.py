@@ -29,6 +29,7 @@ def make_preset(data):
         settings=dict(segment_length=8, supervised_truncation=4, auxiliary_truncation=4, image_size=8),
         models={},
         data=dict.fromkeys(presets.EXPERIMENTS, data),
+        ablations={},
         truncations=(0, 1, 4, 16, "full"),
         longest={"transformer": 40},
     )

@@ -113,3 +113,32 @@ def test_drawn_segments_lie_within_each_example():
         edge = targets.max(-1, where=mask, initial=-1) + 1 if kind == "reconstruct" else None
         if edge is not None:
             np.testing.assert_array_equal(edge, drawn.anchors)
+
+
+def test_inputs_are_dropped_but_for_the_first_of_a_segment():
+    inputs = jnp.ones((400, 2, 5, 3))
+    segments = sequences.Segments(jnp.zeros((400, 2), jnp.int32), inputs, inputs, jnp.ones((400, 2, 5), bool))
+    rows = jnp.arange(400)
+    dropped = sequences.drop_inputs(jax.random.key(0), segments, rows, 0.75)
+    kept = np.asarray(dropped.inputs)
+    # All channels of an element or none.
+    np.testing.assert_array_equal(kept.max(-1), kept.min(-1))
+    assert kept[:, :, 0].all()
+    assert kept[:, :, 1:].mean() == pytest.approx(0.25, abs=0.02)
+    np.testing.assert_array_equal(dropped.targets, segments.targets)
+    # A row's choice belongs to its place in the global batch.
+    part = jax.tree.map(lambda leaf: leaf[100:200], segments)
+    again = sequences.drop_inputs(jax.random.key(0), part, rows[100:200], 0.75)
+    np.testing.assert_array_equal(again.inputs, kept[100:200])
+    only_first = np.asarray(sequences.drop_inputs(jax.random.key(0), segments, rows, 1.0).inputs)
+    assert only_first[:, :, 0].all()
+    assert not only_first[:, :, 1:].any()
+    assert sequences.drop_inputs(jax.random.key(0), segments, rows, 0.0) is segments
+
+
+def test_dropped_tokens_keep_their_type():
+    tokens = jnp.full((3, 1, 4), 7)
+    segments = sequences.Segments(jnp.zeros((3, 1), jnp.int32), tokens, tokens, jnp.ones((3, 1, 4), bool))
+    dropped = sequences.drop_inputs(jax.random.key(0), segments, jnp.arange(3), 1.0).inputs
+    assert dropped.dtype == tokens.dtype
+    np.testing.assert_array_equal(dropped, np.tile([7, 0, 0, 0], (3, 1, 1)))

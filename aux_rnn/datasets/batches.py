@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aux_rnn.datasets.loading import Examples
+from aux_rnn.datasets.examples import Examples
 from aux_rnn.settings import reject
 
 if TYPE_CHECKING:
     import grain
 
-# {'images': uint8 [B, H, W, C], 'labels': int32 [B]}, in evaluation also {'mask': bool [B]}.
+# {'inputs': uint8 [B, H, W, C] or tokens [B, L], 'labels': int32 [B]}, for text also {'lengths': int32 [B]}, in
+# evaluation also {'mask': bool [B]}.
 Batch = dict[str, np.ndarray]
 
 
@@ -51,7 +52,8 @@ def train_batches(
 
     Returns:
       A `grain.MapDataset` whose element `step`, from 0 and also beyond the first epoch, is
-      `{'images': uint8 [B / P, H, W, C], 'labels': int32 [B / P]}`; its length is the steps of one epoch.
+      `{'inputs': uint8 [B / P, H, W, C], 'labels': int32 [B / P]}`, for text `{'inputs': uint8 [B / P, L], 'labels':
+      int32 [B / P], 'lengths': int32 [B / P]}`; its length is the steps of one epoch.
 
     Raises:
       ConfigError: B is larger than N, or P does not divide it.
@@ -59,7 +61,7 @@ def train_batches(
     Example:
       >>> examples = Examples(np.zeros((10, 2, 2, 1), np.uint8), np.arange(10, dtype=np.int32))
       >>> batches = train_batches(examples, batch_size=4, seed=0)
-      >>> len(batches), batches[1000]["images"].shape, batches[1000]["labels"].shape
+      >>> len(batches), batches[1000]["inputs"].shape, batches[1000]["labels"].shape
       (2, (4, 2, 2, 1), (4,))
     """
     # Here and not above: grain takes seconds to import, which a rejected command line should not wait for.
@@ -67,9 +69,10 @@ def train_batches(
 
     steps_per_epoch(len(examples), batch_size)
     local = local_rows(batch_size, process_index, process_count)
+    arrays = examples.arrays()
 
     def gather(rows: np.ndarray) -> Batch:
-        return {"images": examples.images[rows[local]], "labels": examples.labels[rows[local]]}
+        return {name: values[rows[local]] for name, values in arrays.items()}
 
     rows = grain.MapDataset.range(len(examples)).seed(seed).shuffle()
     return rows.batch(batch_size, drop_remainder=True).map(gather)
@@ -87,16 +90,17 @@ def evaluation_batches(
       process_count: P, which divides B. All processes get the same number of batches.
 
     Yields:
-      `{'images': uint8 [B / P, H, W, C], 'labels': int32 [B / P], 'mask': bool [B / P]}`, the mask false on filling.
+      What `train_batches` holds and `'mask'`: bool [B / P], false on filling.
 
     Raises:
       ConfigError: P does not divide B.
     """
     local = local_rows(batch_size, process_index, process_count)
+    arrays = examples.arrays()
     for start in range(0, len(examples), batch_size):
         rows = np.arange(start, start + batch_size)[local]
         mask = rows < len(examples)
-        images = np.zeros((len(rows), *examples.images.shape[1:]), np.uint8)
-        labels = np.zeros(len(rows), np.int32)
-        images[mask], labels[mask] = examples.images[rows[mask]], examples.labels[rows[mask]]
-        yield {"images": images, "labels": labels, "mask": mask}
+        batch = {name: np.zeros((len(rows), *values.shape[1:]), values.dtype) for name, values in arrays.items()}
+        for name, values in arrays.items():
+            batch[name][mask] = values[rows[mask]]
+        yield {**batch, "mask": mask}

@@ -4,7 +4,7 @@ import gzip
 import math
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from aux_rnn.datasets.errors import DataError
 
 IDX_UINT8 = 0x08
 CIFAR_SHAPE = (3, 32, 32)
+SMALL_BYTES = 16 << 20
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -101,9 +102,34 @@ def read_members(archive: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str,
         raise DataError(f"{archive}: damaged, it lacks {', '.join(wanted)}")
 
 
-def check_examples(images: np.ndarray, labels: np.ndarray, num_classes: int, name: str) -> None:
-    """Raises DataError unless there is one label for each image and every label is a class."""
-    if len(images) != len(labels):
-        raise DataError(f"{name}: damaged, {len(images):,} images but {len(labels):,} labels")
+def read_small_members(archive: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Reads small files out of a tar archive, compressed or not; nothing is written to disk.
+
+    Raises:
+      DataError: the archive is damaged, lacks a file, or has it as a link, a second time or far too large.
+    """
+    contents: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = member.name.removeprefix("./")
+                if name not in names:
+                    continue
+                stream = tar.extractfile(member) if member.isreg() and member.size <= SMALL_BYTES else None
+                if stream is None or name in contents:
+                    raise DataError(f"{archive}: damaged, {name} is not the expected regular file")
+                contents[name] = stream.read()
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise DataError(f"{archive}: damaged archive ({error})") from error
+    lacking = [name for name in names if name not in contents]
+    if lacking:
+        raise DataError(f"{archive}: damaged, it lacks {', '.join(lacking)}")
+    return contents
+
+
+def check_examples(inputs: np.ndarray | Sequence[np.ndarray], labels: np.ndarray, num_classes: int, name: str) -> None:
+    """Raises DataError unless there is one label for each image or text and every label is a class."""
+    if len(inputs) != len(labels):
+        raise DataError(f"{name}: damaged, {len(inputs):,} images but {len(labels):,} labels")
     if len(labels) and labels.max() >= num_classes:
         raise DataError(f"{name}: damaged, label {labels.max()} is none of the {num_classes} classes")

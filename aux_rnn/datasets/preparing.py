@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +9,17 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from aux_rnn.config import DataConfig
-from aux_rnn.datasets.builders import SequentialImages
+from aux_rnn.datasets.builders import SequentialBuilder
+from aux_rnn.datasets.catalogue import CatalogueDataset
 from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.registry import DatasetSpec, find_dataset
-from aux_rnn.datasets.sources import locate_files
-from aux_rnn.settings import reject
+from aux_rnn.datasets.folders import check_writable, data_folder, manual_folder, unusable
+from aux_rnn.datasets.locating import are_published, locate_files
+from aux_rnn.datasets.registry import find_dataset
+from aux_rnn.datasets.specs import OwnDataset
 
 
-def prepare(config: DataConfig) -> SequentialImages:
+def prepare(config: DataConfig) -> tfds.core.DatasetBuilder:
     """Makes sure that the data set lies prepared in the data folder.
 
     It is looked for there, then its official files in `manual_dir`, and what is missing is downloaded.
@@ -30,56 +31,50 @@ def prepare(config: DataConfig) -> SequentialImages:
       ConfigError: `manual_dir` is no folder, or as `find_dataset` does.
       DataError: the data is missing, damaged, or cannot be stored.
     """
-    spec = find_dataset(config)
-    data_dir = local_folder("data_dir", config.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-    manual_dir = local_folder("manual_dir", config.manual_dir) if config.manual_dir else None
-    if manual_dir is not None and not manual_dir.is_dir():
-        raise reject("manual_dir", config.manual_dir, "an existing folder")
-    builder = open_builder(spec, data_dir)
-    if os.path.lexists(builder.data_dir):
-        if not builder.is_prepared():
-            raise unusable(builder.data_dir, "it is incomplete")
-        return builder
+    spec, manual_dir = find_dataset(config), manual_folder(config)
+    if isinstance(spec, CatalogueDataset):
+        return spec.opened
+    assert isinstance(spec, OwnDataset)
+    return find_prepared(spec, config) or prepare_anew(spec, config, manual_dir)
+
+
+def find_prepared(spec: OwnDataset, config: DataConfig) -> SequentialBuilder | None:
+    """The builder of a data set that lies prepared in the data folder, or None; raises DataError if it is unusable."""
+    builder = open_builder(spec, config)
+    if not os.path.lexists(builder.data_dir):
+        return None
+    if not builder.is_prepared():
+        raise unusable(builder.data_dir, "it is incomplete")
+    return builder
+
+
+def prepare_anew(spec: OwnDataset, config: DataConfig, manual_dir: Path | None) -> SequentialBuilder:
+    """Finds the official files, looks through them, and writes the records."""
+    data_dir, builder = data_folder(config), open_builder(spec, config)
     check_writable(data_dir)
     if builder.source is not None:
         builder.files = locate_files(builder.source, manual_dir, data_dir / "downloads")
+        builder.are_published = not builder.source.accepts_parts or are_published(builder.source, builder.files)
+        builder.inspect_files()
     try:
         write_records(builder)
     except OSError as error:
         # Another process may have prepared the same folder meanwhile: one of the two wins, both hold the same data.
-        if not open_builder(spec, data_dir).is_prepared():
+        if not open_builder(spec, config).is_prepared():
             raise DataError(f"--data_dir={data_dir}: preparing {spec.name} failed ({first_line(error)})") from error
-    return open_builder(spec, data_dir)
+    return open_builder(spec, config)
 
 
-def local_folder(name: str, value: str) -> Path:
-    """The folder of a setting, with ~ resolved; raises ConfigError for an address such as gs://bucket."""
-    if "://" in value:
-        raise reject(name, value, "a folder of this machine; copy or mount the data first")
-    return Path(os.path.expanduser(value))
-
-
-def check_writable(data_dir: Path) -> None:
-    """Raises DataError, before any work is done, unless files can be created in the folder."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data_dir):
-            pass
-    except OSError as error:
-        reason = error.strerror or first_line(error)
-        raise DataError(f"--data_dir={data_dir}: cannot be written ({reason}); name another folder") from error
-
-
-def open_builder(spec: DatasetSpec, data_dir: Path) -> SequentialImages:
+def open_builder(spec: OwnDataset, config: DataConfig) -> SequentialBuilder:
     """The builder, with what is recorded on disk if it is prepared; raises DataError if that is unusable."""
+    data_dir = data_folder(config)
     try:
-        return spec.builder(data_dir=data_dir)
+        return spec.open(config, data_dir)
     except Exception as error:  # tfds raises assertions, its own and JSON's errors for a folder it does not understand
-        folder = data_dir / spec.builder.name / str(spec.builder.VERSION)
-        raise unusable(folder, first_line(error)) from error
+        raise unusable(spec.folder(config, data_dir), first_line(error)) from error
 
 
-def write_records(builder: SequentialImages) -> None:
+def write_records(builder: SequentialBuilder) -> None:
     """Writes the prepared data set; its folder gets its name only when it is complete."""
     logging.info("Preparing %s in %s", builder.name, builder.data_dir)
     with quiet_progress():
@@ -98,10 +93,3 @@ def quiet_progress() -> Iterator[None]:
         yield
     finally:
         tfds.display_progress_bar(was_active)
-
-
-def unusable(folder: str | os.PathLike[str], reason: str) -> DataError:
-    return DataError(
-        f"{os.fspath(folder)}: damaged, or prepared by another version ({reason}); "
-        f"move this folder away to have it prepared anew, or name another --data_dir"
-    )

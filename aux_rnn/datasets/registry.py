@@ -1,40 +1,70 @@
-"""The data sets by name, and what is known of each before any file is read."""
+"""The data sets by name, and what follows from a configuration before any example is read."""
 
 import dataclasses
 
 from aux_rnn.config import DataConfig, SequenceSpec
-from aux_rnn.datasets import builders
+from aux_rnn.datasets import builders, catalogue, dogs, recall, texts
+from aux_rnn.datasets.specs import DatasetSpec, DogsDataset, ImageDataset, OwnDataset, RecallDataset, TextDataset
 from aux_rnn.settings import reject
 
+MNIST = ImageDataset(
+    name="mnist",
+    builder=builders.SequentialMnist,
+    image_shape=(28, 28, 1),
+    num_classes=10,
+    train_examples=60_000,
+    test_examples=10_000,
+)
 
-@dataclasses.dataclass(frozen=True)
-class DatasetSpec:
-    """A data set of images read as sequences of pixels.
-
-    Attributes:
-      name: value of `--dataset`.
-      builder: class that prepares it.
-      image_shape: native (H, W, C) of an image.
-      num_classes: K.
-      train_examples: examples of the official training split, before a validation part is taken from it.
-      test_examples: examples of the official test split.
-      permuted: whether the pixels are read in one fixed random order.
-    """
-
-    name: str
-    builder: type[builders.SequentialImages]
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    train_examples: int
-    test_examples: int
-    permuted: bool = False
-
-
-SPECS = (
-    DatasetSpec("digits", builders.SequentialDigits, (8, 8, 1), 10, 1_437, 360),
-    DatasetSpec("mnist", builders.SequentialMnist, (28, 28, 1), 10, 60_000, 10_000),
-    DatasetSpec("pmnist", builders.SequentialMnist, (28, 28, 1), 10, 60_000, 10_000, permuted=True),
-    DatasetSpec("cifar10", builders.SequentialCifar10, (32, 32, 3), 10, 50_000, 10_000),
+SPECS: tuple[OwnDataset, ...] = (
+    ImageDataset(
+        name="digits",
+        builder=builders.SequentialDigits,
+        image_shape=(8, 8, 1),
+        num_classes=10,
+        train_examples=1_437,
+        test_examples=360,
+    ),
+    MNIST,
+    dataclasses.replace(MNIST, name="pmnist", permuted=True),
+    ImageDataset(
+        name="cifar10",
+        builder=builders.SequentialCifar10,
+        image_shape=(32, 32, 3),
+        num_classes=10,
+        train_examples=50_000,
+        test_examples=10_000,
+    ),
+    DogsDataset(
+        name="stanford_dogs",
+        builder=dogs.SequentialStanfordDogs,
+        num_classes=dogs.NUM_BREEDS,
+        train_examples=12_000,
+        test_examples=8_580,
+    ),
+    TextDataset(
+        name="dbpedia",
+        builder=texts.SequentialDbpedia,
+        longest=texts.DBPEDIA_LONGEST,
+        num_classes=14,
+        train_examples=560_000,
+        test_examples=70_000,
+    ),
+    TextDataset(
+        name="digits_text",
+        builder=texts.SequentialDigitsText,
+        longest=texts.DIGITS_LONGEST,
+        num_classes=10,
+        train_examples=1_437,
+        test_examples=360,
+    ),
+    RecallDataset(
+        name="recall",
+        builder=recall.SequentialRecall,
+        num_classes=recall.NUM_CLASSES,
+        train_examples=recall.EXAMPLES["train"],
+        test_examples=recall.EXAMPLES["test"],
+    ),
 )
 
 DATASETS = {spec.name: spec for spec in SPECS}
@@ -50,47 +80,51 @@ class SplitSizes:
 
 
 def find_dataset(config: DataConfig) -> DatasetSpec:
-    """The data set of a configuration.
+    """The data set of a configuration. Of `tfds:NAME` the folder's description is read, of others nothing.
 
     Raises:
-      ConfigError: there is none of this name, or `image_size` is larger than its images.
+      ConfigError: there is none of this name, or a setting does not fit it.
+      DataError: `tfds:NAME` is not prepared, or not in a way that can be read here.
     """
-    if config.dataset not in DATASETS:
-        raise reject("dataset", config.dataset, f"one of {', '.join(DATASETS)}")
-    spec = DATASETS[config.dataset]
-    if config.image_size > spec.image_shape[0]:
-        allowed = f"at most {spec.image_shape[0]}, the side of the images of {spec.name} (0 keeps it)"
-        raise reject("image_size", config.image_size, allowed)
+    if config.dataset.startswith(catalogue.PREFIX):
+        spec: DatasetSpec = catalogue.open_catalogue(config)
+    elif config.dataset in DATASETS:
+        spec = DATASETS[config.dataset]
+    else:
+        raise reject("dataset", config.dataset, f"one of {', '.join(DATASETS)} or {catalogue.PREFIX}NAME")
+    spec.sequence_spec(config)
     return spec
 
 
-def image_side(config: DataConfig) -> int:
-    """Side in pixels of the images after shrinking. Raises ConfigError as `find_dataset` does."""
-    return find_dataset(config).image_shape[0] if config.image_size == 0 else config.image_size
-
-
 def sequence_spec(config: DataConfig) -> SequenceSpec:
-    """The shape of the sequences, without reading any file. Raises ConfigError as `find_dataset` does."""
-    spec = find_dataset(config)
-    return SequenceSpec(length=image_side(config) ** 2, channels=spec.image_shape[2], num_classes=spec.num_classes)
+    """The shape of the sequences, without reading any example. Raises what `find_dataset` does."""
+    return find_dataset(config).sequence_spec(config)
 
 
-def split_sizes(config: DataConfig) -> SplitSizes:
-    """How many examples each split has, without reading any file.
+def split_sizes(config: DataConfig) -> SplitSizes | None:
+    """How many examples each split has, without reading any; None where the user may have a part of the data.
 
     Raises:
-      ConfigError: as `find_dataset` does, or when fewer examples are left to train on than `train_examples` asks for.
+      ConfigError: as `divide_examples` does.
+      ConfigError, DataError: as `find_dataset` does.
     """
     spec = find_dataset(config)
-    validation = round(spec.train_examples * config.validation_fraction)
-    available = spec.train_examples - validation
+    return None if spec.may_be_a_part else divide_examples(config, spec.train_examples, spec.test_examples)
+
+
+def divide_examples(config: DataConfig, train: int, test: int) -> SplitSizes:
+    """How many examples each split has, given those of the stored splits.
+
+    Raises:
+      ConfigError: fewer examples are left to train on than `train_examples` asks for, or none.
+    """
+    validation = round(train * config.validation_fraction)
+    available = train - validation
     if available == 0:
-        allowed = (
-            f"small enough to leave training data (all {spec.train_examples:,} examples of {spec.name} are held out)"
-        )
+        allowed = f"small enough to leave training data (all {train:,} examples of {config.dataset} are held out)"
         raise reject("validation_fraction", config.validation_fraction, allowed)
     if config.train_examples > available:
-        held_out = f"{validation:,} of {spec.train_examples:,} are held out by --validation_fraction"
-        allowed = f"at most {available:,}, the training examples that {spec.name} has ({held_out})"
+        held_out = f"{validation:,} of {train:,} are held out by --validation_fraction"
+        allowed = f"at most {available:,}, the training examples that {config.dataset} has ({held_out})"
         raise reject("train_examples", config.train_examples, allowed)
-    return SplitSizes(config.train_examples or available, validation, spec.test_examples)
+    return SplitSizes(config.train_examples or available, validation, test)

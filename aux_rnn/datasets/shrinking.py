@@ -22,7 +22,7 @@ def shrink_images(images: np.ndarray, side: int) -> np.ndarray:
 
     Args:
       images: uint8 [N, H, W, C].
-      side: new height and width, at most H and W; it need not divide them.
+      side: new height and width; it need not divide them, and may be larger.
 
     Returns:
       uint8 [N, side, side, C].
@@ -35,3 +35,11 @@ def shrink_images(images: np.ndarray, side: int) -> np.ndarray:
     sums = np.einsum("ph,nhwc,qw->npqc", rows, images.astype(np.float64), columns, optimize=True)
     area = height * width
     return np.floor((2 * sums + area) / (2 * area)).astype(np.uint8)
+
+
+def crop_square(images: np.ndarray) -> np.ndarray:
+    """The largest square in the middle of images `[N, H, W, C]`: `[N, min(H, W), min(H, W), C]`, a view."""
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[:, top : top + side, left : left + side]

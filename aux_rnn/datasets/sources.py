@@ -1,18 +1,6 @@
-"""The official files of each data set, and finding them on this machine or fetching them.
-
-A file counts only after its size and its sha256 have been compared with the published figures below. Files are looked
-for in the folder the user names (`--manual_dir`, as downloaded or in a subfolder called like the data set) and among
-earlier downloads; what is then still missing is downloaded. Nothing found is ever changed or removed.
-"""
+"""The official files of each data set, with their published sizes and checksums."""
 
 import dataclasses
-import hashlib
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-
-from aux_rnn.datasets.download import CONNECT_SECONDS, OpenUrl, download_file, open_url
-from aux_rnn.datasets.errors import DataError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +9,8 @@ class OfficialFile:
 
     Attributes:
       name: name without folder.
-      size: length in bytes.
-      sha256: hexadecimal digest of the content.
+      size: length in bytes; 0 where none is published.
+      sha256: hexadecimal digest of the content; empty where none is published.
     """
 
     name: str
@@ -36,10 +24,14 @@ class Source:
 
     Attributes:
       name: subfolder of the manual and of the download folder that is searched first.
-      base_url: address of the folder that holds `files`, with a slash at the end.
+      base_url: address of the folder that holds `files`, with a slash at the end; empty where we know of none that
+        serves published content.
       files: what is downloaded.
       unpacked_folder: folder that appears when the user unpacks the downloaded archive; empty if it is no archive.
       unpacked_files: content of that folder, which serves as well as `files`.
+      accepts_parts: whether other files of these names, such as a part of the data in the official layout, are taken
+        from the user's folder as well. A download must be the published file in any case.
+      where: where a person finds files that have no `base_url`.
     """
 
     name: str
@@ -47,6 +39,8 @@ class Source:
     files: tuple[OfficialFile, ...]
     unpacked_folder: str = ""
     unpacked_files: tuple[OfficialFile, ...] = ()
+    accepts_parts: bool = False
+    where: str = ""
 
 
 MNIST_TRAIN_IMAGES, MNIST_TRAIN_LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
@@ -89,88 +83,24 @@ CIFAR10 = Source(
     ),
 )
 
+DOGS_IMAGES, DOGS_LISTS = "images.tar", "lists.tar"
 
-def locate_files(
-    source: Source,
-    manual_dir: Path | None,
-    download_dir: Path,
-    opener: OpenUrl = open_url,
-    connect_seconds: float = CONNECT_SECONDS,
-) -> dict[str, Path]:
-    """Finds the official files, downloading those that are nowhere, and verifies every one.
+STANFORD_DOGS = Source(
+    name="stanford_dogs",
+    base_url="http://vision.stanford.edu/aditya86/ImageNetDogs/",
+    files=(
+        OfficialFile(DOGS_IMAGES, 793_579_520, "a443fc2f9a851aa1a7b8e4fa4af94b8459fce2c9f5a2f4dd4669cf9673a4ec58"),
+        OfficialFile(DOGS_LISTS, 481_280, "34b47cacd9a98b5d150e084f24d29391c084c55272295ec65c85651bc35f4d6c"),
+    ),
+    accepts_parts=True,
+)
 
-    Args:
-      source: what to look for.
-      manual_dir: the user's folder of downloaded files, searched first; None if there is none.
-      download_dir: earlier downloads are looked for, and new ones put, in its subfolder `source.name`.
-      opener: opens an address; replaced in tests.
-      connect_seconds: how long to wait for a server's answer.
+DBPEDIA_ARCHIVE = "dbpedia_csv.tar.gz"
 
-    Returns:
-      `{file name: path}`, either of all `source.files` or of all `source.unpacked_files`.
-
-    Raises:
-      DataError: a file is not the published one, or it is missing and cannot be downloaded.
-    """
-    downloads = download_dir / source.name
-    folders = [*([manual_dir / source.name, manual_dir] if manual_dir else []), downloads]
-    found = find_files(source.files, folders)
-    unpacked = find_files(source.unpacked_files, [folder / source.unpacked_folder for folder in folders])
-    if len(found) < len(source.files) and len(unpacked) == len(source.unpacked_files) > 0:
-        verify_files(source.unpacked_files, unpacked, source)
-        return unpacked
-    verify_files(source.files, found, source)
-    for file in source.files:
-        if file.name not in found:
-            url, path = source.base_url + file.name, downloads / file.name
-            try:
-                found[file.name] = download_file(url, path, file.size, file.sha256, opener, connect_seconds)
-            except DataError as error:
-                raise DataError(f"{describe_missing(source, found, unpacked, folders)}; download: {error}") from error
-    return found
-
-
-def find_files(files: Iterable[OfficialFile], folders: Sequence[Path]) -> dict[str, Path]:
-    """The first path of each file in the folders, `{name: path}`, leaving out what is in none of them."""
-    candidates = {file.name: [folder / file.name for folder in folders] for file in files}
-    existing = {name: [path for path in paths if os.path.lexists(path)] for name, paths in candidates.items()}
-    return {name: paths[0] for name, paths in existing.items() if paths}
-
-
-def verify_files(files: Iterable[OfficialFile], found: Mapping[str, Path], source: Source) -> None:
-    """Raises DataError unless each file that was found has its published size and sha256."""
-    remedy = f"move it away and get it again from {source.base_url}"
-    for file in files:
-        if file.name in found:
-            verify_file(found[file.name], file, remedy)
-
-
-def verify_file(path: Path, file: OfficialFile, remedy: str) -> None:
-    """Raises DataError unless the file at this path has the published size and sha256."""
-    try:
-        size = path.stat().st_size
-        if size != file.size:
-            raise DataError(f"{path}: wrong size, {size:,} bytes instead of the official {file.size:,}; {remedy}")
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); {remedy}") from error
-    if digest != file.sha256:
-        raise DataError(f"{path}: wrong checksum, sha256 {digest} instead of the official {file.sha256}; {remedy}")
-
-
-def describe_missing(
-    source: Source, found: Mapping[str, Path], unpacked: Mapping[str, Path], folders: Iterable[Path]
-) -> str:
-    """One line on what is missing, where it was looked for, where to get it and where to put it."""
-    missing = [file.name for file in source.files if file.name not in found]
-    alternative = ""
-    if source.unpacked_folder:
-        lacking = [file.name for file in source.unpacked_files if file.name not in unpacked] if unpacked else []
-        alternative = f" (or its unpacked folder {source.unpacked_folder}"
-        alternative += f", which lacks {', '.join(lacking)})" if lacking else ")"
-    return (
-        f"{source.name}: {', '.join(missing)}{alternative} not found in {', '.join(map(str, folders))}; "
-        f"on a machine with network get {' '.join(source.base_url + name for name in missing)}, "
-        f"copy to a folder of this machine and name it with --manual_dir=FOLDER"
-    )
+DBPEDIA = Source(
+    name="dbpedia",
+    base_url="",
+    files=(OfficialFile(DBPEDIA_ARCHIVE, 0, ""),),
+    accepts_parts=True,
+    where="Zhang, Zhao and LeCun (2015) published it; https://huggingface.co/datasets/fancyzhx/dbpedia_14 says where",
+)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aux_rnn.config import LOCATIONS, Config, SequenceSpec, check_sequence, from_flat, to_flat
-from aux_rnn.datasets import sequence_spec, split_sizes, steps_per_epoch
+from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
 from aux_rnn.plan import Plan
 from aux_rnn.settings import ConfigError, format_value
 
@@ -48,7 +48,10 @@ class Cell:
 
     @functools.cached_property
     def plan(self) -> Plan:
-        return Plan.of(self.config, steps_per_epoch(split_sizes(self.config.data).train, self.config.run.batch_size))
+        """With the published sizes where the user may have a part of the data."""
+        data, published = self.config.data, find_dataset(self.config.data)
+        sizes = split_sizes(data) or divide_examples(data, published.train_examples, published.test_examples)
+        return Plan.of(self.config, steps_per_epoch(sizes.train, self.config.run.batch_size))
 
     @functools.cached_property
     def settings(self) -> dict[str, Any]:

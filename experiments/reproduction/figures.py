@@ -39,7 +39,9 @@ def draw_dots(lines: Sequence[Line]) -> Figure:
     panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     for panel, data in zip(panels, datasets, strict=True):
         for line in (line for line in lines if line.data == data):
-            draw_estimate(panel, line, names.index(line.name), STYLES[line.model], across=True, aside=0.24)
+            draw_estimate(
+                panel, line, names.index(line.name), STYLES.get(line.model, STYLES["r-lstm"]), across=True, aside=0.24
+            )
         panel.set_title(data)
         panel.set_xlabel("test accuracy (%)")
         keep_to_percent(panel, across=True)
@@ -156,4 +158,5 @@ FIGURES: dict[str, Draw] = {
     "bptt": draw_truncations,
     "curves": draw_curves,
     "text": draw_dots,
+    "ablations": draw_dots,
 }

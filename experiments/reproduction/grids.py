@@ -30,6 +30,8 @@ def list_arms(experiment: str, preset: Preset) -> list[tuple[str, str]]:
     """(model, truncation) of every curve or row of an experiment."""
     if experiment == "bptt":
         return [(model, str(steps)) for model in BPTT_MODELS for steps in preset.truncations]
+    if experiment == "ablations":
+        return [(model, WITHOUT) for model in ("lstm", "r-lstm", *preset.ablations)]
     return list(ARMS[experiment])
 
 
@@ -43,7 +45,9 @@ def truncation_values(model: str, truncation: str) -> FlagValues:
 
 def cell_values(experiment: str, preset: Preset, data: str, model: str, truncation: str) -> dict[str, Any]:
     """All flag values of a cell but its seed."""
-    values = {**preset.settings, **preset.data[experiment][data], **MODELS[model], **preset.models.get(model, {})}
+    base = "r-lstm" if model in preset.ablations else model
+    values = {**preset.settings, **preset.data[experiment][data], **MODELS[base], **preset.models.get(base, {})}
+    values.update(preset.ablations.get(model, {}))
     values.update(truncation_values(model, truncation))
     if experiment == "bptt" and model == "r-lstm-cut-both":
         values["auxiliary_truncation"] = values["supervised_truncation"]

@@ -26,7 +26,7 @@ class Line:
 
     Attributes:
       data: as the preset names it.
-      model: a name in `presets.MODELS`.
+      model: a name in `presets.MODELS`, or of an ablation.
       truncation: as in `Cell`.
       length: L, elements of the longest sequence.
       records: one a seed, in the order of the seeds; may be empty.
@@ -44,9 +44,14 @@ class Line:
     def name(self) -> str:
         """'r-LSTM, truncated'."""
         if self.truncation == "-":
-            return MODEL_NAMES[self.model]
+            return self.model_name
         steps = f"{self.truncation} steps" if self.truncation.isdigit() else self.truncation
-        return f"{MODEL_NAMES[self.model]}, {steps}"
+        return f"{self.model_name}, {steps}"
+
+    @property
+    def model_name(self) -> str:
+        """'r-LSTM'; a row of `ablations` is called by what it changes."""
+        return MODEL_NAMES.get(self.model, self.model)
 
     @property
     def seeds(self) -> list[int]:
@@ -60,9 +65,9 @@ class Line:
         """A number of every record that has it."""
         return [record[name] for record in self.records if record.get(name) is not None]
 
-    def estimate(self, name: str = "") -> Estimate | None:
-        """The mean over seeds of a number, or of the test accuracy in percent; None without any."""
-        values = self.values(name) if name else self.accuracies()
+    def estimate(self, name: str = "", unit: float = 1) -> Estimate | None:
+        """The mean over seeds of `unit` times a number, or of the test accuracy in percent; None without any."""
+        values = [unit * value for value in self.values(name)] if name else self.accuracies()
         return estimate_mean(values) if values else None
 
     def gains(self) -> dict[str, Estimate]:

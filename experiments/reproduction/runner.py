@@ -55,12 +55,25 @@ def launch(task: Task, locations: Sequence[str], cores: Sequence[int]) -> Proces
     with (task.workdir / LOG).open("a") as log:
         # A session of its own: Ctrl-C in the terminal reaches this process only, which then asks each run to stop once.
         popen = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**compilation_cache(task.workdir.parent), **os.environ},
         )
     if hasattr(os, "sched_setaffinity"):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(popen.pid, cores)  # before it has started any thread
     return Process(task, popen)
+
+
+def compilation_cache(runs: Path) -> dict[str, str]:
+    """The environment in which runs that differ in their seed alone compile once."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str((runs / "compiled").resolve()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+    }
 
 
 def read_origin(workdir: Path) -> dict[str, Any]:

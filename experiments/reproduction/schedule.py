@@ -133,20 +133,26 @@ def format_plan(title: str, tasks: Sequence[Task], jobs: int) -> str:
     lines = [
         title,
         "",
-        table_line("data set", "model", "truncation", *["runs", "done", "begun", "busy", "left", "time"]),
+        table_line("data set, model, truncation", "runs", "done", "begun", "busy", "left", "time"),
     ]
-    lines += [table_line(*row, *count_statuses(members), expected_time(members)) for row, members in rows.items()]
-    total = ("in all", "", "", *count_statuses(tasks), expected_time(tasks, jobs))
+    lines += [
+        table_line(name_row(row), *count_statuses(members), expected_time(members)) for row, members in rows.items()
+    ]
+    total = ("in all", *count_statuses(tasks), expected_time(tasks, jobs))
     lines += ["-" * len(lines[-1]), table_line(*total), ""]
     at_once = f"{jobs} run{'s' * (jobs > 1)} at once"
     lines.append(f"time: what is left, in all with {at_once}; ~: counted, {GFLOPS_PER_CORE:g} GFLOP/s a core")
     return "\n".join(lines)
 
 
-def table_line(data: str, model: str, truncation: str, *numbers: str) -> str:
+def name_row(row: Row) -> str:
+    return " ".join(part for part in row if part != "-")
+
+
+def table_line(name: str, *numbers: str) -> str:
     widths = (5, 5, 6, 5, 5, 9)
     counts = "".join(f"{number:>{width}}" for number, width in zip(numbers, widths, strict=True))
-    return f"{data:<17.17} {model:<15} {truncation:<10}{counts}"
+    return f"{name:<44.44}{counts}"
 
 
 def count_statuses(tasks: Sequence[Task]) -> tuple[str, ...]:

@@ -33,6 +33,8 @@ def format_table(experiment: str, lines: Sequence[Line]) -> str:
     header += ["parameters", "seconds a run", "seconds a step", "peak memory, MiB"]
     if experiment == "lengths":
         header.insert(1, "length")
+    if experiment == "ablations":
+        header.insert(2, "validation accuracy, %")
     rows = [format_row(experiment, line, names, has_paper) for line in lines]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header), *rows])
 
@@ -51,6 +53,8 @@ def format_row(experiment: str, line: Line, names: Sequence[str], has_paper: boo
         row.append(pattern.format(mean.mean) if mean else NOTHING)
     if experiment == "lengths":
         row.insert(1, f"{line.length:,}")
+    if experiment == "ablations":
+        row.insert(2, format_estimate(line.estimate("validation_accuracy", 100)))
     return row
 
 
@@ -72,7 +76,7 @@ def format_csv(experiment: str, preset: str, lines: Sequence[Line]) -> str:
         row += [" ".join(map(str, line.seeds)), *(estimate or (None, None)), line.paper, difference]
         row += [value for name in names for value in gains.get(name, (None, None))]
         row += [
-            estimate.mean * 100 ** (name == "validation_accuracy") if (estimate := line.estimate(name)) else None
+            estimate.mean if (estimate := line.estimate(name, 100 if name == "validation_accuracy" else 1)) else None
             for name in means
         ]
         row += [next(iter(line.values("parameters")), None)]

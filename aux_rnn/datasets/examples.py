@@ -1,0 +1,37 @@
+"""Labelled sequences in memory."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Labelled images or texts in memory.
+
+    Attributes:
+      inputs: images uint8 [N, H, W, C], or the bytes of texts uint8 [N, L], padded on the left with zeros.
+      labels: int32 [N].
+      lengths: int32 [N], each text's own length; None where nothing is padded.
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    lengths: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name, without those that there are not."""
+        named = {"inputs": self.inputs, "labels": self.labels, "lengths": self.lengths}
+        return {name: values for name, values in named.items() if values is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """What to learn from, what to choose settings on, and what to report."""
+
+    train: Examples
+    validation: Examples
+    test: Examples

@@ -1,0 +1,50 @@
+"""The folders of this machine that data is read from and written to."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from aux_rnn.config import DataConfig
+from aux_rnn.datasets.download import first_line
+from aux_rnn.datasets.errors import DataError
+from aux_rnn.settings import reject
+
+PREPARE_ANEW = "move this folder away to have it prepared anew, or name another --data_dir"
+
+
+def data_folder(config: DataConfig) -> Path:
+    """Where prepared data lies: `data_dir`, or else the default of tfds. Raises ConfigError for an address."""
+    return local_folder("data_dir", config.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+
+
+def manual_folder(config: DataConfig) -> Path | None:
+    """The user's folder of official files, or None; raises ConfigError if it is none."""
+    if not config.manual_dir:
+        return None
+    folder = local_folder("manual_dir", config.manual_dir)
+    if not folder.is_dir():
+        raise reject("manual_dir", config.manual_dir, "an existing folder")
+    return folder
+
+
+def local_folder(name: str, value: str) -> Path:
+    """The folder of a setting, with ~ resolved; raises ConfigError for an address such as gs://bucket."""
+    if "://" in value:
+        raise reject(name, value, "a folder of this machine; copy or mount the data first")
+    return Path(os.path.expanduser(value))
+
+
+def check_writable(data_dir: Path) -> None:
+    """Raises DataError, before any work is done, unless files can be created in the folder."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=data_dir):
+            pass
+    except OSError as error:
+        reason = error.strerror or first_line(error)
+        raise DataError(f"--data_dir={data_dir}: cannot be written ({reason}); name another folder") from error
+
+
+def unusable(folder: str | os.PathLike[str], reason: str, remedy: str = PREPARE_ANEW) -> DataError:
+    """The error for a prepared folder that is not what it must be."""
+    return DataError(f"{os.fspath(folder)}: damaged, or prepared by another version ({reason}); {remedy}")

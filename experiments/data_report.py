@@ -1,0 +1,35 @@
+"""What `--mode=prepare` prints."""
+
+import textwrap
+
+from aux_rnn.datasets import DataDescription
+
+WIDTH, INDENT = 80, 12
+
+
+def format_description(found: DataDescription) -> str:
+    """A few lines of at most 80 columns, apart from a folder or a class with a longer name."""
+    spec, sizes = found.spec, found.sizes
+    test = "" if found.test_split == "test" else f" (its {found.test_split} split)"
+    rows = [("data set", found.dataset), ("folder", str(found.folder))]
+    if found.text_lengths is None:
+        channels = "1 channel" if spec.channels == 1 else f"{spec.channels} channels"
+        rows += [("sequences", f"{spec.length:,} steps x {channels}")]
+    else:
+        shortest, median, longest = found.text_lengths
+        rows += [("sequences", f"at most {spec.length:,} steps, each one of {spec.vocabulary_size} bytes")]
+        rows += [("texts", f"{shortest:,} to {longest:,} bytes long, median {median:,}")]
+    rows += [
+        ("examples", f"{sizes.train:,} train, {sizes.validation:,} validation, {sizes.test:,} test{test}"),
+        ("classes", str(spec.num_classes)),
+        ("smallest", f"{found.smallest[0]}, {found.smallest[1]:,} training and validation examples"),
+        ("largest", f"{found.largest[0]}, {found.largest[1]:,}"),
+        ("data", found.origin),
+        ("time", f"{found.seconds:.1f} s, {'prepared before' if found.was_prepared else 'prepared now'}"),
+    ]
+    return "\n".join(format_row(name, value) for name, value in rows)
+
+
+def format_row(name: str, value: str) -> str:
+    lines = textwrap.wrap(value, WIDTH - INDENT, break_long_words=False, break_on_hyphens=False)
+    return f"{name:<{INDENT}}" + ("\n" + " " * INDENT).join(lines)

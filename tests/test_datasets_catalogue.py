@@ -1,0 +1,184 @@
+"""`tfds:NAME`: data sets that somebody else prepared."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from aux_rnn.config import DataConfig, SequenceSpec
+from aux_rnn.datasets import DataError, describe_data, find_dataset, load_splits, sequence_spec, split_sizes
+from aux_rnn.datasets.shrinking import crop_square, shrink_images
+from aux_rnn.settings import ConfigError
+
+SIZES = {"train": 20, "test": 5}
+
+
+def draw(number, varying=False):
+    height, width = (6, 5 + number % 4) if varying else (6, 4)
+    return np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def as_png(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    stream.seek(0)
+    return stream
+
+
+def write(folder, name, features, make_example, sizes=SIZES, config=None):
+    """Prepares a data set called `name` as its authors would, and forgets the class."""
+
+    class Authored(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        VERSION = tfds.core.Version("1.2.0")
+
+        def _info(self):
+            return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {split: self._generate_examples(count) for split, count in sizes.items()}
+
+        def _generate_examples(self, count):
+            for number in range(count):
+                yield number, make_example(number)
+
+        def _log_download_bytes(self):
+            pass
+
+    Authored.name = name
+    config = tfds.core.BuilderConfig(name=config) if config else None
+    Authored(data_dir=folder, config=config).download_and_prepare(file_format="array_record")
+
+
+PICTURES = {"picture": tfds.features.Image(shape=(6, 4, 3)), "kind": tfds.features.ClassLabel(names=["a", "b", "c"])}
+VARYING = {**PICTURES, "picture": tfds.features.Image(shape=(None, None, 3)), "size": np.int64}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder of prepared data sets; never written to."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    write(folder, "plain", PICTURES, lambda n: {"picture": as_png(draw(n)), "kind": n % 3})
+    write(
+        folder,
+        "varying",
+        VARYING,
+        lambda n: {"picture": as_png(draw(n, True)), "kind": n % 3, "size": n},
+        {"train": 20, "validation": 7},
+        config="wide",
+    )
+    two = {**PICTURES, "mask": tfds.features.Image(shape=(6, 4, 3))}
+    write(folder, "two", two, lambda n: {"picture": as_png(draw(n)), "mask": as_png(draw(n)), "kind": 0})
+    write(folder, "trained", PICTURES, lambda n: {"picture": as_png(draw(n)), "kind": 0}, {"train": 3})
+    unlabelled = {**PICTURES, "kind": tfds.features.ClassLabel(num_classes=3)}
+    write(folder, "unlabelled", unlabelled, lambda n: {"picture": as_png(draw(n)), "kind": -1})
+    return folder
+
+
+def catalogue_config(folder, name, **settings):
+    return DataConfig(**{"dataset": name, "data_dir": str(folder), "validation_fraction": 0.0, **settings})
+
+
+def sort_rows(inputs):
+    return sorted(image.tobytes() for image in inputs)
+
+
+def test_images_of_one_size_are_read_as_they_are(prepared):
+    config = catalogue_config(prepared, "tfds:plain")
+    assert sequence_spec(config) == SequenceSpec(24, 3, 3)
+    assert split_sizes(config).train == 20
+    splits = load_splits(config, seed=0)
+    # tfds stores examples in an order of its own.
+    assert sort_rows(splits.train.inputs) == sort_rows([draw(number) for number in range(20)])
+    kinds = {draw(number).tobytes(): number % 3 for number in range(20)}
+    labels = splits.train.labels.tolist()
+    assert [kinds[image.tobytes()] for image in splits.train.inputs] == labels
+    assert len(splits.test) == 5
+
+
+def test_images_are_shrunk_to_a_square(prepared):
+    splits = load_splits(catalogue_config(prepared, "tfds:plain", image_size=2), seed=0)
+    expected = shrink_images(crop_square(np.stack([draw(number) for number in range(20)])), 2)
+    assert sort_rows(splits.train.inputs) == sort_rows(expected)
+    with pytest.raises(ConfigError, match="--image_size=5: must be at most 4, the shorter side"):
+        find_dataset(catalogue_config(prepared, "tfds:plain", image_size=5))
+
+
+@pytest.mark.parametrize("name", ["tfds:varying/wide", "tfds:varying/wide/1.2.0", "tfds:varying/wide:1.2.0"])
+def test_images_of_varying_size_need_a_side_and_validation_may_stand_in_for_test(prepared, name, caplog):
+    with pytest.raises(ConfigError, match="--image_size=0: must be above 0, the side to shrink to"):
+        find_dataset(catalogue_config(prepared, name))
+    config = catalogue_config(prepared, name, image_size=5)
+    assert sequence_spec(config) == SequenceSpec(25, 3, 3)
+    splits = load_splits(config, seed=0)
+    expected = [shrink_images(crop_square(draw(number, True)[None]), 5)[0] for number in range(20)]
+    assert sort_rows(splits.train.inputs) == sort_rows(expected)
+    assert len(splits.test) == 7
+    assert "has no test split: its validation split is taken for it" in caplog.text
+    assert describe_data(config, seed=0).test_split == "validation"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tfds:absent", r"--dataset=tfds:absent: not prepared in .*absent; prepare it with tfds, .*array_record"),
+        ("tfds:varying", r"not prepared in .*varying; name one of tfds:varying/wide"),
+        ("tfds:two", r"exactly one image of bytes and one class label; .* picture \(Image\), mask \(Image\)|mask"),
+        ("tfds:trained", r"needs examples in the splits train and test \(or validation\); it has train with 3"),
+    ],
+)
+def test_data_that_will_not_do_is_refused_in_one_line(prepared, name, message):
+    with pytest.raises(DataError, match=message) as caught:
+        find_dataset(catalogue_config(prepared, name))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tfds:", "tfds:../other", "tfds:/etc", "tfds:a b", "tfds:a//b", "tfds:.hidden"])
+def test_what_is_no_name_is_refused(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"must be tfds:NAME or tfds:NAME/CONFIG, such as"):
+        find_dataset(catalogue_config(tmp_path, name))
+
+
+def test_examples_without_a_label_are_refused(prepared):
+    with pytest.raises(DataError, match=r"label -1 is none of the 3 classes\); prepare it with tfds"):
+        load_splits(catalogue_config(prepared, "tfds:unlabelled"), seed=0)
+
+
+@pytest.fixture
+def copied(prepared, tmp_path):
+    """A data set that may be damaged."""
+    import shutil
+
+    shutil.copytree(prepared / "plain", tmp_path / "plain")
+    return tmp_path / "plain/1.2.0"
+
+
+def test_another_file_format_is_refused(copied):
+    info = json.loads((copied / "dataset_info.json").read_text())
+    (copied / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
+    with pytest.raises(DataError, match=r"1.2.0: stored as tfrecord, which is not read here; .*array_record"):
+        find_dataset(catalogue_config(copied.parent.parent, "tfds:plain"))
+
+
+def test_a_damaged_folder_is_refused(copied):
+    config = catalogue_config(copied.parent.parent, "tfds:plain")
+    shard = copied / "plain-train.array_record-00000-of-00001"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match=r"1.2.0: damaged, or .*; prepare it with tfds"):
+        load_splits(config, seed=0)
+    (copied / "features.json").write_text("{")
+    with pytest.raises(DataError, match=r"1.2.0: damaged, or .*; prepare it with tfds"):
+        find_dataset(config)
+
+
+def test_the_newest_version_counts(copied):
+    (copied.parent / "1.10.0").mkdir()
+    for path in copied.iterdir():
+        (copied.parent / "1.10.0" / path.name).write_bytes(path.read_bytes())
+    (copied.parent / "2.0.0").mkdir()  # unfinished
+    found = find_dataset(catalogue_config(copied.parent.parent, "tfds:plain"))
+    assert str(found.opened.data_dir).endswith("plain/1.10.0")

@@ -1,0 +1,103 @@
+"""Texts through the whole training: padding changes nothing, runs resume."""
+
+import os
+import signal
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from aux_rnn import config as config_lib
+from aux_rnn import metrics as metrics_lib
+from aux_rnn import steps as steps_lib
+from aux_rnn.config import SequenceSpec
+from aux_rnn.plan import Plan
+from aux_rnn.progress import Progress
+from aux_rnn.training import train_and_evaluate
+
+ROWS, LONGEST = 8, 12
+LENGTHS = np.array([12, 1, 2, 5, 6, 11, 12, 3], np.int32)
+
+
+@pytest.fixture
+def tiny(tiny):
+    """Texts of digits cut to 24 characters; segments longer than some of the texts above."""
+    settings = {"dataset": "digits_text", "image_size": 0, "sequence_length": 24, "num_anchors": 1}
+    return config_lib.from_flat({**config_lib.to_flat(tiny), **settings})
+
+
+def make_batch(length, filling=0):
+    """The same eight texts on one device, padded to a length; what fills the padding should not matter."""
+    random = np.random.default_rng(0)
+    inputs = np.full((1, ROWS, length), filling, np.uint8)
+    for row, own in zip(inputs[0], LENGTHS, strict=True):
+        row[length - own :] = random.integers(0, 256, own)
+    return dict(
+        inputs=inputs,
+        lengths=LENGTHS[None],
+        labels=random.integers(0, 10, (1, ROWS)).astype(np.int32),
+        mask=np.ones((1, ROWS), bool),
+        rows=np.arange(ROWS, dtype=np.int32)[None],
+    )
+
+
+def make_steps(config, length):
+    spec = SequenceSpec(length, 1, 10, 256)
+    plan = Plan.of(config, steps_per_epoch=3)
+    return steps_lib.make_steps(config, spec, plan), steps_lib.create_train_state(config, spec, plan)
+
+
+def test_more_padding_changes_no_loss_and_no_gradient(tiny):
+    short, state = make_steps(tiny, LONGEST)
+    long, same_state = make_steps(tiny, LONGEST + 7)
+    chex.assert_trees_all_equal(state.params, same_state.params)
+    batches = make_batch(LONGEST), make_batch(LONGEST + 7), make_batch(LONGEST + 7, filling=99)
+    measured = [
+        metrics_lib.compute(jax.device_get(steps.evaluate(state.params, batch)))
+        for steps, batch in zip((short, long, long), batches, strict=True)
+    ]
+    assert set(measured[0]) == {"supervised_loss", "accuracy", "reconstruct_loss", "predict_loss"}
+    assert all(np.isfinite(value) for value in measured[0].values())
+    for other in measured[1:]:
+        assert other == pytest.approx(measured[0], rel=1e-5)
+    after = short.train(state, batches[0]), long.train(same_state, batches[1])
+    chex.assert_trees_all_close(*(jax.device_get(s.params) for s in after), rtol=1e-4, atol=1e-6)
+
+
+def test_every_text_is_asked_for_as_much_as_it_has(tiny):
+    steps, state = make_steps(tiny, LONGEST)
+    measured = steps.evaluate(state.params, make_batch(LONGEST))
+    assert measured["reconstruct_loss"].count == np.minimum(LENGTHS, 5).sum()
+    assert measured["predict_loss"].count == np.minimum(LENGTHS - 1, 5).sum()
+
+
+def test_rows_that_only_fill_a_batch_change_nothing(tiny):
+    steps, state = make_steps(tiny, LONGEST)
+    batch = make_batch(LONGEST)
+    batch["mask"][0, 5:] = False
+    expected = jax.device_get(steps.evaluate(state.params, batch))
+    batch["inputs"][0, 5:], batch["lengths"] = 0, np.where(batch["mask"], batch["lengths"], 0)
+    chex.assert_trees_all_equal(jax.device_get(steps.evaluate(state.params, batch)), expected)
+
+
+def test_a_run_on_texts_resumes_where_it_stopped(tiny, tmp_path, monkeypatch):
+    advance, taken = Progress.advance, []
+
+    def stop(self, phase):
+        taken.append(phase)
+        if len(taken) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        advance(self, phase)
+
+    with open(os.devnull, "w") as stream:
+        whole = train_and_evaluate(tiny, tmp_path / "whole", Progress(stream))
+        monkeypatch.setattr(Progress, "advance", stop)
+        stopped = train_and_evaluate(tiny, tmp_path / "run", Progress(stream))
+        ended = train_and_evaluate(tiny, tmp_path / "run", Progress(stream))
+    assert (whole["status"], stopped["status"], ended["status"]) == ("complete", "interrupted", "complete")
+    assert (stopped["steps"], len(taken)) == (5, 9)
+    assert ended["params_digest"] == whole["params_digest"]
+    assert ended["results"] == whole["results"]
+    # The loss of an even guess among 256 bytes is 5.5 nats.
+    assert 0 < whole["results"]["test"]["reconstruct_loss"] < 6

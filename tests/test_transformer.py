@@ -1,0 +1,70 @@
+"""The Transformer baseline: attention over the own elements only, and the size that the docstring states."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aux_rnn.config import ConfigError, ModelConfig, SequenceSpec
+from aux_rnn.models import AuxiliaryRNN, count_parameters
+from aux_rnn.transformer import Transformer
+
+SMALL = dict(encoder="transformer", auxiliary="none", transformer_layers=2, transformer_size=8, transformer_heads=2)
+TEXT = SequenceSpec(length=9, channels=1, num_classes=3, vocabulary_size=11)
+
+
+def make_text(seed=0):
+    config = ModelConfig(**SMALL, head_sizes=(6,))
+    model = Transformer(config, TEXT)
+    tokens = jnp.asarray(np.random.default_rng(seed).integers(11, size=(2, 9)))
+    return model, model.init(jax.random.key(seed), tokens), tokens
+
+
+def test_padding_changes_nothing():
+    model, variables, tokens = make_text()
+    expected, _ = model.apply(variables, tokens[:, 4:], jnp.array([5, 5]))
+    padded, _ = model.apply(variables, tokens, jnp.array([5, 5]))
+    chex.assert_trees_all_close(padded, expected, rtol=1e-5)
+    whole, _ = model.apply(variables, tokens)
+    chex.assert_trees_all_close(model.apply(variables, tokens, jnp.array([9, 9]))[0], whole, rtol=1e-5)
+    assert not np.allclose(whole, padded, rtol=1e-3)
+
+
+def test_every_element_counts_and_so_does_its_place():
+    model, variables, tokens = make_text()
+    logits, decoded = model.apply(variables, tokens)
+    assert decoded == {}
+    for position in range(9):
+        changed = tokens.at[0, position].set((tokens[0, position] + 1) % 11)
+        other, _ = model.apply(variables, changed)
+        assert not np.allclose(other[0], logits[0], rtol=1e-6)
+        np.testing.assert_array_equal(other[1], logits[1])
+    backwards, _ = model.apply(variables, tokens[:, ::-1])
+    assert not np.allclose(backwards, logits, rtol=1e-4)
+
+
+def test_size_is_comparable_to_that_of_the_lstm():
+    pixels = SequenceSpec(length=784, channels=1, num_classes=10)
+
+    def count(model, *parts):
+        params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2, 1)))["params"]
+        return sum(count_parameters(value) for name, value in params.items() if name.startswith(parts))
+
+    transformer = Transformer(ModelConfig(encoder="transformer", auxiliary="none"), pixels)
+    layers = count(transformer, "TransformerLayer")
+    # 4 D^2 of attention, 2 * 2 D^2 of feed-forward network, biases and two normalisations.
+    assert layers == 4 * (8 * 64**2 + 4 * 64 + 3 * 64 + 4 * 64)
+    lstm = count(AuxiliaryRNN(ModelConfig(auxiliary="none"), pixels), "encoder")
+    assert lstm == 2 * 128 + 2 * 128 * 512 + 512
+    assert layers == pytest.approx(lstm, rel=0.03)
+
+
+def test_what_has_no_state_cannot_be_decoded_from():
+    with pytest.raises(ConfigError, match=r"--auxiliary=reconstruct: must be none with --encoder=transformer"):
+        ModelConfig(encoder="transformer", auxiliary="reconstruct")
+    with pytest.raises(ConfigError, match=r"--transformer_heads=3: must be a divisor of --transformer_size=8"):
+        ModelConfig(**{**SMALL, "transformer_heads": 3})
+    model, variables, tokens = make_text()
+    with pytest.raises(ValueError, match="no recurrent state"):
+        model.apply(variables, tokens, None, None, classify=False)

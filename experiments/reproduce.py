@@ -5,9 +5,10 @@
   python experiments/reproduce.py bptt --shard=1/4        # on the first of four machines
 
 NAME is table2 (accuracy by model and truncation), lengths (accuracy, time and memory against length), bptt (accuracy as
-the gradient is cut shorter), curves (training and test curves) or text (DBpedia by character). Ctrl-C stops and saves;
-the same command continues. Presets: paper (the paper's data and settings), small (real data, shrunken), digits
-(stand-ins that need no network, minutes); their values are in experiments/reproduction/presets.py.
+the gradient is cut shorter), curves (training and test curves), text (DBpedia by character) or ablations (one setting
+changed at a time). Ctrl-C stops and saves; the same command continues. Presets: paper (the paper's data and settings),
+small (real data, shrunken), digits (stand-ins that need no network, minutes); their values are in
+experiments/reproduction/presets.py.
 """
 
 import sys

@@ -18,6 +18,7 @@ from reproduction.options import parse_options, parse_shard
 from reproduction.runner import Outcome, Process, divide_cores, judge
 from reproduction.schedule import format_plan, format_seconds
 from reproduction.session import Session
+from reproduction.stopping import StopRequests
 
 from aux_rnn.config import describe_difference, from_flat, iterate_settings
 from aux_rnn.settings import ConfigError
@@ -271,6 +272,18 @@ def test_the_exit_code_of_a_run_says_how_it_ended(code, output, is_stopping, out
     assert judge(Process(task, SimpleNamespace(returncode=code)), is_stopping) is outcome
 
 
+def test_requests_in_quick_succession_are_one():
+    times = iter([10.0, 10.5, 12.4, 20.0])
+    requests = StopRequests(now=lambda: next(times))
+    assert not requests
+    counts = []
+    for _ in range(4):
+        requests.note()
+        counts.append(requests.count)
+    assert counts == [1, 1, 1, 2]
+    assert requests
+
+
 def make_session(tmp_path, data_dir, say, *arguments):
     folders = [f"--results={tmp_path}/results", f"--runs={tmp_path}/runs", f"--data_dir={data_dir}"]
     return Session(parse_options(["reproduce.py", *folders, *arguments]), say)
@@ -282,7 +295,9 @@ def stop_once_training(runs, said):
     def wait_and_stop():
         for _ in range(600):
             if any(file.stat().st_size for file in runs.glob("*/metrics.jsonl")):
-                os.kill(os.getpid(), signal.SIGTERM)
+                for _ in range(2):  # as a scheduler does that signals the group and its leader
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    time.sleep(0.01)
                 return
             time.sleep(0.1)
         said.append("never trained")

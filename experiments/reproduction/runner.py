@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aux_rnn.interruption import StopRequest, catch_signals
 from aux_rnn.workdir import write_atomically
 from reproduction.machine import code_version, describe_machine, usable_cores
 from reproduction.schedule import Task
+from reproduction.stopping import StopRequests, catch_stop_requests
 
 MAIN = Path(__file__).parents[1] / "main.py"
 LOG, ORIGIN = "output.log", "origin.json"
@@ -35,10 +35,11 @@ class Outcome(enum.Enum):
 
 @dataclasses.dataclass
 class Process:
-    """A run in progress."""
+    """A run in progress, and how often it was asked to stop."""
 
     task: Task
     popen: subprocess.Popen
+    asked: int = 0
 
 
 def command_of(task: Task, locations: Sequence[str], program: str = "experiments/main.py") -> list[str]:
@@ -118,7 +119,8 @@ def run_tasks(
 ) -> bool:
     """Runs tasks in order, one in each slot at a time.
 
-    The first SIGINT or SIGTERM is passed on to all runs, which save and leave; no more are started.
+    The first SIGINT or SIGTERM is passed on to all runs, which save and leave; no more are started. A second one, some
+    seconds later, is passed on as well, and they leave without saving.
 
     Args:
       tasks: what to run.
@@ -132,7 +134,7 @@ def run_tasks(
     """
     queue = list(tasks)
     running: dict[int, Process] = {}
-    with catch_signals() as stop, leaving_none(running):
+    with catch_stop_requests() as stop, leaving_none(running):
         while running or (queue and not stop):
             for slot, cores in enumerate(slots):
                 if slot not in running and queue and not stop:
@@ -146,20 +148,19 @@ def run_tasks(
         return bool(stop)
 
 
-def wait_for_one(running: dict[int, Process], stop: StopRequest) -> None:
-    """Waits until a run has ended or a stop was asked for; then asks the runs to stop and waits for them."""
-    while not stop and all(process.popen.poll() is None for process in running.values()):
+def wait_for_one(running: dict[int, Process], stop: StopRequests) -> None:
+    """Waits until a run has ended, and passes requests to stop on to the runs meanwhile."""
+    while all(process.popen.poll() is None for process in running.values()) and running:
+        ask_to_stop(running, stop.count)
         time.sleep(POLL_SECONDS)
-    if stop:
-        ask_to_stop(running)
-        for process in running.values():
-            process.popen.wait()
 
 
-def ask_to_stop(running: dict[int, Process]) -> None:
+def ask_to_stop(running: dict[int, Process], times: int) -> None:
+    """Signals each run as often as a stop was asked for: once it saves and leaves, a second time it leaves at once."""
     for process in running.values():
-        if process.popen.poll() is None:
+        if process.popen.poll() is None and process.asked < times:
             process.popen.send_signal(signal.SIGTERM)
+            process.asked = times
 
 
 @contextlib.contextmanager
@@ -168,6 +169,6 @@ def leaving_none(running: dict[int, Process]) -> Iterator[None]:
     try:
         yield
     finally:
-        ask_to_stop(running)
+        ask_to_stop(running, 1)
         for process in running.values():
             process.popen.wait()

@@ -102,7 +102,7 @@ class Run:
         self.results: dict[str, dict[str, float]] = meta["results"]
         self.clock = Clock(meta["seconds"], entries=meta["entries"])
         self.earlier_peak_mib: float = meta["peak_memory_mib"]
-        self.speed = Speed(self.clock, "train")
+        self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
         self.records = MetricsFile(workdir.metrics, self.step)
         self.batches = train_batches(self.splits.train, self.config.run.batch_size, self.config.run.seed)
         if restored:
@@ -115,7 +115,7 @@ class Run:
         batch = self.fetch_batch()
         while self.step < self.plan.total_steps and not stop:
             phase = self.plan.phase(self.step)
-            with self.clock.section("train" if phase in compiled else "compile"):
+            with self.clock.section(phase if phase in compiled else "compile"):
                 self.state = getattr(self.steps, phase)(self.state, batch)
                 self.step += 1
                 batch = self.fetch_batch()  # while the devices are at work
@@ -145,7 +145,7 @@ class Run:
 
     def log(self, phase: str) -> None:
         self.require_finite()
-        speed = self.speed.read()
+        speed = self.speed[phase].read()
         values = metrics_lib.compute(self.state.metrics)
         values["learning_rate"] = float(self.learning_rate(self.step - 1))
         remaining = None
@@ -213,7 +213,7 @@ class Run:
             "results": results,
             "seconds": round(self.clock.total(), 3),
             "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
-            "seconds_per_step": self.clock.mean("train"),  # of both phases, without the steps that compiled
+            "seconds_per_step": self.clock.mean("train"),  # of joint training, without the step that compiled
             "peak_memory_mib": round(self.peak_mib(), 1),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,

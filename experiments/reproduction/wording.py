@@ -18,8 +18,8 @@ TITLES = {
 SHOWS = {
     "table2": "Each model is trained with gradients that are cut (truncated) and through the whole sequence (full).",
     "lengths": (
-        "The same task at several lengths. Seconds a step are those of training, without compilation; peak memory is "
-        "that of the whole process."
+        "The same task at several lengths. Seconds a step are those of joint training, without compilation; peak "
+        "memory is that of the whole process."
     ),
     "bptt": (
         "The supervised gradient goes back the number of steps given, 0 being none: there the classifier learns on "
@@ -64,7 +64,8 @@ def describe_setting(experiment: str, preset: str, lines: Sequence[Line]) -> Ite
         return
     yield (
         "Test accuracy is the mean over seeds with its 95 % interval (t distribution); a seed decides initialisation, "
-        "order, anchors and the validation split."
+        "order, anchors and the validation split. Parameters include the decoders, which are dropped after "
+        "training: what is tested has the parameters of the LSTM."
     )
     dates = sorted(date[:10] for date in distinct(lines, "date"))
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"

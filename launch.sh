@@ -2,6 +2,7 @@
 # Sets up what is missing and runs.
 #
 #   ./launch.sh train [flags]             python experiments/main.py; without flags --flagfile=digits.flags
+#   ./launch.sh reproduce NAME [flags]    python experiments/reproduce.py
 #   ./launch.sh test [pytest arguments]   pytest
 #
 # The virtual environment is .venv, made by a Python of version 3.11 or newer. PYTHON=python3.12 chooses one, in a folder of
@@ -10,7 +11,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,8s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,9s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -65,6 +66,10 @@ case $command in
     [ $# -gt 0 ] || set -- --flagfile=digits.flags
     exec "$python" "$root/experiments/main.py" "$@"
     ;;
+  reproduce)
+    set_up
+    exec "$python" "$root/experiments/reproduce.py" "$@"
+    ;;
   test)
     set_up
     cd "$root"
@@ -75,6 +80,6 @@ case $command in
     ;;
   *)
     usage >&2
-    fail "'$command': must be train or test"
+    fail "'$command': must be train, reproduce or test"
     ;;
 esac

@@ -53,6 +53,8 @@ class Session:
         for task in tasks:
             if task.status is Status.DONE and task.cell.digest not in records:
                 self.record(task)  # run for another experiment, or by hand
+        if all(task.status is Status.DONE for task in tasks):
+            self.say(f"nothing is left to run: recorded in {options.folder}; another --results=FOLDER runs all anew")
         todo = [task for task in tasks if task.status in (Status.BEGUN, Status.MISSING)]
         is_stopped = run_tasks(todo, options.locations, self.slots, self.finish, self.begin)
         self.write_report()

@@ -1,11 +1,20 @@
-"""How much memory a process has taken."""
+"""How much memory a run has taken."""
 
 import resource
 import sys
 from pathlib import Path
 
+import jax
 
-def peak_memory_mib(status: Path = Path("/proc/self/status")) -> float:
+
+def peak_memory_mib() -> float:
+    """The most memory taken so far, in MiB: of the process on a CPU, of its first device elsewhere."""
+    device = jax.local_devices()[0]
+    statistics = None if device.platform == "cpu" else device.memory_stats()
+    return statistics["peak_bytes_in_use"] / 2**20 if statistics else peak_process_mib()
+
+
+def peak_process_mib(status: Path = Path("/proc/self/status")) -> float:
     """The largest resident set of this process so far, in MiB.
 
     Linux counts the peak of the program that started this one into `getrusage`, so its own figure is read where the

@@ -21,7 +21,7 @@ from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.progress import Progress, format_metrics
 from aux_rnn.steps import NEVER, Batch, TrainState, create_train_state, replicate, shard
-from aux_rnn.workdir import Workdir, read_summary
+from aux_rnn.workdir import Workdir, WorkdirError, read_summary
 
 
 class TrainingError(Exception):
@@ -96,7 +96,15 @@ class Run:
         self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
         state = create_train_state(self.config, experiment.spec, self.plan)
         restored = checkpoints.restore_latest(state)
-        state, meta = restored or (state, {"seconds": {}, "entries": {}, "peak_memory_mib": 0.0, "results": {}})
+        parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
+        fresh: dict[str, Any] = {"seconds": {}, "entries": {}, "peak_memory_mib": 0.0, "results": {}, "examples": parts}
+        state, meta = restored or (state, fresh)
+        self.examples: dict[str, int] = meta["examples"]
+        if self.examples != parts:
+            raise WorkdirError(
+                f"--workdir={workdir.path}: holds a run on other data (examples: {self.examples}; now: {parts}); "
+                "bring the data back, or choose another folder"
+            )
         self.state: TrainState = replicate(state)
         self.step = self.saved_step = int(state.step)
         self.results: dict[str, dict[str, float]] = meta["results"]
@@ -180,12 +188,13 @@ class Run:
                 "entries": dict(self.clock.entries),
                 "peak_memory_mib": self.peak_mib(),
                 "results": self.results,
+                "examples": self.examples,
             }
             self.checkpoints.save(self.step, self.state, meta)
         self.saved_step = self.step
 
     def peak_mib(self) -> float:
-        """The largest resident set, in MiB, of all the processes that the run took."""
+        """The most memory, in MiB, of all the processes that the run took."""
         return max(self.earlier_peak_mib, peak_memory_mib())
 
     def require_finite(self) -> None:
@@ -205,6 +214,7 @@ class Run:
             "auxiliary": config.model.auxiliary,
             "encoder": config.model.encoder,
             "seed": config.run.seed,
+            "examples": self.examples,
             "status": "complete" if self.step == self.plan.total_steps else "interrupted",
             "steps": self.step,
             "test_accuracy": results.get("test", {}).get("accuracy"),

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import command_line
 import pytest
 import reproduce
-from reproduction import presets, schedule
+from reproduction import presets, runner, schedule
 from reproduction.cells import Cell, changed_settings, digest_of
 from reproduction.grids import distinct_runs, make_grid, select_cells, take_shard
 from reproduction.options import parse_options, parse_shard
@@ -240,7 +240,7 @@ def test_the_plan_fits_80_columns_and_writes_nothing(tiny_preset, run, tmp_path)
 def test_expected_times_are_this_machines_where_it_has_any(tiny_preset, tmp_path):
     first, second = (cell for cell in make_grid("curves", "digits", 2) if cell.model == "lstm")
     machine = dict(cpu="x", cores=1)
-    record = dict(settings=first.settings, seconds=3_600.0, machine=machine)
+    record = dict(settings=first.settings, seconds=3_600.0, machine={**machine, "devices": "1 x cpu"})
     tasks = schedule.plan_tasks([first, second], tmp_path, {first.digest: record}, machine)
     assert [task.status for task in tasks] == [schedule.Status.DONE, schedule.Status.MISSING]
     assert (tasks[0].seconds, tasks[1].seconds) == (0, 3_600)
@@ -269,7 +269,7 @@ def test_durations_are_short():
 def test_the_exit_code_of_a_run_says_how_it_ended(code, output, is_stopping, outcome, tmp_path):
     (tmp_path / "output.log").write_text(output)
     task = schedule.Task(None, tmp_path, schedule.Status.MISSING, 0, False)
-    assert judge(Process(task, SimpleNamespace(returncode=code)), is_stopping) is outcome
+    assert judge(Process(task, SimpleNamespace(returncode=code), 1, False), is_stopping) is outcome
 
 
 def test_requests_in_quick_succession_are_one():
@@ -328,7 +328,8 @@ def test_an_interrupted_command_continues_and_shares_its_runs(tiny_preset, tmp_p
         ("lstm", "full", 300),
     }
     for record in records:
-        assert {"cpu", "cores", "memory_gib", "os"} == set(record["machine"])
+        assert {"cpu", "cores", "memory_gib", "os", "devices"} == set(record["machine"])
+        assert record["commit"] != "unknown"
         assert record["history"][-1]["test_accuracy"] == record["test_accuracy"]
         assert len(record["params_digest"]) == 64
 
@@ -376,3 +377,19 @@ def test_a_run_of_another_command_is_left_alone(tiny_preset, tmp_path, data_dir)
     finally:
         workdir.close()
     assert said[-1].startswith("1 running elsewhere")
+
+
+def test_no_name_of_a_row_has_a_comma():
+    """--models separates names by commas."""
+    for preset in presets.PRESETS.values():
+        assert not any("," in name for name in (*presets.MODELS, *preset.ablations))
+
+
+def test_a_run_of_another_command_keeps_its_origin(tmp_path):
+    task = SimpleNamespace(workdir=tmp_path)
+    runner.write_origin(Process(task, None, 1, False))
+    runner.write_origin(Process(task, None, 2, False))
+    runner.write_origin(Process(task, None, 2, False))
+    assert [origin["machine"]["cores"] for origin in runner.read_origins(tmp_path)] == [1, 2]
+    assert runner.read_origin(tmp_path)["machine"]["cores"] == 2
+    assert runner.read_origin(tmp_path / "by-hand") == {"machine": {}, "commit": "unknown"}

@@ -93,7 +93,8 @@ def read_lists(archive: Path) -> dict[str, Photographs]:
     """The lists of both splits.
 
     Raises:
-      DataError: the archive is damaged, a list does not have the published variables, or names a photograph twice.
+      DataError: the archive is damaged, or a list does not have the published variables, names a photograph twice or
+        has a breed under two labels.
     """
     contents = parsing.read_small_members(archive, LISTS.values())
     lists = {split: parse_list(contents[name], f"{archive}: {name}") for split, name in LISTS.items()}
@@ -101,6 +102,12 @@ def read_lists(archive: Path) -> dict[str, Photographs]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{archive}: damaged, {twice} is listed twice")
+    breeds: dict[str, int] = {}
+    for photographs in lists.values():
+        for name, label in zip(photographs.names, photographs.labels.tolist(), strict=True):
+            folder = name.split("/")[1]
+            if breeds.setdefault(folder, label) != label:
+                raise DataError(f"{archive}: damaged, {folder} has the labels {breeds[folder] + 1} and {label + 1}")
     return lists
 
 

@@ -1,12 +1,12 @@
 """Texts as sequences of bytes: DBpedia's short articles, and digits drawn in characters."""
 
 import csv
-import io
 import itertools
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -24,6 +24,7 @@ DBPEDIA_CLASSES = "dbpedia_csv/classes.txt"
 DIGITS_LONGEST = 64
 CHARACTERS = " .:-=+*#%@"
 PIECE_ROWS = 1_000
+LONGEST_LINE = 1_000_000
 
 
 class SequentialTexts(SequentialBuilder):
@@ -89,11 +90,19 @@ def read_rows(archive: Path, member: str) -> Iterator[list[str]]:
                     stream = tar.extractfile(entry) if entry.isreg() else None
                     if stream is None:
                         raise DataError(f"{archive}: damaged, {member} is not the expected regular file")
-                    yield from read_csv(io.TextIOWrapper(stream, encoding="utf-8", newline=""), f"{archive}: {member}")
+                    yield from read_csv(bounded_lines(stream), f"{archive}: {member}")
                     return
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise DataError(f"{archive}: damaged archive ({error})") from error
     raise DataError(f"{archive}: damaged, it lacks {member}")
+
+
+def bounded_lines(stream: IO[bytes]) -> Iterator[str]:
+    """The lines of a file; raises csv.Error for one that no article has, before all of it is in memory."""
+    while line := stream.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise csv.Error(f"a line of {LONGEST_LINE:,} bytes or more")
+        yield line.decode()
 
 
 def read_csv(lines: Iterable[str], name: str) -> Iterator[list[str]]:

@@ -16,6 +16,13 @@ def usable_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+def has_accelerator() -> bool:
+    """Whether JAX would find a GPU or TPU, judged without starting it here, where it would take the device's memory."""
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
+    return any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0"))
+
+
 def describe_machine(cores: int) -> dict[str, Any]:
     """The processor, how many of its cores a run has, the memory in GiB and the operating system."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -18,7 +18,11 @@ flags.DEFINE_list("datasets", [], "Only these data sets.", flag_values=FLAGS)
 flags.DEFINE_list("models", [], "Only these models.", flag_values=FLAGS)
 flags.DEFINE_string("shard", "1/1", "This machine's share, as i/n with i from 1 to n.", flag_values=FLAGS)
 flags.DEFINE_integer(
-    "jobs", 0, "Runs at once. 0: one, or with small and digits one a core.", lower_bound=0, flag_values=FLAGS
+    "jobs",
+    0,
+    "Runs at once. 0: one a core with small and digits on CPUs, otherwise one.",
+    lower_bound=0,
+    flag_values=FLAGS,
 )
 flags.DEFINE_string("data_dir", "", "As in main.py.", flag_values=FLAGS)
 flags.DEFINE_string("manual_dir", "", "As in main.py.", flag_values=FLAGS)

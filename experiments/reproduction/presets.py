@@ -3,7 +3,8 @@
 The flag values of a run are, later ones winning: the preset's `settings`, its data set's, its model's (MODELS), its
 `models[model]`, and last what makes the run what it is: truncation, seed. What nobody sets takes the default of
 `aux_rnn/config.py`, which is the paper's. A data set is `name: flag values`, by its name in reports and --datasets.
-Values may be changed at will: runs and records of other values are told apart, not mixed.
+Runs of other values get folders of their own. Records of other values are refused, not mixed: move them away, or name
+another --results.
 """
 
 import dataclasses
@@ -59,20 +60,20 @@ SIDES = (28, 32, 40, 48, 64, 80, 96, 128)
 
 # What each row of `ablations` changes of the truncated r-LSTM.
 ABLATIONS: Mapping[str, FlagValues] = {
-    "true inputs, weight 1": dict(decoder_input_dropout=0.0, auxiliary_weight=1.0),
+    "true inputs at weight 1": dict(decoder_input_dropout=0.0, auxiliary_weight=1.0),
     "true inputs": dict(decoder_input_dropout=0.0),
     "first input only": dict(decoder_input_dropout=1.0),
     "own output fed back": dict(decoder_input_dropout=0.0, teacher_forcing=False),
     "weight 1": dict(auxiliary_weight=1.0),
     "weight 3": dict(auxiliary_weight=3.0),
     "weight 30": dict(auxiliary_weight=30.0),
-    "softmax, weight 1": dict(pixel_loss="softmax", auxiliary_weight=1.0),
+    "softmax at weight 1": dict(pixel_loss="softmax", auxiliary_weight=1.0),
     "4 anchors": dict(num_anchors=4),
     "DropConnect 0.5": dict(dropconnect=0.5),
     "RMSProp 1e-3": dict(optimizer="rmsprop", learning_rate=1e-3),
     "auxiliary gradient only": dict(supervised_truncation=0),
     "GRU": dict(encoder="gru"),
-    "GRU, no auxiliary loss": dict(encoder="gru", auxiliary="none"),
+    "GRU without auxiliary": dict(encoder="gru", auxiliary="none"),
 }
 
 # In `lengths` of real images on a CPU: the same reach and segment at every length.
@@ -81,10 +82,13 @@ CPU_LENGTHS = dict(
 )
 
 # What a search on validation data found (results/ablations): with true inputs at every step and a weight of 1 the
-# decoder leans on the previous element, and the state at the anchor learns little. The paper states neither.
+# decoder leans on the previous element, and the state at the anchor learns little. The paper adds its losses without a
+# weight, but it is not known whether its auxiliary loss is a mean or a sum over 600 elements, and feeding true inputs
+# is optional there.
 FOUND = dict(decoder_input_dropout=0.5, auxiliary_weight=10.0)
 
-# The paper's data and sizes. Weeks on a CPU; meant for accelerators, in shards.
+# The paper's data and sizes. What was found holds for small networks and has not been tried at this size. Weeks on a
+# CPU; meant for accelerators, in shards.
 PAPER = Preset(
     settings=FOUND,
     models={},
@@ -120,7 +124,7 @@ SMALL_NETWORK = dict(
     learning_rate=2e-3,
     batch_size=64,
 )
-# 24,600 parameters in its layers; the LSTM has 24,900.
+# 25,600 parameters in its layers; the LSTM has 24,800.
 SMALL_TRANSFORMER = dict(transformer_size=32, transformer_layers=3)
 
 # Real data, shrunken: hours on a CPU.
@@ -185,7 +189,7 @@ DIGITS = Preset(
         "segment of 12": dict(segment_length=12),
         "segment of 48": dict(segment_length=48),
         "no pretraining": dict(pretrain_epochs=0),
-        "LSTM, 80 epochs": dict(auxiliary="none", train_epochs=80),
+        "LSTM for 80 epochs": dict(auxiliary="none", train_epochs=80),
     },
     truncations=(0, 1, 2, 4, 8, 16, "full"),
     longest={"lstm full": 4_096, "transformer": 1_024},

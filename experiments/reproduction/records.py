@@ -28,6 +28,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "results": dict,
     "test_accuracy": (int, float),
     "parameters": int,
+    "examples": dict,
     "steps": int,
     "seconds": (int, float),
     "seconds_per_step": (int, float, type(None)),
@@ -62,7 +63,7 @@ def make_record(experiment: str, preset: str, cell: Cell, workdir: Path, origin:
         finished = datetime.datetime.fromtimestamp((workdir / "summary.json").stat().st_mtime, datetime.UTC)
         measured = dict(summary["results"])
         gains = {k: v for k, v in measured.get("test", {}).items() if k.endswith(GAINS)}
-        copied = ("steps", "seconds", "seconds_per_step", "peak_memory_mib", "devices", "jax", "params_digest")
+        copied = ("steps", "seconds", "seconds_per_step", "peak_memory_mib", "jax", "params_digest")
         return {
             "experiment": experiment,
             "preset": preset,
@@ -75,11 +76,13 @@ def make_record(experiment: str, preset: str, cell: Cell, workdir: Path, origin:
             **gains,
             "results": measured,
             "parameters": summary["parameters"],
+            "examples": summary["examples"],
             **{name: summary.get(name) for name in copied},
             "settings": cell.settings,
             "config": {k: v for k, v in json.loads(json.dumps(to_flat(cell.config))).items() if not k.endswith("_dir")},
             "history": read_history(workdir / "metrics.jsonl"),
-            **origin,
+            "machine": {**origin["machine"], "devices": summary["devices"]},
+            "commit": origin["commit"],
             "date": finished.isoformat(timespec="seconds"),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -120,10 +123,14 @@ def read_records(folder: Path, experiment: str, preset: str, kin: Collection[str
       RecordError: a line is damaged or belongs to something else.
     """
     records: dict[str, Record] = {}
+    examples: dict[str, dict[str, int]] = {}
     for file in sorted(folder.glob(f"{preset}*.jsonl")):
-        for number, line in enumerate(file.read_text().splitlines(), start=1):
+        for number, line in enumerate(file.read_bytes().splitlines(), start=1):
             try:
                 record = parse_record(line, experiment, preset, kin)
+                others = examples.setdefault(digest_without_seed(record["settings"]), record["examples"])
+                if record["examples"] != others:
+                    raise ValueError(f"examples {record['examples']}, but {others} in another record of the same row")
             except ValueError as error:
                 remedy = "move the file away, or name another --results"
                 raise RecordError(f"{file}, line {number}: {error}; {remedy}") from error
@@ -133,7 +140,7 @@ def read_records(folder: Path, experiment: str, preset: str, kin: Collection[str
     return records
 
 
-def parse_record(line: str, experiment: str, preset: str, kin: Collection[str]) -> Record:
+def parse_record(line: bytes, experiment: str, preset: str, kin: Collection[str]) -> Record:
     """Raises ValueError, with what is wrong."""
     try:
         record = json.loads(line)
@@ -142,6 +149,10 @@ def parse_record(line: str, experiment: str, preset: str, kin: Collection[str]) 
     for name, kinds in FIELDS.items():
         if not isinstance(record, dict) or not isinstance(record.get(name), kinds):
             raise ValueError(f"damaged ({name!r} is missing or of the wrong type)")
+    if not all(isinstance(entry, dict) and {"epoch", "phase"} <= set(entry) for entry in record["history"]):
+        raise ValueError("damaged ('history' has an entry without epoch or phase)")
+    if not all(isinstance(values, dict) for values in record["results"].values()):
+        raise ValueError("damaged ('results' is not by split)")
     for name, wanted in (("experiment", experiment), ("preset", preset)):
         if record[name] != wanted:
             raise ValueError(f"belongs to the {name} {record[name]!r} and not to {wanted!r}")

@@ -20,7 +20,7 @@ def write_report(folder: Path, experiment: str, preset: str, lines: Sequence[Lin
     """
     folder.mkdir(parents=True, exist_ok=True)
     remarks = folder / f"{preset}.remarks.md"
-    text = format_report(experiment, preset, lines, remarks.read_text() if remarks.exists() else "")
+    text = format_report(experiment, preset, lines, remarks.read_text(errors="replace") if remarks.exists() else "")
     write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, lines))
     if any(line.records for line in lines):
         save_figure(folder / preset, experiment, preset, lines)

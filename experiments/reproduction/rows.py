@@ -31,6 +31,7 @@ class Line:
       length: L, elements of the longest sequence.
       records: one a seed, in the order of the seeds; may be empty.
       paper: the paper's accuracy in percent, if known.
+      kin: as in `Cell`: the same for lines that are the same runs.
     """
 
     data: str
@@ -39,6 +40,7 @@ class Line:
     length: int
     records: Sequence[Record]
     paper: float | None
+    kin: str
 
     @property
     def name(self) -> str:
@@ -95,7 +97,7 @@ def make_lines(experiment: str, preset: str, cells: Iterable[Cell], records: Map
     lines = []
     for row, cell in reversed(first.items()):
         members = sorted(by_kin.get(cell.kin, []), key=lambda record: record["seed"])
-        lines.append(Line(*row, cell.spec.length, members, paper_accuracy(experiment, preset, *row)))
+        lines.append(Line(*row, cell.spec.length, members, paper_accuracy(experiment, preset, *row), cell.kin))
     return lines
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from aux_rnn.workdir import write_atomically
-from reproduction.machine import code_version, describe_machine, usable_cores
+from reproduction.machine import code_version, describe_machine
+from reproduction.records import is_complete
 from reproduction.schedule import Task
 from reproduction.stopping import StopRequests, catch_stop_requests
 
@@ -35,10 +36,12 @@ class Outcome(enum.Enum):
 
 @dataclasses.dataclass
 class Process:
-    """A run in progress, and how often it was asked to stop."""
+    """A run in progress, on how many cores, whether it was complete before, and how often it was asked to stop."""
 
     task: Task
     popen: subprocess.Popen
+    cores: int
+    was_complete: bool
     asked: int = 0
 
 
@@ -50,8 +53,7 @@ def command_of(task: Task, locations: Sequence[str], program: str = "experiments
 def launch(task: Task, locations: Sequence[str], cores: Sequence[int]) -> Process:
     """Starts a run on its own cores, where the operating system can hold it there."""
     task.workdir.mkdir(parents=True, exist_ok=True)
-    origin = {"machine": describe_machine(len(cores)), "commit": code_version()}
-    write_atomically(task.workdir / ORIGIN, json.dumps(origin) + "\n")
+    was_complete = is_complete(task.workdir)  # another command may have come first
     command = [sys.executable, *command_of(task, locations, str(MAIN))[1:]]
     with (task.workdir / LOG).open("a") as log:
         # A session of its own: Ctrl-C in the terminal reaches this process only, which then asks each run to stop once.
@@ -66,7 +68,7 @@ def launch(task: Task, locations: Sequence[str], cores: Sequence[int]) -> Proces
     if hasattr(os, "sched_setaffinity"):
         with contextlib.suppress(ProcessLookupError):
             os.sched_setaffinity(popen.pid, cores)  # before it has started any thread
-    return Process(task, popen)
+    return Process(task, popen, len(cores), was_complete)
 
 
 def compilation_cache(runs: Path) -> dict[str, str]:
@@ -77,13 +79,29 @@ def compilation_cache(runs: Path) -> dict[str, str]:
     }
 
 
-def read_origin(workdir: Path) -> dict[str, Any]:
-    """Machine and commit of a run as its launch wrote them down; of one started by hand only the machine is known."""
+def write_origin(process: Process) -> None:
+    """Notes where and by which commit this command carried a run on, beside those of earlier commands."""
+    origins = read_origins(process.task.workdir)
+    origin = {"machine": describe_machine(process.cores), "commit": code_version()}
+    if origin not in origins:
+        write_atomically(process.task.workdir / ORIGIN, json.dumps([*origins, origin]) + "\n")
+
+
+def read_origins(workdir: Path) -> list[dict[str, Any]]:
     try:
-        origin = json.loads((workdir / ORIGIN).read_text())
-        return {"machine": origin["machine"], "commit": origin["commit"]}
+        return [
+            {"machine": dict(o["machine"]), "commit": str(o["commit"])}
+            for o in json.loads((workdir / ORIGIN).read_text())
+        ]
     except (OSError, ValueError, KeyError, TypeError):
-        return {"machine": describe_machine(len(usable_cores())), "commit": "unknown"}
+        return []
+
+
+def read_origin(workdir: Path) -> dict[str, Any]:
+    """The machine that a run ended on and all its commits; of one that was started by hand neither is known."""
+    origins = read_origins(workdir)
+    commits = ", ".join(dict.fromkeys(origin["commit"] for origin in origins))
+    return {"machine": origins[-1]["machine"] if origins else {}, "commit": commits or "unknown"}
 
 
 def divide_cores(cores: Sequence[int], jobs: int) -> list[list[int]]:
@@ -144,7 +162,10 @@ def run_tasks(
             wait_for_one(running, stop)
             for slot in [slot for slot, process in running.items() if process.popen.poll() is not None]:
                 process = running.pop(slot)
-                finished(process.task, judge(process, bool(stop)))
+                outcome = judge(process, bool(stop))
+                if outcome in (Outcome.COMPLETE, Outcome.INTERRUPTED) and not process.was_complete:
+                    write_origin(process)
+                finished(process.task, outcome)
         return bool(stop)
 
 

@@ -60,7 +60,7 @@ def plan_tasks(
     """
     times: dict[str, list[float]] = {}
     for record in records.values():
-        if record["machine"] == machine:
+        if {**machine, "devices": record["machine"].get("devices")} == record["machine"]:
             times.setdefault(digest_without_seed(record["settings"]), []).append(record["seconds"])
     tasks = []
     for cell in cells:

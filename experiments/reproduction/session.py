@@ -6,9 +6,9 @@ from typing import Any
 
 from reproduction.cells import Cell
 from reproduction.grids import make_grid, select_cells, take_shard
-from reproduction.machine import describe_machine, usable_cores
+from reproduction.machine import describe_machine, has_accelerator, usable_cores
 from reproduction.options import Options
-from reproduction.records import Record, make_record, put_record, read_records
+from reproduction.records import Record, RecordError, locked, make_record, put_record, read_records
 from reproduction.report import write_report
 from reproduction.rows import make_lines
 from reproduction.runner import LOG, Outcome, command_of, divide_cores, last_line, read_origin, run_tasks
@@ -36,7 +36,7 @@ class Session:
         self.kin = {cell.kin for cell in self.grid}
         self.outcomes: dict[str, Outcome] = {}
         cores = usable_cores()
-        jobs = options.jobs or (1 if options.preset == "paper" else len(cores))
+        jobs = options.jobs or (1 if options.preset == "paper" or has_accelerator() else len(cores))
         self.slots = divide_cores(cores, jobs)
 
     def run(self) -> int:
@@ -53,8 +53,8 @@ class Session:
         for task in tasks:
             if task.status is Status.DONE and task.cell.digest not in records:
                 self.record(task)  # run for another experiment, or by hand
-        if all(task.status is Status.DONE for task in tasks):
-            self.say(f"nothing is left to run: recorded in {options.folder}; another --results=FOLDER runs all anew")
+        if tasks and all(task.status is Status.DONE for task in tasks):
+            self.say("nothing is left to run; another --results and another --runs run all of it anew")
         todo = [task for task in tasks if task.status in (Status.BEGUN, Status.MISSING)]
         is_stopped = run_tasks(todo, options.locations, self.slots, self.finish, self.begin)
         self.write_report()
@@ -81,9 +81,15 @@ class Session:
 
     def finish(self, task: Task, outcome: Outcome) -> None:
         """Writes the record of a run that has ended, or says why there is none."""
-        self.outcomes[task.cell.digest] = outcome
+        record = None
         if outcome is Outcome.COMPLETE:
-            record = self.record(task)
+            try:
+                record = self.record(task)
+            except RecordError as error:
+                outcome = Outcome.FAILED
+                self.say(f"  {error}")
+        self.outcomes[task.cell.digest] = outcome
+        if record:
             accuracy, seconds = 100 * record["test_accuracy"], format_seconds(record["seconds"])
             done = sum(outcome is Outcome.COMPLETE for outcome in self.outcomes.values())
             self.say(f"{name_of(task.cell)}: test accuracy {accuracy:.1f} %, {seconds} ({done} done)")
@@ -96,8 +102,11 @@ class Session:
     def write_report(self) -> None:
         """Makes the report anew from all records, those of other commands included."""
         options = self.options
-        lines = make_lines(options.experiment, options.preset, self.grid, self.read_records())
-        self.say(f"report: {write_report(options.folder, options.experiment, options.preset, lines)}")
+        options.folder.mkdir(parents=True, exist_ok=True)
+        with locked(options.folder):
+            lines = make_lines(options.experiment, options.preset, self.grid, self.read_records())
+            report = write_report(options.folder, options.experiment, options.preset, lines)
+        self.say(f"report: {report}")
 
     def conclude(self, tasks: list[Task], is_stopped: bool) -> int:
         """The exit code, with a line that says why if it is not 0."""

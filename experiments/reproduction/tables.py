@@ -97,4 +97,5 @@ def round_number(value: object) -> object:
 
 def format_machine(machine: dict) -> str:
     cores, memory = machine.get("cores"), machine.get("memory_gib")
-    return f"{machine.get('cpu')}, {cores} core{'s' * (cores != 1)} a run, {memory} GiB, {machine.get('os')}"
+    devices, system = machine.get("devices"), machine.get("os")
+    return f"{machine.get('cpu')}, {cores} core{'s' * (cores != 1)} a run, {memory} GiB, {system}, JAX on {devices}"

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from aux_rnn.config import from_flat
+from aux_rnn.datasets import find_dataset
 from reproduction.presets import PRESETS
 from reproduction.rows import MODEL_NAMES, Line, count_seeds, distinct
 from reproduction.statistics import Estimate, estimate_difference
@@ -29,14 +31,17 @@ SHOWS = {
     "curves": "The test split is evaluated along the way for these curves only; nothing was chosen by it.",
     "text": "Sequences of unequal length, one character a step.",
     "ablations": (
-        "Each row but the LSTM's is the r-LSTM of the preset with truncated gradients and one thing changed. Settings "
-        "are chosen by validation accuracy; the test accuracy stands beside it. Memory gain is the reconstruction "
-        "loss from another example's state minus that from the true one: how much the decoder uses what the encoder "
-        "remembers."
+        "Each row but the LSTM's is the r-LSTM of the preset with truncated gradients and what its name says changed. "
+        "Settings are chosen by validation accuracy; the test accuracy stands beside it. Memory gain is the "
+        "reconstruction loss from another example's state minus that from the true one, with inputs dropped as in "
+        "training, in the units of the row's own loss (squared error, under a softmax nats)."
     ),
 }
 SIZES = {
-    "paper": "Settings are the paper's, and our choices where it is silent.",
+    "paper": (
+        "Sizes are the paper's. Half of the decoder's inputs are dropped and the auxiliary loss, a mean over its "
+        "elements, has the weight 10, as small versions of the experiments suggest."
+    ),
     "small": (
         "Images, networks and budgets are smaller than the paper's: its figures, if any, stand beside ours to give a "
         "scale, and a difference between the two replicates or refutes nothing."
@@ -64,13 +69,24 @@ def describe_setting(experiment: str, preset: str, lines: Sequence[Line]) -> Ite
         return
     yield (
         "Test accuracy is the mean over seeds with its 95 % interval (t distribution); a seed decides initialisation, "
-        "order, anchors and the validation split. Parameters include the decoders, which are dropped after "
-        "training: what is tested has the parameters of the LSTM."
+        "order, anchors, the validation split and which examples are taken where not all are. Parameters include the "
+        "decoders, which are dropped after training: what is tested of an r- or p-LSTM has as many as the LSTM."
     )
+    yield from describe_parts(lines)
     dates = sorted(date[:10] for date in distinct(lines, "date"))
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     machines = "; ".join(dict.fromkeys(format_machine(m) for m in distinct(lines, "machine")))
     yield f"Measured {when} on {machines}. Commit {', '.join(distinct(lines, 'commit'))}."
+
+
+def describe_parts(lines: Sequence[Line]) -> Iterator[str]:
+    """A sentence for each data set of which only a part was there."""
+    first = {line.data: line.records[0] for line in reversed(lines) if line.records}
+    for data, record in reversed(first.items()):
+        published, found = find_dataset(from_flat(record["config"]).data).test_examples, record["examples"]
+        if found["test"] != published:
+            sizes = ", ".join(f"{count:,} {part}" for part, count in found.items())
+            yield f"{data}: only a part of the published data ({sizes} examples; published are {published:,} test)."
 
 
 def describe_results(lines: Sequence[Line]) -> list[str]:
@@ -83,7 +99,7 @@ def describe_results(lines: Sequence[Line]) -> list[str]:
             # The Transformer has no truncation: it stands beside the LSTM at its best, without a cut.
             truncation = "full" if model == "transformer" else line.truncation
             other = by_row.get((line.data, baseline, truncation))
-            if line.model == model and other is not None and line.records and other.records:
+            if line.model == model and other is not None and line.records and other.records and line.kin != other.kin:
                 sentences.append(compare(line, other))
     return sentences
 
@@ -117,8 +133,10 @@ def describe_costs(lines: Sequence[Line]) -> list[str]:
 
 
 def ratio(line: Line, other: Line, name: str) -> float | None:
+    """None where the two were not measured on the same machine."""
     mine, theirs = line.estimate(name), other.estimate(name)
-    return mine.mean / theirs.mean if mine and theirs and theirs.mean else None
+    machines = distinct([line, other], "machine")
+    return mine.mean / theirs.mean if mine and theirs and theirs.mean and len(machines) == 1 else None
 
 
 def judge(difference: Estimate) -> str:

@@ -47,7 +47,9 @@ class Line:
         """'r-LSTM, truncated'."""
         if self.truncation == "-":
             return self.model_name
-        steps = f"{self.truncation} steps" if self.truncation.isdigit() else self.truncation
+        steps = (
+            f"{self.truncation} step{'s' * (self.truncation != '1')}" if self.truncation.isdigit() else self.truncation
+        )
         return f"{self.model_name}, {steps}"
 
     @property

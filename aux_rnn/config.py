@@ -31,6 +31,7 @@ from aux_rnn.settings import (
 AUXILIARIES = ("none", "reconstruct", "predict", "both")
 ENCODERS = ("lstm", "gru", "mgu", "simple", "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
+RECURRENCES = ("auto", "scan", "fused")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 
@@ -66,6 +67,11 @@ class ModelConfig(Settings):
 
     encoder: str = setting(
         "lstm", f"Recurrent cell, or the baseline without one: {', '.join(ENCODERS)}.", one_of(ENCODERS)
+    )
+    recurrence: str = setting(
+        "auto",
+        "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster) or auto.",
+        one_of(RECURRENCES),
     )
     embedding_size: int = setting(128, "Size of the input embedding.", integer_from(1))
     hidden_size: int = setting(128, "Units of the recurrent layer.", integer_from(1))
@@ -121,6 +127,8 @@ class ModelConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.recurrence == "fused" and self.encoder != "lstm":
+            raise reject("recurrence", "fused", f"auto or scan with --encoder={self.encoder}; fused is for lstm")
         if self.encoder != "transformer":
             return
         if self.auxiliary != "none":

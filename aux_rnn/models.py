@@ -7,12 +7,17 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
-from aux_rnn.cells import CELLS, Carry, CellFactory, hidden_of, zero_carry
+from aux_rnn.cells import CELLS, Carry, CellFactory, LSTMCell, hidden_of, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
+from aux_rnn.fused import Folded, FoldedEncoder, fold, run_lstm
 from aux_rnn.recurrence import Windows, encode_windows, scan_chunks
 from aux_rnn.sequences import Segments
 
 PIXEL_LEVELS = 256  # of a uint8 channel
+
+
+def is_fused(config: ModelConfig, cell: nn.RNNCellBase) -> bool:
+    return config.recurrence != "scan" and isinstance(cell, LSTMCell)
 
 
 class Embedding(nn.Module):
@@ -129,6 +134,8 @@ class Decoder(nn.Module):
         layers = zip(self.layers[1:], self.config.decoder_sizes, strict=False)
         states = (self.state_map(state), *(zero_carry(layer, rows, size) for layer, size in layers))
         truncation = self.config.decoder_truncation
+        if self.config.teacher_forcing and is_fused(self.config, self.layers[0]) and not self.is_initializing():
+            return self.put_out(jnp.swapaxes(self.run_fused(states, previous), 0, 1), deterministic)
         if self.config.teacher_forcing:
             embedded = jnp.swapaxes(self.embedding(previous), 0, 1)
             _, hidden = scan_chunks(Decoder.advance, self, states, embedded, truncation)
@@ -142,6 +149,21 @@ class Decoder(nn.Module):
 
         _, outputs = scan_chunks(step, self, (states, previous[:, 0]), jnp.arange(steps), truncation)
         return jnp.swapaxes(outputs, 0, 1)
+
+    def run_fused(self, states: tuple[Carry, ...], previous: jax.Array) -> jax.Array:
+        """The top layer's outputs `[S, R, H]` by the fused recurrence, one layer after the other."""
+        bottom = fold(self.layers[0].variables["params"], self.embedding.variables["params"])
+        cells = [bottom.cell]
+        for layer in self.layers[1:]:
+            params = layer.variables["params"]
+            cells.append(Folded(params["input_kernel"], params["recurrent_kernel"], params["bias"]))
+        hidden = bottom.read(jnp.swapaxes(previous, 0, 1))
+        steps, rows = hidden.shape[:2]
+        truncation = self.config.decoder_truncation
+        cuts = jnp.arange(steps) % (steps if truncation == "full" else truncation) == 0
+        for cell, state in zip(cells, states, strict=True):
+            _, (_, hidden) = run_lstm(cell, state, hidden, jnp.ones((steps, rows), bool), cuts.at[0].set(False))
+        return hidden
 
     def advance(self, states: tuple[Carry, ...], embedded: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:
         """One step of all layers on an embedded element `[R, E]`; also returns the top layer's output `[R, H]`."""
@@ -222,9 +244,16 @@ class AuxiliaryRNN(nn.Module):
             ends_early = kind == "predict" and lengths is None
             latest = length - segment.inputs.shape[2] if ends_early else length
             windows.append(Windows(segment.anchors, self.config.auxiliary_truncation, latest))
-        states = encode_windows(self.encoder, inputs, lengths, windows)
+        states = encode_windows(self.folded_encoder() or self.encoder, inputs, lengths, windows)
         final = jax.tree.map(lambda s: s[:, 0], states.pop(0)) if classify else None
         return final, dict(zip(segments, states, strict=True))
+
+    def folded_encoder(self) -> FoldedEncoder | None:
+        """The encoder for the fused recurrence, where that is to be used; not while parameters are made."""
+        encoder = self.encoder
+        if not is_fused(self.config, encoder.cell) or self.is_initializing():
+            return None
+        return fold(encoder.cell.variables["params"], encoder.embedding.variables["params"])
 
     def classify(self, final: Carry, deterministic: bool = True) -> jax.Array:
         """The logits `[B, K]` from the states after the whole sequences, leaves `[B, H]`."""

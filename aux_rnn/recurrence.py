@@ -19,10 +19,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aux_rnn.fused import FoldedEncoder
 from aux_rnn.sequences import take_elements
 from aux_rnn.settings import Truncation
 
 Tree = Any
+AnyEncoder = nn.Module | FoldedEncoder
 Step = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
 
 
@@ -64,8 +66,10 @@ def select(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
     return jax.tree.map(pick, chosen, other)
 
 
-def scan_steps(step: Step, module: nn.Module, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
+def scan_steps(step: Step, module: AnyEncoder, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
     """Runs `step` over the leading axis of `elements`, sharing the module's parameters between the steps."""
+    if isinstance(module, FoldedEncoder):
+        return jax.lax.scan(lambda state, element: step(module, state, element), state, elements)
     scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False, "dropconnect": False})
     return scan(module, state, elements)
 
@@ -108,7 +112,7 @@ def scan_chunks(
 
 
 def capture_states(
-    encoder: nn.Module, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int
+    encoder: AnyEncoder, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int
 ) -> Tree:
     """Advances the state from `s[0] = 0` over the first `steps` elements and keeps `s[p]` for every position asked for.
 
@@ -142,8 +146,20 @@ def capture_states(
     return keep(captured, state, jnp.int32(steps))
 
 
+def capture_by_gradient(
+    encoder: FoldedEncoder, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int
+) -> Tree:
+    """`capture_states` for a pass with gradients, which needs all states anyway."""
+    batch, length = inputs.shape[:2]
+    starts = jnp.zeros(batch, jnp.int32) if lengths is None else length - lengths
+    initial = encoder.initial_state(batch)
+    _, states = encoder.run(initial, jnp.swapaxes(inputs[:, :steps], 0, 1), jnp.arange(steps)[:, None] >= starts)
+    states = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s]), initial, states)
+    return jax.tree.map(lambda s: s[positions, jnp.arange(batch)[:, None]], states)
+
+
 def run_windows(
-    encoder: nn.Module, states: Tree, inputs: jax.Array, lengths: jax.Array | None, ends: jax.Array, truncation: int
+    encoder: AnyEncoder, states: Tree, inputs: jax.Array, lengths: jax.Array | None, ends: jax.Array, truncation: int
 ) -> Tree:
     """Runs all windows of one truncation together, from constant states to their ends.
 
@@ -177,12 +193,15 @@ def run_windows(
 
     flat = jax.tree.map(lambda s: s.reshape(rows, *s.shape[2:]), cut(states))
     active = to_rows(positions >= earliest[:, None, None])
-    flat, _ = scan_steps(step, encoder, flat, (active, to_rows(elements)))
+    if isinstance(encoder, FoldedEncoder):
+        flat, _ = encoder.run(flat, to_rows(elements), active)
+    else:
+        flat, _ = scan_steps(step, encoder, flat, (active, to_rows(elements)))
     return jax.tree.map(lambda s: s.reshape(*ends.shape, *s.shape[1:]), flat)
 
 
 def encode_windows(
-    encoder: nn.Module, inputs: jax.Array, lengths: jax.Array | None, windows: Sequence[Windows]
+    encoder: AnyEncoder, inputs: jax.Array, lengths: jax.Array | None, windows: Sequence[Windows]
 ) -> list[Tree]:
     """The states at the ends of all windows, each with a gradient over just its own truncation.
 
@@ -198,7 +217,10 @@ def encode_windows(
     positions = jnp.concatenate([w.captures() for w in windows], axis=1)
     steps = max(w.latest_capture() for w in windows)
     if any(w.is_full() for w in windows):
-        captured = capture_states(encoder, inputs, lengths, positions, steps)
+        capture: Any = capture_by_gradient if isinstance(encoder, FoldedEncoder) else capture_states
+        captured = capture(encoder, inputs, lengths, positions, steps)
+    elif isinstance(encoder, FoldedEncoder):
+        captured = capture_states(cut(encoder), cut(inputs), lengths, positions, steps)
     else:
         starting = encoder.is_initializing()
         constant = nn.map_variables(capture_states, "params", trans_in_fn=cut, init=starting, mutable=starting)

@@ -96,7 +96,7 @@ def draw_truncations(lines: Sequence[Line]) -> Figure:
     datasets = list(dict.fromkeys(line.data for line in lines))
     figure = Figure(figsize=(6.4, 0.7 + 3.2 * len(datasets)), layout="constrained")
     places = place_truncations([line.truncation for line in lines])
-    models = list(dict.fromkeys(line.model for line in lines if line.records or line.paper is not None))
+    models = list(dict.fromkeys(line.model for line in lines))
     width = max(places.values()) - min(places.values())
     for panel, data in zip(figure.subplots(len(datasets), 1, squeeze=False)[:, 0], datasets, strict=True):
         for model in models:

@@ -22,8 +22,8 @@ def write_report(folder: Path, experiment: str, preset: str, lines: Sequence[Lin
     remarks = folder / f"{preset}.remarks.md"
     text = format_report(experiment, preset, lines, remarks.read_text(errors="replace") if remarks.exists() else "")
     write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, lines))
-    if any(line.records for line in lines):
-        save_figure(folder / preset, experiment, preset, lines)
+    if measured := [line for line in lines if line.records]:
+        save_figure(folder / preset, experiment, preset, measured)
     write_atomically(folder / f"{preset}.md", text)
     return folder / f"{preset}.md"
 
@@ -38,7 +38,7 @@ def format_report(experiment: str, preset: str, lines: Sequence[Line], remarks: 
         parts.append("## What it shows\n\n" + "\n".join(f"- {sentence}" for sentence in results) + f"\n\n{closing}")
     if missing := describe_missing(lines):
         parts.append("## Missing\n\n" + "\n".join(f"- {sentence}" for sentence in missing))
-    if any(line.records for line in lines):
+    if measured := [line for line in lines if line.records]:
         parts.append(f"## Figure\n\n![{TITLES[experiment]}]({preset}.svg)")
-    parts.append(f"## Table\n\n{format_table(experiment, lines)}")
+        parts.append(f"## Table\n\n{format_table(experiment, measured)}")
     return "\n\n".join(parts) + "\n"

@@ -8,13 +8,12 @@ from reproduction.rows import Line, distinct
 from reproduction.statistics import Estimate
 
 NOTHING = "-"
-MISSING = "missing"
 
 
 def format_estimate(estimate: Estimate | None, digits: int = 1) -> str:
     """'79.7 ± 2.4'; the mean alone for one seed."""
     if estimate is None:
-        return MISSING
+        return NOTHING
     spread = "" if estimate.half is None else f" ± {estimate.half:.{digits}f}"
     return f"{estimate.mean:.{digits}f}{spread}"
 

@@ -150,9 +150,16 @@ def judge(difference: Estimate) -> str:
 def describe_missing(lines: Sequence[Line]) -> list[str]:
     """'mnist, LSTM, full: seeds 1, 2' for every row that has not all the seeds that others have."""
     wanted = range(max(count_seeds(lines), 1))
-    missing = [(line, [seed for seed in wanted if seed not in line.seeds]) for line in lines]
-    return [
-        f"{line.data}, {line.name}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-        for line, seeds in missing
-        if seeds
-    ]
+    sentences = []
+    for data in dict.fromkeys(line.data for line in lines):
+        rows = [line for line in lines if line.data == data]
+        if not any(line.records for line in rows):
+            sentences.append(f"{data}: not run")
+            continue
+        for line in rows:
+            seeds = [seed for seed in wanted if seed not in line.seeds]
+            if not line.records:
+                sentences.append(f"{data}, {line.name}: not run")
+            elif seeds:
+                sentences.append(f"{data}, {line.name}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}")
+    return sentences

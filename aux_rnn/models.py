@@ -16,7 +16,7 @@ from aux_rnn.sequences import Segments
 PIXEL_LEVELS = 256  # of a uint8 channel
 
 
-def is_fused(config: ModelConfig, cell: nn.RNNCellBase) -> bool:
+def may_be_fused(config: ModelConfig, cell: nn.RNNCellBase) -> bool:
     return config.recurrence != "scan" and isinstance(cell, LSTMCell)
 
 
@@ -134,7 +134,7 @@ class Decoder(nn.Module):
         layers = zip(self.layers[1:], self.config.decoder_sizes, strict=False)
         states = (self.state_map(state), *(zero_carry(layer, rows, size) for layer, size in layers))
         truncation = self.config.decoder_truncation
-        if self.config.teacher_forcing and is_fused(self.config, self.layers[0]) and not self.is_initializing():
+        if self.config.teacher_forcing and may_be_fused(self.config, self.layers[0]) and not self.is_initializing():
             return self.put_out(jnp.swapaxes(self.run_fused(states, previous), 0, 1), deterministic)
         if self.config.teacher_forcing:
             embedded = jnp.swapaxes(self.embedding(previous), 0, 1)
@@ -244,14 +244,17 @@ class AuxiliaryRNN(nn.Module):
             ends_early = kind == "predict" and lengths is None
             latest = length - segment.inputs.shape[2] if ends_early else length
             windows.append(Windows(segment.anchors, self.config.auxiliary_truncation, latest))
-        states = encode_windows(self.folded_encoder() or self.encoder, inputs, lengths, windows)
+        # Without a cut the gates that automatic differentiation keeps are faster than those computed anew.
+        is_fused = self.config.recurrence == "fused" or not any(window.is_full() for window in windows)
+        encoder = (self.folded_encoder() if is_fused else None) or self.encoder
+        states = encode_windows(encoder, inputs, lengths, windows)
         final = jax.tree.map(lambda s: s[:, 0], states.pop(0)) if classify else None
         return final, dict(zip(segments, states, strict=True))
 
     def folded_encoder(self) -> FoldedEncoder | None:
         """The encoder for the fused recurrence, where that is to be used; not while parameters are made."""
         encoder = self.encoder
-        if not is_fused(self.config, encoder.cell) or self.is_initializing():
+        if not may_be_fused(self.config, encoder.cell) or self.is_initializing():
             return None
         return fold(encoder.cell.variables["params"], encoder.embedding.variables["params"])
 

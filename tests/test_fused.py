@@ -25,10 +25,11 @@ def draw(random, *shape):
 def plain_lstm(cell, state, inputs, active, cuts):
     """`run_lstm` step by step, differentiated automatically."""
     states = []
-    for step in range(len(inputs)):
-        state = jax.tree.map(lambda s: jnp.where(cuts[step], jax.lax.stop_gradient(s), s), state)
-        advanced = advance(cell, state, project(cell, inputs[step]))
-        state = jax.tree.map(lambda new, old: jnp.where(active[step][:, None], new, old), advanced, state)
+    for projected, is_active, is_cut in zip(project(cell, inputs), active, cuts, strict=True):
+        if is_cut:
+            state = jax.lax.stop_gradient(state)
+        advanced = advance(cell, state, projected)
+        state = tuple(jnp.where(is_active[:, None], new, old) for new, old in zip(advanced, state, strict=True))
         states.append(state)
     return state, jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
@@ -42,16 +43,16 @@ def test_values_and_gradients_equal_those_of_plain_steps(steps, is_projected):
     cell = Folded(kernel, draw(random, H, 4 * H), draw(random, 4 * H))
     state = draw(random, R, H), draw(random, R, H)
     inputs = draw(random, steps, R, 4 * H if is_projected else C)
-    active, cuts = jnp.asarray(random.random((steps, R)) > 0.2), jnp.asarray(random.random(steps) < 0.2)
-    shapes = jax.eval_shape(plain_lstm, cell, state, inputs, active, cuts)
-    weights = jax.tree.map(lambda shape: draw(random, *shape.shape), shapes)
+    active, cuts = random.random((steps, R)) > 0.2, random.random(steps) < 0.2
+    every = draw(random, steps, R, H), draw(random, steps, R, H)
+    weights = (draw(random, R, H), draw(random, R, H)), every
 
     def make_loss(run):
         def loss(cell, state, inputs):
             outputs = run(cell, state, inputs, active, cuts)
             return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, weights, outputs))), outputs
 
-        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+        return jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
 
     actual, expected = (make_loss(run)(cell, state, inputs) for run in (run_lstm, plain_lstm))
     chex.assert_trees_all_close(actual, expected, rtol=1e-10, atol=1e-12)

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Sequence
 
 from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.models import PIXEL_LEVELS
+from aux_rnn.decoder import PIXEL_LEVELS
 from aux_rnn.settings import Truncation
 
 # Matrices [inputs + features, features] a step, and arrays of state, of each recurrent cell.

@@ -1,36 +1,18 @@
-"""The network: embedding and recurrent encoder, classifier, and the decoders of the auxiliary losses."""
+"""The network: a recurrent encoder, a classifier on its last state, and the decoders of the auxiliary losses."""
 
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen import initializers
 
-from aux_rnn.cells import CELLS, Carry, CellFactory, LSTMCell, hidden_of, zero_carry
+from aux_rnn.cells import CELLS, Carry, CellFactory, hidden_of, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
-from aux_rnn.fused import Folded, FoldedEncoder, fold, run_lstm
-from aux_rnn.recurrence import Windows, encode_windows, scan_chunks
+from aux_rnn.decoder import Decoder, may_be_fused
+from aux_rnn.fused import FoldedEncoder, fold
+from aux_rnn.layers import Embedding, Head
+from aux_rnn.recurrence import Windows, encode_windows
 from aux_rnn.sequences import Segments
-
-PIXEL_LEVELS = 256  # of a uint8 channel
-
-
-def may_be_fused(config: ModelConfig, cell: nn.RNNCellBase) -> bool:
-    return config.recurrence != "scan" and isinstance(cell, LSTMCell)
-
-
-class Embedding(nn.Module):
-    """A learned linear map of `C` values, or a table for tokens: `[..., C]` or int `[...]` to `[..., E]`."""
-
-    features: int
-    vocabulary_size: int
-
-    @nn.compact
-    def __call__(self, elements: jax.Array) -> jax.Array:
-        if self.vocabulary_size:
-            return nn.Embed(self.vocabulary_size, self.features, name="table")(elements)
-        return nn.Dense(self.features, name="linear")(elements)
 
 
 class Encoder(nn.Module):
@@ -49,140 +31,6 @@ class Encoder(nn.Module):
 
     def initial_state(self, batch: int) -> Carry:
         return zero_carry(self.cell, batch, self.embedding_size)
-
-
-class DropConnectDense(nn.Module):
-    """A dense layer whose matrix loses entries at random in training (DropConnect; Wan et al., 2013)."""
-
-    features: int
-    rate: float
-
-    @nn.compact
-    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
-        kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features))
-        bias = self.param("bias", initializers.zeros, (self.features,))
-        if self.rate > 0 and not deterministic:
-            kept = jax.random.bernoulli(self.make_rng("dropconnect"), 1 - self.rate, kernel.shape)
-            kernel = jnp.where(kept, kernel / (1 - self.rate), 0)
-        return inputs @ kernel + bias
-
-
-class Head(nn.Module):
-    """A feed-forward network: hidden layers with rectifiers, and a linear last layer with DropConnect."""
-
-    sizes: tuple[int, ...]
-    outputs: int
-    dropconnect: float
-
-    @nn.compact
-    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
-        """`[..., H]` to `[..., outputs]`."""
-        for size in self.sizes:
-            inputs = nn.relu(nn.Dense(size)(inputs))
-        return DropConnectDense(self.outputs, self.dropconnect, name="output")(inputs, deterministic)
-
-
-class StateMap(nn.Module):
-    """Brings a state to another size: a learned linear map of each of its arrays, nothing where the sizes agree."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, state: Carry) -> Carry:
-        return jax.tree.map(lambda s: s if s.shape[-1] == self.features else nn.Dense(self.features)(s), state)
-
-
-class Decoder(nn.Module):
-    """Produces a segment from the encoder's state at an anchor (Trinh et al., 2018, figure 1).
-
-    The bottom recurrent layer starts from the encoder's state, through a learned linear map where the sizes differ; the
-    layers above start from zero. The decoder has an embedding of its own: one shared with the encoder would let the
-    auxiliary gradient into it past every truncation.
-
-    Attributes:
-      config: sizes, feeding, loss and truncation.
-      spec: what the sequences are.
-      cell: makes a recurrent cell of a given size; the encoder's, so that the states fit.
-    """
-
-    config: ModelConfig
-    spec: SequenceSpec
-    cell: CellFactory
-
-    def setup(self) -> None:
-        config, spec = self.config, self.spec
-        self.embedding = Embedding(config.embedding_size, spec.vocabulary_size)
-        self.state_map = StateMap(config.decoder_sizes[0])
-        self.layers = [self.cell(size) for size in config.decoder_sizes]
-        self.is_softmax = not spec.vocabulary_size and config.pixel_loss == "softmax"
-        outputs = spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if self.is_softmax else 1)
-        self.head = Head(config.decoder_head_sizes, outputs, config.dropconnect)
-
-    def __call__(self, state: Carry, previous: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Decodes `R` segments of `S` elements.
-
-        Args:
-          state: the encoder's states at the anchors, leaves `[R, H]`.
-          previous: the true element before each target, `[R, S, C]` or int `[R, S]`; without teacher forcing only the
-            first of each row is read.
-          deterministic: whether DropConnect is off.
-
-        Returns:
-          `[R, S, C]`, or logits: `[R, S, C, 256]` for pixels under a softmax, `[R, S, vocabulary_size]` for tokens.
-        """
-        rows, steps = previous.shape[:2]
-        layers = zip(self.layers[1:], self.config.decoder_sizes, strict=False)
-        states = (self.state_map(state), *(zero_carry(layer, rows, size) for layer, size in layers))
-        truncation = self.config.decoder_truncation
-        if self.config.teacher_forcing and may_be_fused(self.config, self.layers[0]) and not self.is_initializing():
-            return self.put_out(jnp.swapaxes(self.run_fused(states, previous), 0, 1), deterministic)
-        if self.config.teacher_forcing:
-            embedded = jnp.swapaxes(self.embedding(previous), 0, 1)
-            _, hidden = scan_chunks(Decoder.advance, self, states, embedded, truncation)
-            return self.put_out(jnp.swapaxes(hidden, 0, 1), deterministic)
-
-        def step(decoder: Decoder, carry: tuple, _: jax.Array) -> tuple[tuple, jax.Array]:
-            states, element = carry
-            states, hidden = decoder.advance(states, decoder.embedding(element))
-            output = decoder.put_out(hidden, deterministic)
-            return (states, decoder.to_element(output).astype(element.dtype)), output
-
-        _, outputs = scan_chunks(step, self, (states, previous[:, 0]), jnp.arange(steps), truncation)
-        return jnp.swapaxes(outputs, 0, 1)
-
-    def run_fused(self, states: tuple[Carry, ...], previous: jax.Array) -> jax.Array:
-        """The top layer's outputs `[S, R, H]` by the fused recurrence, one layer after the other."""
-        bottom = fold(self.layers[0].variables["params"], self.embedding.variables["params"])
-        cells = [bottom.cell]
-        for layer in self.layers[1:]:
-            params = layer.variables["params"]
-            cells.append(Folded(params["input_kernel"], params["recurrent_kernel"], params["bias"]))
-        hidden = bottom.read(jnp.swapaxes(previous, 0, 1))
-        steps, rows = hidden.shape[:2]
-        truncation = self.config.decoder_truncation
-        cuts = jnp.arange(steps) % (steps if truncation == "full" else truncation) == 0
-        for cell, state in zip(cells, states, strict=True):
-            _, (_, hidden) = run_lstm(cell, state, hidden, jnp.ones((steps, rows), bool), cuts.at[0].set(False))
-        return hidden
-
-    def advance(self, states: tuple[Carry, ...], embedded: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:
-        """One step of all layers on an embedded element `[R, E]`; also returns the top layer's output `[R, H]`."""
-        new_states = []
-        for layer, state in zip(self.layers, states, strict=True):
-            state, embedded = layer(state, embedded)
-            new_states.append(state)
-        return tuple(new_states), embedded
-
-    def put_out(self, hidden: jax.Array, deterministic: bool) -> jax.Array:
-        """`[..., H]` to what `__call__` returns for each target."""
-        output = self.head(hidden, deterministic)
-        return output.reshape(*output.shape[:-1], self.spec.channels, PIXEL_LEVELS) if self.is_softmax else output
-
-    def to_element(self, output: jax.Array) -> jax.Array:
-        """The element that an output stands for: the likeliest token or level, which carries no gradient, or itself."""
-        if self.spec.vocabulary_size:
-            return jnp.argmax(output, axis=-1)
-        return jnp.argmax(output, axis=-1) / (PIXEL_LEVELS - 1) if self.is_softmax else output
 
 
 class AuxiliaryRNN(nn.Module):

@@ -8,7 +8,7 @@ from flax import linen as nn
 from flax.linen import initializers
 
 from aux_rnn.config import ModelConfig, SequenceSpec
-from aux_rnn.models import Embedding, Head
+from aux_rnn.layers import Embedding, Head
 from aux_rnn.sequences import Segments
 
 

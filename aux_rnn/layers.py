@@ -1,0 +1,62 @@
+"""The parts that encoder, decoders and classifier are made of."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import initializers
+
+from aux_rnn.cells import Carry
+
+
+class Embedding(nn.Module):
+    """A learned linear map of `C` values, or a table for tokens: `[..., C]` or int `[...]` to `[..., E]`."""
+
+    features: int
+    vocabulary_size: int
+
+    @nn.compact
+    def __call__(self, elements: jax.Array) -> jax.Array:
+        if self.vocabulary_size:
+            return nn.Embed(self.vocabulary_size, self.features, name="table")(elements)
+        return nn.Dense(self.features, name="linear")(elements)
+
+
+class DropConnectDense(nn.Module):
+    """A dense layer whose matrix loses entries at random in training (DropConnect; Wan et al., 2013)."""
+
+    features: int
+    rate: float
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
+        kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features))
+        bias = self.param("bias", initializers.zeros, (self.features,))
+        if self.rate > 0 and not deterministic:
+            kept = jax.random.bernoulli(self.make_rng("dropconnect"), 1 - self.rate, kernel.shape)
+            kernel = jnp.where(kept, kernel / (1 - self.rate), 0)
+        return inputs @ kernel + bias
+
+
+class Head(nn.Module):
+    """A feed-forward network: hidden layers with rectifiers, and a linear last layer with DropConnect."""
+
+    sizes: tuple[int, ...]
+    outputs: int
+    dropconnect: float
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
+        """`[..., H]` to `[..., outputs]`."""
+        for size in self.sizes:
+            inputs = nn.relu(nn.Dense(size)(inputs))
+        return DropConnectDense(self.outputs, self.dropconnect, name="output")(inputs, deterministic)
+
+
+class StateMap(nn.Module):
+    """Brings a state to another size: a learned linear map of each of its arrays, nothing where the sizes agree."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, state: Carry) -> Carry:
+        return jax.tree.map(lambda s: s if s.shape[-1] == self.features else nn.Dense(self.features)(s), state)

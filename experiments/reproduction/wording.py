@@ -80,13 +80,16 @@ def describe_setting(experiment: str, preset: str, lines: Sequence[Line]) -> Ite
 
 
 def describe_parts(lines: Sequence[Line]) -> Iterator[str]:
-    """A sentence for each data set of which only a part was there."""
+    """A sentence for the data sets of which only a part was there."""
     first = {line.data: line.records[0] for line in reversed(lines) if line.records}
+    parts: dict[str, list[str]] = {}
     for data, record in reversed(first.items()):
         published, found = find_dataset(from_flat(record["config"]).data).test_examples, record["examples"]
         if found["test"] != published:
             sizes = ", ".join(f"{count:,} {part}" for part, count in found.items())
-            yield f"{data}: only a part of the published data ({sizes} examples; published are {published:,} test)."
+            sentence = f"only a part of the published data ({sizes} examples; published are {published:,} test)."
+            parts.setdefault(sentence, []).append(data)
+    yield from (f"{', '.join(names)}: {sentence}" for sentence, names in parts.items())
 
 
 def describe_results(lines: Sequence[Line]) -> list[str]:
@@ -127,9 +130,14 @@ def describe_costs(lines: Sequence[Line]) -> list[str]:
             factors = [ratio(line, other, name) for name in ("seconds_per_step", "peak_memory_mib")]
             if None not in factors:
                 times, memory = factors
-                what = f"{times:.2g} times the time of a step and {memory:.2g} times the memory of {other.name}"
+                what = f"{format_factor(times)} times the time of a step and {format_factor(memory)} times the memory"
+                what += f" of {other.name}"
                 sentences.append(f"{line.length:,} steps: {line.name} takes {what}.")
     return sentences
+
+
+def format_factor(factor: float) -> str:
+    return f"{factor:.0f}" if factor >= 10 else f"{factor:.2g}"
 
 
 def ratio(line: Line, other: Line, name: str) -> float | None:

@@ -127,12 +127,10 @@ def describe_costs(lines: Sequence[Line]) -> list[str]:
             o for o in lines if (o.data, o.model, o.truncation) == (line.data, "r-lstm", "truncated") and o.records
         ]
         for other in beside if model != "r-lstm" else []:
-            factors = [ratio(line, other, name) for name in ("seconds_per_step", "peak_memory_mib")]
-            if None not in factors:
-                times, memory = factors
+            times, memory = (ratio(line, other, name) for name in ("seconds_per_step", "peak_memory_mib"))
+            if times is not None and memory is not None:
                 what = f"{format_factor(times)} times the time of a step and {format_factor(memory)} times the memory"
-                what += f" of {other.name}"
-                sentences.append(f"{line.length:,} steps: {line.name} takes {what}.")
+                sentences.append(f"{line.length:,} steps: {line.name} takes {what} of {other.name}.")
     return sentences
 
 

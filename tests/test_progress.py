@@ -5,7 +5,7 @@ import io
 import pytest
 
 from aux_rnn.clock import Clock, Speed
-from aux_rnn.memory import peak_memory_mib
+from aux_rnn.memory import peak_process_mib
 from aux_rnn.plan import Plan
 from aux_rnn.progress import Progress, format_metrics, format_summary
 
@@ -84,9 +84,9 @@ def test_the_mean_of_a_section_counts_the_entries_of_all_processes():
 def test_peak_memory_is_this_process_own(tmp_path):
     status = tmp_path / "status"
     status.write_text("Name:\tpython\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n")
-    assert peak_memory_mib(status) == 2.0
-    assert 20 < peak_memory_mib() < 100_000
-    assert 20 < peak_memory_mib(tmp_path / "missing") < 100_000
+    assert peak_process_mib(status) == 2.0
+    assert 20 < peak_process_mib() < 100_000
+    assert 20 < peak_process_mib(tmp_path / "missing") < 100_000
 
 
 def test_speed_counts_the_steps_and_the_time_of_its_section_only():

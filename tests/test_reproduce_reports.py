@@ -368,8 +368,8 @@ def test_a_report_says_where_only_a_part_of_the_data_was_there():
     assert "only a part" not in format_report("table2", "small", make_lines("table2", "small", cells, whole), "")
     part = {digest: {**record, "examples": {"train": 9, "test": 4}} for digest, record in whole.items()}
     said = format_report("table2", "small", make_lines("table2", "small", cells, part), "")
-    part = "only a part of the published data (9 train, 4 test examples; published are 10,000 test)."
-    assert f"mnist, cifar10: {part}" in said
+    sentence = "only a part of the published data (9 train, 4 test examples; published are 10,000 test)."
+    assert f"mnist, cifar10: {sentence}" in said
 
 
 def test_a_line_that_is_no_text_is_damaged(tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.decoder import PIXEL_LEVELS
+from aux_rnn.recurrence import is_full
 from aux_rnn.settings import Truncation
 
 # Matrices [inputs + features, features] a step, and arrays of state, of each recurrent cell.
@@ -40,10 +41,6 @@ def count_windows(config: Config, spec: SequenceSpec, windows: Sequence[tuple[in
       spec: what the sequences are.
       windows: (windows an example, T, latest end) of each loss.
     """
-
-    def is_full(truncation: Truncation, latest: int) -> bool:
-        return truncation == "full" or truncation >= latest
-
     any_full = any(is_full(truncation, latest) for _, truncation, latest in windows)
     prefix = max(latest if is_full(t, latest) else latest - int(t) for _, t, latest in windows)
     total = count_encoder_steps(config, spec, prefix, has_gradient=any_full)

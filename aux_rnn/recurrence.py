@@ -28,6 +28,11 @@ AnyEncoder = nn.Module | FoldedEncoder
 Step = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
 
 
+def is_full(truncation: Truncation, latest: int) -> bool:
+    """Whether a truncation cuts nothing of windows that end at `latest` or before."""
+    return truncation == "full" or truncation >= latest
+
+
 class Windows(NamedTuple):
     """`W` windows an example with one truncation.
 
@@ -42,7 +47,7 @@ class Windows(NamedTuple):
     latest: int
 
     def is_full(self) -> bool:
-        return self.truncation == "full" or self.truncation >= self.latest
+        return is_full(self.truncation, self.latest)
 
     def captures(self) -> jax.Array:
         """Where the first pass takes the state: at the start of a window with a cut, at the end of one without."""

@@ -6,7 +6,7 @@ from flax import linen as nn
 
 from aux_rnn.cells import Carry, CellFactory, LSTMCell, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
-from aux_rnn.fused import Folded, fold, run_lstm
+from aux_rnn.fused import Layer, fold, run_lstm
 from aux_rnn.layers import Embedding, Head, StateMap
 from aux_rnn.recurrence import scan_chunks
 
@@ -76,18 +76,17 @@ class Decoder(nn.Module):
         return jnp.swapaxes(outputs, 0, 1)
 
     def run_fused(self, states: tuple[Carry, ...], previous: jax.Array) -> jax.Array:
-        """The top layer's outputs `[S, R, H]` by the fused recurrence, one layer after the other."""
-        bottom = fold(self.layers[0].variables["params"], self.embedding.variables["params"])
-        cells = [bottom.cell]
+        """The top layer's outputs `[S, R, H]` by the fused recurrence."""
+        layers = [fold(self.layers[0].variables["params"], self.embedding.variables["params"])]
         for layer in self.layers[1:]:
             params = layer.variables["params"]
-            cells.append(Folded(params["input_kernel"], params["recurrent_kernel"], params["bias"]))
-        hidden = bottom.read(jnp.swapaxes(previous, 0, 1))
-        steps, rows = hidden.shape[:2]
-        truncation = self.config.decoder_truncation
-        cuts = jnp.arange(steps) % (steps if truncation == "full" else truncation) == 0
-        for cell, state in zip(cells, states, strict=True):
-            _, (_, hidden) = run_lstm(cell, state, hidden, jnp.ones((steps, rows), bool), cuts.at[0].set(False))
+            layers.append(Layer(params["input_kernel"], params["recurrent_kernel"], params["bias"]))
+        elements = jnp.swapaxes(previous, 0, 1)
+        steps, truncation = len(elements), self.config.decoder_truncation
+        cuts = None
+        if truncation != "full" and truncation < steps:
+            cuts = (jnp.arange(steps) % truncation == 0).at[0].set(False)
+        _, (_, hidden) = run_lstm(tuple(layers), states, elements, None, cuts)
         return hidden
 
     def advance(self, states: tuple[Carry, ...], embedded: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:

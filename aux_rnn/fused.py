@@ -1,195 +1,272 @@
-r"""The LSTM over many steps with its gradient written by hand: the same function as a scan of `LSTMCell`, only faster.
+r"""LSTM layers over many steps with their gradient written by hand: the same function as a scan of `LSTMCell`s, faster.
 
 What makes it so:
 
-* The embedding is folded into the cell: `(x E + e) W + b` is one small matrix for pixels, and one table for tokens.
-* Only the states are kept for the backward pass. The gates are computed anew, for a chunk of steps in one product.
+* The embedding is folded into the bottom layer: `(x E + e) W + b` is one small matrix for pixels, one table for tokens.
+* All layers take a step together, in one loop; nothing of a layer is written out for the one above.
+* Kept for the backward pass are the gates, and the states at the start of every chunk of steps: those in between follow
+  from the gates without a matrix product, while the gates would need them all again.
 * The gradients of the matrices are one product a chunk, where automatic differentiation adds one up every step.
 
-Forward, for each step with its gates side by side, `i, f, g, o`:
+A step of one layer with its gates side by side, `i, f, g, o`:
 
 .. math::
     z = x W + h U + b, \quad c' = \sigma(z_f) c + \sigma(z_i) \tanh(z_g), \quad h' = \sigma(z_o) \tanh(c')
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-CHUNK = 8  # steps: small enough for their gates to stay in a core's cache
+CHUNK = 10  # steps: small enough for what a chunk works on to stay in a core's cache
 
 State = tuple[jax.Array, jax.Array]  # c and h, each [R, H]
+Gates = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # i, f, g and o, activated, each [R, H]
 
 
-class Folded(NamedTuple):
-    """A cell with the embedding before it.
+class Layer(NamedTuple):
+    """The parameters of one LSTM layer, or their gradients.
 
     Attributes:
-      kernel: `W`, `[C, 4H]`, or None where the inputs are projected already.
+      kernel: `W`, `[C, 4H]`; for tokens a table, `[vocabulary_size, 4H]`.
       recurrent: `U`, `[H, 4H]`.
-      bias: `[4H]`.
+      bias: `b`, `[4H]`.
     """
 
-    kernel: jax.Array | None
+    kernel: jax.Array
     recurrent: jax.Array
     bias: jax.Array
 
 
 class FoldedEncoder(NamedTuple):
-    """An encoder `(state, element) -> state` without a module around it (see `recurrence.py`).
+    """An encoder `(state, element) -> state` without a module around it (see `recurrence.py`)."""
 
-    Attributes:
-      cell: for elements of `C` values; for tokens without a kernel.
-      table: for tokens, what each of them adds to the gates, `[vocabulary_size, 4H]`.
-    """
-
-    cell: Folded
-    table: jax.Array | None
+    layer: Layer
 
     def __call__(self, state: State, element: jax.Array) -> State:
-        return advance(self.cell, state, project(self.cell, self.read(element)))
+        return advance(self.layer, state, element)[0]
 
     def initial_state(self, batch: int) -> State:
-        zeros = jnp.zeros((batch, self.cell.recurrent.shape[0]), self.cell.recurrent.dtype)
+        zeros = jnp.zeros((batch, len(self.layer.recurrent)), self.layer.recurrent.dtype)
         return zeros, zeros
 
-    def read(self, elements: jax.Array) -> jax.Array:
-        """Elements `[..., C]` as they are, tokens `[...]` projected, `[..., 4H]`."""
-        return elements if self.table is None else self.table[elements]
 
-    def run(self, state: State, elements: jax.Array, active: jax.Array) -> tuple[State, State]:
-        """The state after `T` steps, and all of them; `elements` `[T, R, C]` or `[T, R]`, `active` bool `[T, R]`."""
-        return run_lstm(self.cell, state, self.read(elements), active, jnp.zeros(len(elements), bool))
-
-
-def fold(cell: Mapping[str, jax.Array], embedding: Mapping[str, Any]) -> FoldedEncoder:
+def fold(cell: Mapping[str, jax.Array], embedding: Mapping[str, Any]) -> Layer:
     """An `LSTMCell` and the `Embedding` before it as one: `(x E + e) W + b = x (E W) + (e W + b)`."""
     recurrent, bias = cell["recurrent_kernel"], cell["bias"]
     if "table" in embedding:
-        return FoldedEncoder(Folded(None, recurrent, bias), embedding["table"]["embedding"] @ cell["input_kernel"])
+        return Layer(embedding["table"]["embedding"] @ cell["input_kernel"], recurrent, bias)
     linear = embedding["linear"]
-    kernel, bias = linear["kernel"] @ cell["input_kernel"], linear["bias"] @ cell["input_kernel"] + bias
-    return FoldedEncoder(Folded(kernel, recurrent, bias), None)
+    return Layer(linear["kernel"] @ cell["input_kernel"], recurrent, linear["bias"] @ cell["input_kernel"] + bias)
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
     return 0.5 * jnp.tanh(0.5 * x) + 0.5
 
 
-def project(cell: Folded, inputs: jax.Array) -> jax.Array:
-    """What the inputs add to the gates: `[..., C]` to `[..., 4H]`."""
-    return (inputs if cell.kernel is None else inputs @ cell.kernel) + cell.bias
-
-
-def activate(gates: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
+def activate(z: jax.Array) -> Gates:
+    i, f, g, o = jnp.split(z, 4, axis=-1)
     return sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
 
 
-def advance(cell: Folded, state: State, projected: jax.Array) -> State:
-    """One step from the projected inputs `[R, 4H]`."""
+def project(kernel: jax.Array, inputs: jax.Array) -> jax.Array:
+    """What inputs `[..., C]`, or tokens `[...]`, add to the gates, `[..., 4H]`."""
+    return kernel[inputs] if jnp.issubdtype(inputs.dtype, jnp.integer) else inputs @ kernel
+
+
+def advance(layer: Layer, state: State, inputs: jax.Array) -> tuple[State, Gates]:
+    """One step of one layer on `[R, C]` or tokens `[R]`."""
     c, h = state
-    i, f, g, o = activate(projected + h @ cell.recurrent)
+    i, f, g, o = activate(project(layer.kernel, inputs) + h @ layer.recurrent + layer.bias)
     c = f * c + i * g
-    return c, o * jnp.tanh(c)
+    return (c, o * jnp.tanh(c)), (i, f, g, o)
 
 
-def hold(active: jax.Array, new: State, old: State) -> State:
-    """The new state in the rows that are active, bool `[R]`."""
-    return tuple(jnp.where(active[:, None], n, o) for n, o in zip(new, old, strict=True))  # type: ignore[return-value]
-
-
-def divide(tree: Any, chunk: int) -> tuple[Any, Any]:
-    """Leaves `[T, ...]` as whole chunks `[T // chunk, chunk, ...]`, and the rest."""
-    whole = jax.tree.map(lambda x: x[: len(x) - len(x) % chunk].reshape(-1, chunk, *x.shape[1:]), tree)
-    return whole, jax.tree.map(lambda x: x[len(x) - len(x) % chunk :], tree)
-
-
-def join(whole: Any, rest: Any) -> Any:
-    """The inverse of `divide`."""
-    return jax.tree.map(lambda w, r: jnp.concatenate([w.reshape(-1, *w.shape[2:]), r]), whole, rest)
-
-
-@jax.custom_vjp
-def run_lstm(cell: Folded, state: State, inputs: jax.Array, active: jax.Array, cuts: jax.Array) -> tuple[State, State]:
-    """Runs `T` steps.
-
-    Args:
-      cell: see `Folded`.
-      state: `(c, h)` before the first step, each `[R, H]`.
-      inputs: `[T, R, C]`, or projected `[T, R, 4H]`.
-      active: bool `[T, R]`; where it is false a step holds the state.
-      cuts: bool `[T]`; where it is true no gradient goes from a step's state back to the one before.
-
-    Returns:
-      The state after the last step, and all states, `(c, h)` with leaves `[T, R, H]`.
-    """
-    return run_forward(cell, state, inputs, active, cuts)[0]
+def hold(active: jax.Array | None, new: Any, old: Any) -> Any:
+    """The new arrays `[R, ...]` in the rows that are active, bool `[R]`; in all where `active` is None."""
+    if active is None:
+        return new
+    return jax.tree.map(lambda n, o: jnp.where(active[:, None], n, o), new, old)
 
 
 def run_forward(
-    cell: Folded, state: State, inputs: jax.Array, active: jax.Array, cuts: jax.Array
-) -> tuple[tuple[State, State], Any]:
+    layers: Sequence[Layer],
+    states: Sequence[State],
+    inputs: jax.Array,
+    active: jax.Array | None,
+    with_cells: bool,
+    with_gates: bool,
+) -> tuple[Any, Any, Any]:
+    """`run_lstm`; also all gates, if asked for, and the states before every chunk, leaves `[chunks + 1, R, H]`."""
+    steps = len(inputs)
+
+    def step(carry, xs):
+        states, starts = carry
+        number, below, is_active = xs
+        new, gates = [], []
+        for layer, state in zip(layers, states, strict=True):
+            advanced, activated = advance(layer, state, below)
+            new.append(hold(is_active, advanced, state))
+            gates.append(activated)
+            below = new[-1][1]
+        if with_gates:
+            # The state after a step belongs before the next chunk, but for those that later steps overwrite it with.
+            put = partial(jax.lax.dynamic_update_index_in_dim, index=number // CHUNK + 1, axis=0)
+            starts = jax.tree.map(put, starts, new)
+        outputs = new[-1] if with_cells else (None, below)
+        return (new, starts), (outputs, gates if with_gates else None)
+
+    states, chunks = list(states), -(-steps // CHUNK)
+    starts = jax.tree.map(lambda s: jnp.zeros((chunks + 1, *s.shape), s.dtype).at[0].set(s), states)
+    xs = (jnp.arange(steps), inputs, active)
+    (final, starts), (outputs, gates) = jax.lax.scan(step, (states, starts if with_gates else None), xs)
+    return (tuple(final), outputs), gates, starts
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def run_lstm(
+    layers: tuple[Layer, ...],
+    states: tuple[State, ...],
+    inputs: jax.Array,
+    active: jax.Array | None,
+    cuts: jax.Array | None,
+    with_cells: bool = False,
+) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
+    """Runs `T` steps.
+
+    Args:
+      layers: bottom first; each reads the hidden part of the one below.
+      states: `(c, h)` of each layer before the first step, each `[R, H]`.
+      inputs: `[T, R, C]`, or tokens, int `[T, R]`.
+      active: bool `[T, R]`, where it is false a step holds all states; None where it never is.
+      cuts: bool `[T]`, where it is true no gradient goes from a step's states back to those before; None for no cut.
+      with_cells: whether the cells `c` of every step are wanted, too.
+
+    Returns:
+      The states after the last step, and `(c, h)` of the top layer after every step, `[T, R, H]`, `c` None unless asked
+      for.
+    """
+    return run_forward(layers, states, inputs, active, with_cells, with_gates=False)[0]
+
+
+def run_and_keep(layers, states, inputs, active, cuts, with_cells):
     """`run_lstm`, and what its gradient needs."""
+    results, gates, starts = run_forward(layers, states, inputs, active, with_cells, with_gates=True)
+    return results, (layers, inputs, active, cuts, gates, starts)
+
+
+def replay(gates: Gates, start: State, active: jax.Array | None) -> tuple[State, State]:
+    """The states before and after each step of a chunk, leaves `[CHUNK, R, H]`, from its gates and its first state."""
 
     def step(state, xs):
-        projected, is_active = xs
-        state = hold(is_active, advance(cell, state, projected), state)
-        return state, state
+        (i, f, g, o), is_active = xs
+        c = f * state[0] + i * g
+        new = hold(is_active, (c, o * jnp.tanh(c)), state)
+        return new, (state, new)
 
-    def run_chunk(state, xs):
-        chunk, is_active = xs
-        return jax.lax.scan(step, state, (project(cell, chunk), is_active))
-
-    whole, rest = divide((inputs, active), CHUNK)
-    final, states = jax.lax.scan(run_chunk, state, whole)
-    final, last = run_chunk(final, rest)
-    states = join(states, last)
-    return (final, states), (cell, state, inputs, active, cuts, states)
+    return jax.lax.scan(step, start, (gates, active))[1]
 
 
-def run_backward(kept: Any, cotangents: tuple[State, State]) -> tuple[Any, ...]:
+def retreat(gates: Gates, c_before: jax.Array, c: jax.Array, d_state: State) -> tuple[jax.Array, jax.Array]:
+    """The gradient of a cell `[R, H]` and of its gates before activation `[R, 4H]` in one step, from that of its state."""
+    (i, f, g, o), (d_c, d_h) = gates, d_state
+    squashed = jnp.tanh(c)
+    d_c = d_c + d_h * o * (1 - squashed * squashed)
+    parts = d_c * g * i * (1 - i), d_c * c_before * f * (1 - f), d_c * i * (1 - g * g), d_h * squashed * o * (1 - o)
+    return d_c * f, jnp.concatenate(parts, axis=-1)
+
+
+def retreat_all(transposed: Sequence[jax.Array], sizes: Sequence[int]):
+    """The step back through all layers, for a scan over a chunk from its end.
+
+    Args:
+      transposed: of each layer the matrix from its gates' gradient to that of what it read, `[4H, H]` in the bottom
+        layer, `[4H, H_below + H]` above.
+      sizes: `H` of each layer.
+    """
+
+    def step(d_states, xs):
+        gates, before, after, is_active, is_cut, (d_cell, d_below) = xs
+        passed, found = [None] * len(sizes), [None] * len(sizes)
+        for k in reversed(range(len(sizes))):
+            d_c, d_h = d_states[k]
+            d_c = d_c if d_cell is None else d_c + d_cell
+            d_state = d_c, d_h + d_below
+            d_c, d_gates = retreat(gates[k], before[k][0], after[k][0], d_state)
+            d_gates = hold(is_active, d_gates, jnp.zeros_like(d_gates))
+            d_read = d_gates @ transposed[k]
+            d_below, d_cell = d_read[:, : -sizes[k]], None
+            passed[k], found[k] = hold(is_active, (d_c, d_read[:, -sizes[k] :]), d_state), d_gates
+        if is_cut is not None:
+            passed = jax.tree.map(lambda d: jnp.where(is_cut, 0, d), passed)
+        return passed, found
+
+    return step
+
+
+def add_products(total: Layer, inputs: jax.Array, hidden: jax.Array, d_gates: jax.Array) -> Layer:
+    """Adds what a chunk gives to the gradient of a layer, from all that it read and its gates' gradient."""
+    rows = d_gates.reshape(-1, d_gates.shape[-1])
+    hidden = hidden.reshape(len(rows), -1)
+    bias = total.bias + rows.sum(0)
+    if jnp.issubdtype(inputs.dtype, jnp.integer):
+        kernel = total.kernel.at[inputs.reshape(-1)].add(rows)
+        return Layer(kernel, total.recurrent + hidden.T @ rows, bias)
+    inputs = inputs.reshape(len(rows), -1)
+    if inputs.shape[-1] < hidden.shape[-1]:  # A few channels beside it would spoil the shape of the large product.
+        return Layer(total.kernel + inputs.T @ rows, total.recurrent + hidden.T @ rows, bias)
+    both = jnp.concatenate([inputs, hidden], axis=-1).T @ rows
+    return Layer(total.kernel + both[: inputs.shape[-1]], total.recurrent + both[inputs.shape[-1] :], bias)
+
+
+def run_backward(with_cells, kept, cotangents):
     """The gradient of `run_lstm`, chunk by chunk from the end."""
-    cell, initial, inputs, active, cuts, states = kept
-    d_final, d_states = cotangents
-    before = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s[:-1]]), initial, states)
-
-    def step(d_state, xs):
-        (i, f, g, o), c_before, c, is_active, is_cut, d_given = xs
-        d_c, d_h = (a + b for a, b in zip(d_state, d_given, strict=True))
-        squashed = jnp.tanh(c)
-        d_cell = d_c + d_h * o * (1 - squashed * squashed)
-        gates = jnp.concatenate(
-            [
-                d_cell * g * i * (1 - i),
-                d_cell * c_before * f * (1 - f),
-                d_cell * i * (1 - g * g),
-                d_h * squashed * o * (1 - o),
-            ],
-            axis=-1,
-        )
-        gates = jnp.where(is_active[:, None], gates, 0)
-        passed = hold(is_active, (d_cell * f, gates @ cell.recurrent.T), (d_c, d_h))
-        return jax.tree.map(lambda d: jnp.where(is_cut, 0, d), passed), gates
+    del with_cells
+    layers, inputs, active, cuts, gates, starts = kept
+    d_final, d_outputs = cotangents
+    is_tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
+    transposed = [layers[0].recurrent.T, *[jnp.concatenate([x.kernel, x.recurrent]).T for x in layers[1:]]]
+    step = retreat_all(transposed, [len(layer.recurrent) for layer in layers])
 
     def run_chunk(carry, xs):
-        d_state, totals = carry
-        chunk, (c_before, h_before), (c, _), is_active, is_cut, d_given = xs
-        gates = activate(project(cell, chunk) + h_before @ cell.recurrent)
-        d_state, d_gates = jax.lax.scan(step, d_state, (gates, c_before, c, is_active, is_cut, d_given), reverse=True)
-        d_recurrent = jnp.einsum("trh,trg->hg", h_before, d_gates)
-        d_kernel = None if cell.kernel is None else jnp.einsum("trc,trg->cg", chunk, d_gates)
-        d_inputs = d_gates if cell.kernel is None else d_gates @ cell.kernel.T
-        found = Folded(d_kernel, d_recurrent, d_gates.sum((0, 1)))
-        return (d_state, jax.tree.map(jnp.add, totals, found)), d_inputs
+        d_states, totals = carry
+        chunk, is_active, is_cut, gates, start, d_outputs = xs
+        before, after = zip(*[replay(g, s, is_active) for g, s in zip(gates, start, strict=True)], strict=True)
+        d_states, d_gates = jax.lax.scan(
+            step, d_states, (gates, before, after, is_active, is_cut, d_outputs), reverse=True
+        )
+        read = [chunk, *[h for _, h in after[:-1]]]
+        totals = [add_products(t, x, b[1], d) for t, x, b, d in zip(totals, read, before, d_gates, strict=True)]
+        return (d_states, totals), None if is_tokens else d_gates[0] @ layers[0].kernel.T
 
-    whole, rest = divide((inputs, before, states, active, cuts, d_states), CHUNK)
-    carry = (d_final, jax.tree.map(jnp.zeros_like, cell))
-    carry, d_rest = run_chunk(carry, rest)
-    (d_initial, d_cell), d_whole = jax.lax.scan(run_chunk, carry, whole, reverse=True)
-    return d_cell, d_initial, join(d_whole, d_rest), None, None
+    xs = inputs, active, cuts, gates, jax.tree.map(lambda s: s[:-1], starts), d_outputs
+    carry = list(d_final), jax.tree.map(jnp.zeros_like, list(layers))
+    (d_initial, d_layers), d_inputs = scan_chunks_back(run_chunk, carry, xs)
+    return tuple(d_layers), tuple(d_initial), d_inputs, None, None
 
 
-run_lstm.defvjp(run_forward, run_backward)
+def scan_chunks_back(run_chunk, carry, xs):
+    """`run_chunk` over chunks from the end, of which the last may be shorter; `xs` are by steps but for the starts."""
+    inputs, active, cuts, gates, starts, d_outputs = xs
+    by_steps = inputs, active, cuts, gates, d_outputs
+    whole, rest = divmod(len(inputs), CHUNK)
+
+    def assemble(by_steps, start):
+        inputs, active, cuts, gates, d_outputs = by_steps
+        return inputs, active, cuts, gates, start, d_outputs
+
+    last = None
+    if rest:
+        tail = jax.tree.map(lambda x: x[whole * CHUNK :], by_steps)
+        carry, last = run_chunk(carry, assemble(tail, jax.tree.map(lambda s: s[whole], starts)))
+    divided = jax.tree.map(lambda x: x[: whole * CHUNK].reshape(whole, CHUNK, *x.shape[1:]), by_steps)
+    firsts = jax.tree.map(lambda s: s[:whole], starts)
+    carry, found = jax.lax.scan(run_chunk, carry, assemble(divided, firsts), reverse=True)
+    found = jax.tree.map(lambda f: f.reshape(-1, *f.shape[2:]), found)
+    return carry, jax.tree.map(lambda f, r: jnp.concatenate([f, r]), found, last) if rest else found
+
+
+run_lstm.defvjp(run_and_keep, run_backward)

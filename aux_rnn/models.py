@@ -92,10 +92,7 @@ class AuxiliaryRNN(nn.Module):
             ends_early = kind == "predict" and lengths is None
             latest = length - segment.inputs.shape[2] if ends_early else length
             windows.append(Windows(segment.anchors, self.config.auxiliary_truncation, latest))
-        # Without a cut the gates that automatic differentiation keeps are faster than those computed anew.
-        is_fused = self.config.recurrence == "fused" or not any(window.is_full() for window in windows)
-        encoder = (self.folded_encoder() if is_fused else None) or self.encoder
-        states = encode_windows(encoder, inputs, lengths, windows)
+        states = encode_windows(self.folded_encoder() or self.encoder, inputs, lengths, windows)
         final = jax.tree.map(lambda s: s[:, 0], states.pop(0)) if classify else None
         return final, dict(zip(segments, states, strict=True))
 
@@ -104,7 +101,7 @@ class AuxiliaryRNN(nn.Module):
         encoder = self.encoder
         if not may_be_fused(self.config, encoder.cell) or self.is_initializing():
             return None
-        return fold(encoder.cell.variables["params"], encoder.embedding.variables["params"])
+        return FoldedEncoder(fold(encoder.cell.variables["params"], encoder.embedding.variables["params"]))
 
     def classify(self, final: Carry, deterministic: bool = True) -> jax.Array:
         """The logits `[B, K]` from the states after the whole sequences, leaves `[B, H]`."""

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aux_rnn.fused import FoldedEncoder
+from aux_rnn.fused import FoldedEncoder, run_lstm
 from aux_rnn.sequences import take_elements
 from aux_rnn.settings import Truncation
 
@@ -158,7 +158,9 @@ def capture_by_gradient(
     batch, length = inputs.shape[:2]
     starts = jnp.zeros(batch, jnp.int32) if lengths is None else length - lengths
     initial = encoder.initial_state(batch)
-    _, states = encoder.run(initial, jnp.swapaxes(inputs[:, :steps], 0, 1), jnp.arange(steps)[:, None] >= starts)
+    active = None if lengths is None else jnp.arange(steps)[:, None] >= starts
+    elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
+    _, states = run_lstm((encoder.layer,), (initial,), elements, active, None, True)
     states = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s]), initial, states)
     return jax.tree.map(lambda s: s[positions, jnp.arange(batch)[:, None]], states)
 
@@ -199,7 +201,7 @@ def run_windows(
     flat = jax.tree.map(lambda s: s.reshape(rows, *s.shape[2:]), cut(states))
     active = to_rows(positions >= earliest[:, None, None])
     if isinstance(encoder, FoldedEncoder):
-        flat, _ = encoder.run(flat, to_rows(elements), active)
+        (flat,), _ = run_lstm((encoder.layer,), (flat,), to_rows(elements), active, None)
     else:
         flat, _ = scan_steps(step, encoder, flat, (active, to_rows(elements)))
     return jax.tree.map(lambda s: s.reshape(*ends.shape, *s.shape[1:]), flat)

@@ -1,11 +1,14 @@
 """Recurrent cells by name: our LSTM, and the cells of the flax library."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
+
+from aux_rnn.precision import MATMULS, MatMul
 
 Carry = tuple[jax.Array, ...] | jax.Array
 CellFactory = Callable[[int], nn.RNNCellBase]
@@ -37,9 +40,11 @@ class LSTMCell(nn.RNNCellBase):
 
     Attributes:
       features: H, the number of units.
+      matmul: the matrix product, see `precision.py`.
     """
 
     features: int
+    matmul: MatMul = jnp.matmul
 
     @nn.compact
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
@@ -57,7 +62,9 @@ class LSTMCell(nn.RNNCellBase):
         input_kernel = self.param("input_kernel", initializers.lecun_normal(), (inputs.shape[-1], width))
         recurrent_kernel = self.param("recurrent_kernel", orthogonal_gates, (self.features, width))
         bias = self.param("bias", forget_gate_bias, (width,))
-        i, f, g, o = jnp.split(inputs @ input_kernel + hidden @ recurrent_kernel + bias, 4, axis=-1)
+        i, f, g, o = jnp.split(
+            self.matmul(inputs, input_kernel) + self.matmul(hidden, recurrent_kernel) + bias, 4, axis=-1
+        )
         cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * nn.tanh(g)
         hidden = nn.sigmoid(o) * nn.tanh(cell)
         return (cell, hidden), hidden
@@ -80,6 +87,11 @@ CELLS: dict[str, CellFactory] = {
     "mgu": nn.MGUCell,
     "simple": nn.SimpleCell,
 }
+
+
+def find_cell(encoder: str, precision: str) -> CellFactory:
+    """What makes the cell of that name; the cells of the flax library have products of float32 only."""
+    return partial(LSTMCell, matmul=MATMULS[precision]) if encoder == "lstm" else CELLS[encoder]
 
 
 def zero_carry(cell: nn.RNNCellBase, batch: int, input_size: int) -> Carry:

@@ -32,6 +32,7 @@ AUXILIARIES = ("none", "reconstruct", "predict", "both")
 ENCODERS = ("lstm", "gru", "mgu", "simple", "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
 RECURRENCES = ("auto", "scan", "fused")
+PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 
@@ -72,6 +73,11 @@ class ModelConfig(Settings):
         "auto",
         "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster) or auto.",
         one_of(RECURRENCES),
+    )
+    precision: str = setting(
+        "float32",
+        "Matrix products: float32 on every device, or bfloat16 with sums in float32 (lstm); all else is float32.",
+        one_of(PRECISIONS),
     )
     embedding_size: int = setting(128, "Size of the input embedding.", integer_from(1))
     hidden_size: int = setting(128, "Units of the recurrent layer.", integer_from(1))
@@ -129,6 +135,8 @@ class ModelConfig(Settings):
         super().__post_init__()
         if self.recurrence == "fused" and self.encoder != "lstm":
             raise reject("recurrence", "fused", f"auto or scan with --encoder={self.encoder}; fused is for lstm")
+        if self.precision != "float32" and self.encoder != "lstm":
+            raise reject("precision", self.precision, f"float32 with --encoder={self.encoder}; bfloat16 is for lstm")
         if self.encoder != "transformer":
             return
         if self.auxiliary != "none":

@@ -8,6 +8,7 @@ from aux_rnn.cells import Carry, CellFactory, LSTMCell, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
 from aux_rnn.fused import Layer, fold, run_lstm
 from aux_rnn.layers import Embedding, Head, StateMap
+from aux_rnn.precision import MATMULS
 from aux_rnn.recurrence import scan_chunks
 
 PIXEL_LEVELS = 256  # of a uint8 channel
@@ -36,12 +37,13 @@ class Decoder(nn.Module):
 
     def setup(self) -> None:
         config, spec = self.config, self.spec
-        self.embedding = Embedding(config.embedding_size, spec.vocabulary_size)
-        self.state_map = StateMap(config.decoder_sizes[0])
+        matmul = MATMULS[config.precision]
+        self.embedding = Embedding(config.embedding_size, spec.vocabulary_size, matmul)
+        self.state_map = StateMap(config.decoder_sizes[0], matmul)
         self.layers = [self.cell(size) for size in config.decoder_sizes]
         self.is_softmax = not spec.vocabulary_size and config.pixel_loss == "softmax"
         outputs = spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if self.is_softmax else 1)
-        self.head = Head(config.decoder_head_sizes, outputs, config.dropconnect)
+        self.head = Head(config.decoder_head_sizes, outputs, config.dropconnect, matmul)
 
     def __call__(self, state: Carry, previous: jax.Array, deterministic: bool = True) -> jax.Array:
         """Decodes `R` segments of `S` elements.
@@ -86,7 +88,7 @@ class Decoder(nn.Module):
         cuts = None
         if truncation != "full" and truncation < steps:
             cuts = (jnp.arange(steps) % truncation == 0).at[0].set(False)
-        _, (_, hidden) = run_lstm(tuple(layers), states, elements, None, cuts)
+        _, (_, hidden) = run_lstm(tuple(layers), states, elements, None, cuts, False, MATMULS[self.config.precision])
         return hidden
 
     def advance(self, states: tuple[Carry, ...], embedded: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:

@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.struct import PyTreeNode, field
+
+from aux_rnn.precision import MatMul
 
 CHUNK = 10  # steps: small enough for what a chunk works on to stay in a core's cache
 
@@ -41,13 +44,14 @@ class Layer(NamedTuple):
     bias: jax.Array
 
 
-class FoldedEncoder(NamedTuple):
+class FoldedEncoder(PyTreeNode):
     """An encoder `(state, element) -> state` without a module around it (see `recurrence.py`)."""
 
     layer: Layer
+    matmul: MatMul = field(pytree_node=False, default=jnp.matmul)
 
     def __call__(self, state: State, element: jax.Array) -> State:
-        return advance(self.layer, state, element)[0]
+        return advance(self.layer, state, element, self.matmul)[0]
 
     def initial_state(self, batch: int) -> State:
         zeros = jnp.zeros((batch, len(self.layer.recurrent)), self.layer.recurrent.dtype)
@@ -72,15 +76,15 @@ def activate(z: jax.Array) -> Gates:
     return sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
 
 
-def project(kernel: jax.Array, inputs: jax.Array) -> jax.Array:
+def project(kernel: jax.Array, inputs: jax.Array, matmul: MatMul) -> jax.Array:
     """What inputs `[..., C]`, or tokens `[...]`, add to the gates, `[..., 4H]`."""
-    return kernel[inputs] if jnp.issubdtype(inputs.dtype, jnp.integer) else inputs @ kernel
+    return kernel[inputs] if jnp.issubdtype(inputs.dtype, jnp.integer) else matmul(inputs, kernel)
 
 
-def advance(layer: Layer, state: State, inputs: jax.Array) -> tuple[State, Gates]:
+def advance(layer: Layer, state: State, inputs: jax.Array, matmul: MatMul) -> tuple[State, Gates]:
     """One step of one layer on `[R, C]` or tokens `[R]`."""
     c, h = state
-    i, f, g, o = activate(project(layer.kernel, inputs) + h @ layer.recurrent + layer.bias)
+    i, f, g, o = activate(project(layer.kernel, inputs, matmul) + matmul(h, layer.recurrent) + layer.bias)
     c = f * c + i * g
     return (c, o * jnp.tanh(c)), (i, f, g, o)
 
@@ -98,6 +102,7 @@ def run_forward(
     inputs: jax.Array,
     active: jax.Array | None,
     with_cells: bool,
+    matmul: MatMul,
     with_gates: bool,
 ) -> tuple[Any, Any, Any]:
     """`run_lstm`; also all gates, if asked for, and the states before every chunk, leaves `[chunks + 1, R, H]`."""
@@ -108,7 +113,7 @@ def run_forward(
         number, below, is_active = xs
         new, gates = [], []
         for layer, state in zip(layers, states, strict=True):
-            advanced, activated = advance(layer, state, below)
+            advanced, activated = advance(layer, state, below, matmul)
             new.append(hold(is_active, advanced, state))
             gates.append(activated)
             below = new[-1][1]
@@ -126,7 +131,7 @@ def run_forward(
     return (tuple(final), outputs), gates, starts
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(5,))
+@partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def run_lstm(
     layers: tuple[Layer, ...],
     states: tuple[State, ...],
@@ -134,6 +139,7 @@ def run_lstm(
     active: jax.Array | None,
     cuts: jax.Array | None,
     with_cells: bool = False,
+    matmul: MatMul = jnp.matmul,
 ) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
     """Runs `T` steps.
 
@@ -144,17 +150,18 @@ def run_lstm(
       active: bool `[T, R]`, where it is false a step holds all states; None where it never is.
       cuts: bool `[T]`, where it is true no gradient goes from a step's states back to those before; None for no cut.
       with_cells: whether the cells `c` of every step are wanted, too.
+      matmul: the matrix product, see `precision.py`.
 
     Returns:
       The states after the last step, and `(c, h)` of the top layer after every step, `[T, R, H]`, `c` None unless asked
       for.
     """
-    return run_forward(layers, states, inputs, active, with_cells, with_gates=False)[0]
+    return run_forward(layers, states, inputs, active, with_cells, matmul, with_gates=False)[0]
 
 
-def run_and_keep(layers, states, inputs, active, cuts, with_cells):
+def run_and_keep(layers, states, inputs, active, cuts, with_cells, matmul):
     """`run_lstm`, and what its gradient needs."""
-    results, gates, starts = run_forward(layers, states, inputs, active, with_cells, with_gates=True)
+    results, gates, starts = run_forward(layers, states, inputs, active, with_cells, matmul, with_gates=True)
     return results, (layers, inputs, active, cuts, gates, starts)
 
 
@@ -171,7 +178,7 @@ def replay(gates: Gates, start: State, active: jax.Array | None) -> tuple[State,
 
 
 def retreat(gates: Gates, c_before: jax.Array, c: jax.Array, d_state: State) -> tuple[jax.Array, jax.Array]:
-    """The gradient of a cell `[R, H]` and of its gates before activation `[R, 4H]` in one step, from that of its state."""
+    """The gradients of a cell `[R, H]` before a step and of its gates before activation `[R, 4H]`, from its state's."""
     (i, f, g, o), (d_c, d_h) = gates, d_state
     squashed = jnp.tanh(c)
     d_c = d_c + d_h * o * (1 - squashed * squashed)
@@ -179,13 +186,14 @@ def retreat(gates: Gates, c_before: jax.Array, c: jax.Array, d_state: State) -> 
     return d_c * f, jnp.concatenate(parts, axis=-1)
 
 
-def retreat_all(transposed: Sequence[jax.Array], sizes: Sequence[int]):
+def retreat_all(transposed: Sequence[jax.Array], sizes: Sequence[int], matmul: MatMul):
     """The step back through all layers, for a scan over a chunk from its end.
 
     Args:
       transposed: of each layer the matrix from its gates' gradient to that of what it read, `[4H, H]` in the bottom
         layer, `[4H, H_below + H]` above.
       sizes: `H` of each layer.
+      matmul: the matrix product.
     """
 
     def step(d_states, xs):
@@ -197,7 +205,7 @@ def retreat_all(transposed: Sequence[jax.Array], sizes: Sequence[int]):
             d_state = d_c, d_h + d_below
             d_c, d_gates = retreat(gates[k], before[k][0], after[k][0], d_state)
             d_gates = hold(is_active, d_gates, jnp.zeros_like(d_gates))
-            d_read = d_gates @ transposed[k]
+            d_read = matmul(d_gates, transposed[k])
             d_below, d_cell = d_read[:, : -sizes[k]], None
             passed[k], found[k] = hold(is_active, (d_c, d_read[:, -sizes[k] :]), d_state), d_gates
         if is_cut is not None:
@@ -207,29 +215,29 @@ def retreat_all(transposed: Sequence[jax.Array], sizes: Sequence[int]):
     return step
 
 
-def add_products(total: Layer, inputs: jax.Array, hidden: jax.Array, d_gates: jax.Array) -> Layer:
+def add_products(total: Layer, inputs: jax.Array, hidden: jax.Array, d_gates: jax.Array, matmul: MatMul) -> Layer:
     """Adds what a chunk gives to the gradient of a layer, from all that it read and its gates' gradient."""
     rows = d_gates.reshape(-1, d_gates.shape[-1])
     hidden = hidden.reshape(len(rows), -1)
     bias = total.bias + rows.sum(0)
     if jnp.issubdtype(inputs.dtype, jnp.integer):
         kernel = total.kernel.at[inputs.reshape(-1)].add(rows)
-        return Layer(kernel, total.recurrent + hidden.T @ rows, bias)
+        return Layer(kernel, total.recurrent + matmul(hidden.T, rows), bias)
     inputs = inputs.reshape(len(rows), -1)
     if inputs.shape[-1] < hidden.shape[-1]:  # A few channels beside it would spoil the shape of the large product.
-        return Layer(total.kernel + inputs.T @ rows, total.recurrent + hidden.T @ rows, bias)
-    both = jnp.concatenate([inputs, hidden], axis=-1).T @ rows
+        return Layer(total.kernel + matmul(inputs.T, rows), total.recurrent + matmul(hidden.T, rows), bias)
+    both = matmul(jnp.concatenate([inputs, hidden], axis=-1).T, rows)
     return Layer(total.kernel + both[: inputs.shape[-1]], total.recurrent + both[inputs.shape[-1] :], bias)
 
 
-def run_backward(with_cells, kept, cotangents):
+def run_backward(with_cells, matmul, kept, cotangents):
     """The gradient of `run_lstm`, chunk by chunk from the end."""
     del with_cells
     layers, inputs, active, cuts, gates, starts = kept
     d_final, d_outputs = cotangents
     is_tokens = jnp.issubdtype(inputs.dtype, jnp.integer)
     transposed = [layers[0].recurrent.T, *[jnp.concatenate([x.kernel, x.recurrent]).T for x in layers[1:]]]
-    step = retreat_all(transposed, [len(layer.recurrent) for layer in layers])
+    step = retreat_all(transposed, [len(layer.recurrent) for layer in layers], matmul)
 
     def run_chunk(carry, xs):
         d_states, totals = carry
@@ -239,8 +247,8 @@ def run_backward(with_cells, kept, cotangents):
             step, d_states, (gates, before, after, is_active, is_cut, d_outputs), reverse=True
         )
         read = [chunk, *[h for _, h in after[:-1]]]
-        totals = [add_products(t, x, b[1], d) for t, x, b, d in zip(totals, read, before, d_gates, strict=True)]
-        return (d_states, totals), None if is_tokens else d_gates[0] @ layers[0].kernel.T
+        totals = [add_products(t, x, b[1], d, matmul) for t, x, b, d in zip(totals, read, before, d_gates, strict=True)]
+        return (d_states, totals), None if is_tokens else matmul(d_gates[0], layers[0].kernel.T)
 
     xs = inputs, active, cuts, gates, jax.tree.map(lambda s: s[:-1], starts), d_outputs
     carry = list(d_final), jax.tree.map(jnp.zeros_like, list(layers))

@@ -6,6 +6,7 @@ from flax import linen as nn
 from flax.linen import initializers
 
 from aux_rnn.cells import Carry
+from aux_rnn.precision import MatMul, as_dot_general
 
 
 class Embedding(nn.Module):
@@ -13,12 +14,13 @@ class Embedding(nn.Module):
 
     features: int
     vocabulary_size: int
+    matmul: MatMul = jnp.matmul
 
     @nn.compact
     def __call__(self, elements: jax.Array) -> jax.Array:
         if self.vocabulary_size:
             return nn.Embed(self.vocabulary_size, self.features, name="table")(elements)
-        return nn.Dense(self.features, name="linear")(elements)
+        return nn.Dense(self.features, name="linear", dot_general=as_dot_general(self.matmul))(elements)
 
 
 class DropConnectDense(nn.Module):
@@ -26,6 +28,7 @@ class DropConnectDense(nn.Module):
 
     features: int
     rate: float
+    matmul: MatMul = jnp.matmul
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
@@ -34,7 +37,7 @@ class DropConnectDense(nn.Module):
         if self.rate > 0 and not deterministic:
             kept = jax.random.bernoulli(self.make_rng("dropconnect"), 1 - self.rate, kernel.shape)
             kernel = jnp.where(kept, kernel / (1 - self.rate), 0)
-        return inputs @ kernel + bias
+        return self.matmul(inputs, kernel) + bias
 
 
 class Head(nn.Module):
@@ -43,20 +46,28 @@ class Head(nn.Module):
     sizes: tuple[int, ...]
     outputs: int
     dropconnect: float
+    matmul: MatMul = jnp.matmul
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
         """`[..., H]` to `[..., outputs]`."""
         for size in self.sizes:
-            inputs = nn.relu(nn.Dense(size)(inputs))
-        return DropConnectDense(self.outputs, self.dropconnect, name="output")(inputs, deterministic)
+            inputs = nn.relu(nn.Dense(size, dot_general=as_dot_general(self.matmul))(inputs))
+        output = DropConnectDense(self.outputs, self.dropconnect, self.matmul, name="output")
+        return output(inputs, deterministic)
 
 
 class StateMap(nn.Module):
     """Brings a state to another size: a learned linear map of each of its arrays, nothing where the sizes agree."""
 
     features: int
+    matmul: MatMul = jnp.matmul
 
     @nn.compact
     def __call__(self, state: Carry) -> Carry:
-        return jax.tree.map(lambda s: s if s.shape[-1] == self.features else nn.Dense(self.features)(s), state)
+        def bring(array: jax.Array) -> jax.Array:
+            if array.shape[-1] == self.features:
+                return array
+            return nn.Dense(self.features, dot_general=as_dot_general(self.matmul))(array)
+
+        return jax.tree.map(bring, state)

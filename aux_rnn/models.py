@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aux_rnn.cells import CELLS, Carry, CellFactory, hidden_of, zero_carry
+from aux_rnn.cells import Carry, CellFactory, find_cell, hidden_of, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
 from aux_rnn.decoder import Decoder, may_be_fused
 from aux_rnn.fused import FoldedEncoder, fold
 from aux_rnn.layers import Embedding, Head
+from aux_rnn.precision import MATMULS, MatMul
 from aux_rnn.recurrence import Windows, encode_windows
 from aux_rnn.sequences import Segments
 
@@ -21,9 +22,10 @@ class Encoder(nn.Module):
     cell: nn.RNNCellBase
     embedding_size: int
     vocabulary_size: int
+    matmul: MatMul = jnp.matmul
 
     def setup(self) -> None:
-        self.embedding = Embedding(self.embedding_size, self.vocabulary_size)
+        self.embedding = Embedding(self.embedding_size, self.vocabulary_size, self.matmul)
 
     def __call__(self, state: Carry, element: jax.Array) -> Carry:
         """`s[t + 1]` from `s[t]` (leaves `[B, H]`) and `x[t]` (`[B, C]`, tokens `[B]`)."""
@@ -48,9 +50,10 @@ class AuxiliaryRNN(nn.Module):
     cell: CellFactory | None = None
 
     def setup(self) -> None:
-        config, cell = self.config, self.cell or CELLS[self.config.encoder]
-        self.encoder = Encoder(cell(config.hidden_size), config.embedding_size, self.spec.vocabulary_size)
-        self.head = Head(config.head_sizes, self.spec.num_classes, config.dropconnect)
+        config, cell = self.config, self.cell or find_cell(self.config.encoder, self.config.precision)
+        matmul = MATMULS[config.precision]
+        self.encoder = Encoder(cell(config.hidden_size), config.embedding_size, self.spec.vocabulary_size, matmul)
+        self.head = Head(config.head_sizes, self.spec.num_classes, config.dropconnect, matmul)
         self.decoders = {kind: Decoder(config, self.spec, cell) for kind in config.auxiliaries}
 
     def __call__(
@@ -101,7 +104,8 @@ class AuxiliaryRNN(nn.Module):
         encoder = self.encoder
         if not may_be_fused(self.config, encoder.cell) or self.is_initializing():
             return None
-        return FoldedEncoder(fold(encoder.cell.variables["params"], encoder.embedding.variables["params"]))
+        layer = fold(encoder.cell.variables["params"], encoder.embedding.variables["params"])
+        return FoldedEncoder(layer, encoder.matmul)
 
     def classify(self, final: Carry, deterministic: bool = True) -> jax.Array:
         """The logits `[B, K]` from the states after the whole sequences, leaves `[B, H]`."""

@@ -160,7 +160,7 @@ def capture_by_gradient(
     initial = encoder.initial_state(batch)
     active = None if lengths is None else jnp.arange(steps)[:, None] >= starts
     elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
-    _, states = run_lstm((encoder.layer,), (initial,), elements, active, None, True)
+    _, states = run_lstm((encoder.layer,), (initial,), elements, active, None, True, encoder.matmul)
     states = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s]), initial, states)
     return jax.tree.map(lambda s: s[positions, jnp.arange(batch)[:, None]], states)
 
@@ -201,7 +201,7 @@ def run_windows(
     flat = jax.tree.map(lambda s: s.reshape(rows, *s.shape[2:]), cut(states))
     active = to_rows(positions >= earliest[:, None, None])
     if isinstance(encoder, FoldedEncoder):
-        (flat,), _ = run_lstm((encoder.layer,), (flat,), to_rows(elements), active, None)
+        (flat,), _ = run_lstm((encoder.layer,), (flat,), to_rows(elements), active, None, False, encoder.matmul)
     else:
         flat, _ = scan_steps(step, encoder, flat, (active, to_rows(elements)))
     return jax.tree.map(lambda s: s.reshape(*ends.shape, *s.shape[1:]), flat)

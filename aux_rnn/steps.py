@@ -147,7 +147,11 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
     def evaluate(params: Any, batch: Batch) -> Metrics:
         return jax.lax.psum(measure(params, batch), AXIS)
 
-    step = partial(jax.pmap, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    def step(function: Callable, **options: Any) -> Callable:
+        # Left to themselves GPUs and TPUs round the factors of float32 products.
+        exact = jax.default_matmul_precision("highest")(function)
+        return jax.pmap(exact, axis_name=AXIS, in_axes=(None, 0), out_axes=None, **options)
+
     return Steps(
         pretrain=step(partial(update, classify=False), donate_argnums=0),
         train=step(partial(update, classify=True), donate_argnums=0),

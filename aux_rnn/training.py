@@ -14,6 +14,7 @@ from aux_rnn.config import Config
 from aux_rnn.datasets import evaluation_batches, train_batches
 from aux_rnn.evaluation import evaluate_split
 from aux_rnn.experiment import Experiment, check, create_experiment
+from aux_rnn.idleness import Idleness, Unsettled
 from aux_rnn.interruption import StopRequest, catch_signals
 from aux_rnn.memory import peak_memory_mib
 from aux_rnn.metric_writers import MetricsFile
@@ -86,6 +87,17 @@ def announce(config: Config, path: Path, experiment: Experiment, progress: Progr
         progress.say("no pretraining, as there is no auxiliary loss; --pretrain_epochs is ignored")
 
 
+def require_finite(first_bad_step: jax.Array | None, checkpoints: Checkpoints) -> None:
+    """Raises TrainingError if the loss or a gradient of any step so far was not finite."""
+    bad = NEVER if first_bad_step is None else int(first_bad_step)
+    if bad != NEVER:
+        good = [f"{checkpoints.folder / str(step)}" for step in checkpoints.steps()[:1]]
+        raise TrainingError(
+            f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
+            f"{good[0] if good else 'none'}; try a smaller --learning_rate or --clip_norm, with another --workdir"
+        )
+
+
 class Run:
     """A run in progress: its state, what it has measured, and where it writes."""
 
@@ -97,7 +109,8 @@ class Run:
         state = create_train_state(self.config, experiment.spec, self.plan)
         restored = checkpoints.restore_latest(state)
         parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
-        fresh: dict[str, Any] = {"seconds": {}, "entries": {}, "peak_memory_mib": 0.0, "results": {}, "examples": parts}
+        fresh: dict[str, Any] = dict(seconds={}, entries={}, peak_memory_mib=0.0, results={}, examples=parts)
+        fresh["idle_seconds"] = 0.0
         state, meta = restored or (state, fresh)
         self.examples: dict[str, int] = meta["examples"]
         if self.examples != parts:
@@ -111,6 +124,8 @@ class Run:
         self.clock = Clock(meta["seconds"], entries=meta["entries"])
         self.earlier_peak_mib: float = meta["peak_memory_mib"]
         self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
+        self.unsettled: Unsettled | None = None
+        self.idleness = Idleness(meta["idle_seconds"])
         self.records = MetricsFile(workdir.metrics, self.step)
         self.batches = train_batches(self.splits.train, self.config.run.batch_size, self.config.run.seed)
         if restored:
@@ -123,16 +138,34 @@ class Run:
         batch = self.fetch_batch()
         while self.step < self.plan.total_steps and not stop:
             phase = self.plan.phase(self.step)
-            with self.clock.section(phase if phase in compiled else "compile"):
+            section = phase if phase in compiled else "compile"
+            with self.clock.section(section, entries=0):
+                self.idleness.end(self.unsettled.marker if self.unsettled else None)
                 self.state = getattr(self.steps, phase)(self.state, batch)
                 self.step += 1
-                batch = self.fetch_batch()  # while the devices are at work
-                jax.block_until_ready(self.state.step)
+                following = Unsettled.of(self.state, self.step, phase, section, self.plan.should_log(self.step))
+                batch = self.fetch_batch()
+            self.settle()  # the step before: the devices have work while this one is recorded
+            self.unsettled = following
+            if section == "compile":
+                self.settle()
             compiled.add(phase)
-            self.progress.advance(phase)
             self.do_what_is_due(phase)
+        self.settle()
         if self.step != self.saved_step:
             self.save()
+
+    def settle(self) -> None:
+        """Waits for the step that was started last and records it, if that is still to be done."""
+        if self.unsettled is None:
+            return
+        step, self.unsettled = self.unsettled, None
+        with self.clock.section(step.section):
+            jax.block_until_ready(step.marker)
+        self.idleness.begin()
+        self.progress.advance(step.phase)
+        if step.metrics is not None:
+            self.log(step)
 
     def fetch_batch(self) -> Batch:
         size = self.config.run.batch_size
@@ -140,52 +173,54 @@ class Run:
         return shard({**self.batches[self.step], "rows": rows, "mask": np.ones(size, bool)})
 
     def do_what_is_due(self, phase: str) -> None:
-        """Records, evaluates and saves, in this order: a checkpoint covers all records up to its step."""
-        if self.plan.should_log(self.step):
-            self.log(phase)
+        """Evaluates and saves, after all records up to this step, so that a checkpoint covers them."""
+        is_last = self.step == self.plan.total_steps
         if self.plan.should_evaluate(self.step):
             self.evaluate(phase, "validation")
-        is_due = self.config.run.evaluate_test and self.plan.should_evaluate(self.step)
-        if is_due or self.step == self.plan.total_steps:
+        if is_last or (self.config.run.evaluate_test and self.plan.should_evaluate(self.step)):
             self.evaluate(phase, "test")
         if self.plan.should_checkpoint(self.step):
             self.save()
 
-    def log(self, phase: str) -> None:
-        self.require_finite()
-        speed = self.speed[phase].read()
-        values = metrics_lib.compute(self.state.metrics)
-        values["learning_rate"] = float(self.learning_rate(self.step - 1))
+    def log(self, step: "Unsettled") -> None:
+        require_finite(step.first_bad_step, self.checkpoints)
+        speed = self.speed[step.phase].read()
+        values = metrics_lib.compute(step.metrics or {})
+        values["learning_rate"] = float(self.learning_rate(step.number - 1))
         remaining = None
         if speed:  # not while the only steps since the last record were those that compiled
             values["examples_per_second"] = speed * self.config.run.batch_size
-            remaining = (self.plan.total_steps - self.step) / speed
-        self.progress.log(phase, self.step, values, remaining)
-        self.write("train", phase, values)
+            remaining = (self.plan.total_steps - step.number) / speed
+        self.progress.log(step.phase, step.number, values, remaining)
+        self.write("train", step.number, step.phase, values)
 
     def evaluate(self, phase: str, split: str) -> None:
-        self.require_finite()
+        self.settle()
+        require_finite(self.state.first_bad_step, self.checkpoints)
         with self.clock.section("evaluate"):
             batches = evaluation_batches(getattr(self.splits, split), self.config.run.batch_size)
             measured = evaluate_split(self.steps.evaluate, self.state.params, batches)
+        self.idleness.begin()
         if phase == "pretrain":  # The classifier has not been trained yet.
             measured = {name: v for name, v in measured.items() if name not in ("supervised_loss", "accuracy")}
         if measured:
             self.results[split] = measured
-            self.write(split, phase, measured)
+            self.write(split, self.step, phase, measured)
             self.progress.say(f"{phase} {self.step}/{self.plan.total_steps}  {split}: {format_metrics(measured)}")
 
-    def write(self, kind: str, phase: str, values: dict[str, float]) -> None:
-        epoch = self.step / self.plan.steps_per_epoch
-        self.records.write(kind, self.step, {"phase": phase, "epoch": epoch, **values, "seconds": self.clock.total()})
+    def write(self, kind: str, step: int, phase: str, values: dict[str, float]) -> None:
+        epoch = step / self.plan.steps_per_epoch
+        self.records.write(kind, step, {"phase": phase, "epoch": epoch, **values, "seconds": self.clock.total()})
 
     def save(self) -> None:
-        self.require_finite()
+        self.settle()
+        require_finite(self.state.first_bad_step, self.checkpoints)
         self.records.sync()
         with self.clock.section("checkpoint"):
             meta = {
                 "seconds": dict(self.clock.seconds),
                 "entries": dict(self.clock.entries),
+                "idle_seconds": self.idleness.seconds,
                 "peak_memory_mib": self.peak_mib(),
                 "results": self.results,
                 "examples": self.examples,
@@ -197,14 +232,10 @@ class Run:
         """The most memory, in MiB, of all the processes that the run took."""
         return max(self.earlier_peak_mib, peak_memory_mib())
 
-    def require_finite(self) -> None:
-        bad = int(self.state.first_bad_step)
-        if bad != NEVER:
-            good = [f"{self.workdir.checkpoints / str(step)}" for step in self.checkpoints.steps()[:1]]
-            raise TrainingError(
-                f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
-                f"{good[0] if good else 'none'}; try a smaller --learning_rate or --clip_norm, with another --workdir"
-            )
+    def idle_share(self) -> float | None:
+        """At most what part of the time for steps and checkpoints the devices waited for input, records and writing."""
+        busy = sum(self.clock.seconds[name] for name in ("pretrain", "train", "checkpoint"))
+        return round(self.idleness.seconds / busy, 5) if busy else None
 
     def describe(self) -> dict[str, Any]:
         """What can be said of a run at any time; accuracies from 0 to 1; the spread over seeds needs several runs."""
@@ -224,6 +255,7 @@ class Run:
             "seconds": round(self.clock.total(), 3),
             "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
             "seconds_per_step": self.clock.mean("train"),  # of joint training, without the step that compiled
+            "idle_share": self.idle_share(),
             "peak_memory_mib": round(self.peak_mib(), 1),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,

@@ -53,7 +53,7 @@ class SettingSerializer(flags.ArgumentSerializer):
 
 
 def define_flags() -> None:
-    """Defines a flag for every setting, and the two that say what to do and where."""
+    """Defines a flag for every setting, and those that say what to do, where and on what."""
     for _, field in iterate_settings():
         text = field.metadata["help"]
         if field.type is bool:
@@ -66,6 +66,12 @@ def define_flags() -> None:
         MODES,
         "train: to the end, continuing what is there; eval: the newest checkpoint, by its own settings; "
         "prepare: only the data set, saying what there is.",
+    )
+    flags.DEFINE_integer(
+        "cpu_devices",
+        0,
+        "On a CPU, devices to divide a batch over; 0: one a core, with 16 examples or more each.",
+        lower_bound=0,
     )
     flags.DEFINE_string("workdir", "", "Folder of the run. Empty: runs/DATASET-AUXILIARY-seedSEED.")
 

@@ -10,21 +10,18 @@ A flag after --flagfile wins over the file. The same command continues a run tha
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import command_line
+import environment
 from absl import app, flags, logging
-from data_report import format_description
 
-from aux_rnn.checkpoints import CheckpointError
-from aux_rnn.datasets import DataError, describe_data
-from aux_rnn.evaluation import evaluate_run
-from aux_rnn.progress import Progress, format_summary
+from aux_rnn.config import Config
 from aux_rnn.settings import ConfigError
-from aux_rnn.training import TrainingError, train_and_evaluate
-from aux_rnn.workdir import WorkdirError
+from aux_rnn.workdir import WorkdirError, read_config
 
 # Exit codes: 0 complete, 1 failed while running, 2 nothing was done, 75 ("try again") interrupted and saved.
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 75
+BAD_INPUT, INTERRUPTED = 2, 75
 
 command_line.define_flags()
 flags.adopt_module_key_flags(command_line)
@@ -42,27 +39,29 @@ def report(error: Exception | str, code: int) -> int:
     return code
 
 
+def batch_size_of_run(config: Config, workdir: Path) -> int:
+    """Of the run that is there, which --mode=eval goes by, or of the one to come."""
+    try:
+        return (read_config(workdir) or config).run.batch_size
+    except WorkdirError:  # to be reported by who needs it
+        return config.run.batch_size
+
+
 def main(argv: Sequence[str]) -> int:
     del argv
     logging.set_verbosity(logging.WARNING)
     try:
         config = command_line.config_from_flags()
-        if flags.FLAGS.mode == "prepare":
-            print(format_description(describe_data(config.data, config.run.seed)))
-            return 0
         workdir = command_line.workdir_from_flags(config)
-        if flags.FLAGS.mode == "eval":
-            summary = evaluate_run(workdir, config.data)
-        else:
-            summary = train_and_evaluate(config, workdir, Progress())
-    except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
+        environment.prepare(batch_size_of_run(config, workdir), flags.FLAGS.cpu_devices)
+        # Only now, as JAX reads its environment when it is imported; and a mistake above need not wait for it.
+        from modes import carry_out
+
+        return carry_out(flags.FLAGS.mode, config, workdir)
+    except ConfigError as error:
         return report(error, BAD_INPUT)
-    except (TrainingError, OSError) as error:
-        return report(error, FAILED)
     except KeyboardInterrupt:
         return report("interrupted outside of training; nothing was lost", INTERRUPTED)
-    print(format_summary(summary, workdir))
-    return INTERRUPTED if summary["status"] == "interrupted" else 0
 
 
 if __name__ == "__main__":

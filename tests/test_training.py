@@ -114,9 +114,10 @@ def test_evaluation_weighs_an_uneven_last_batch_by_its_rows():
     assert evaluate_split(evaluate, None, []) == {}
 
 
-@pytest.mark.parametrize("stop_after", [3, 7])
+# By the time the seventh step is complete the eighth has been started, and is finished.
+@pytest.mark.parametrize(("stop_after", "steps"), [(3, 3), (7, 8)])
 def test_a_run_stopped_and_continued_equals_one_left_alone(
-    stop_after, reference, finished, tiny, quiet, tmp_path, monkeypatch
+    stop_after, steps, reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
     taken = []
     advance = Progress.advance
@@ -130,7 +131,7 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
     monkeypatch.setattr(Progress, "advance", stop)
     interrupted = train_and_evaluate(tiny, tmp_path / "run", quiet)
     assert interrupted["status"] == "interrupted"
-    assert interrupted["steps"] == stop_after
+    assert interrupted["steps"] == steps
     assert interrupted["test_accuracy"] is None
     assert json.loads((tmp_path / "run/summary.json").read_text()) == interrupted
     ended = train_and_evaluate(tiny, tmp_path / "run", quiet)
@@ -372,14 +373,14 @@ def test_a_run_with_damaged_checkpoints_ends_like_one_left_alone(
         if len(taken) == count:
             signal.raise_signal(signal.SIGTERM)
 
-    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["steps"] == 7
-    for step in (6, 7):
+    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["steps"] == 8
+    for step in (6, 8):
         damage(tmp_path / f"run/checkpoints/{step}")
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
     assert sorted(p.name for p in (tmp_path / "run").glob("damaged*")) == [
         "damaged-checkpoint-6",
-        "damaged-checkpoint-7",
+        "damaged-checkpoint-8",
     ]
 
 

@@ -1,0 +1,65 @@
+"""Keeping the devices busy: a step is recorded once the next one has been started, and time without work is counted."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aux_rnn.metrics import Metrics
+from aux_rnn.steps import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Unsettled:
+    """What must be kept of a step that was started, as the next one takes over the memory of its state.
+
+    Attributes:
+      number: complete steps after it.
+      phase: 'pretrain' or 'train'.
+      section: of the clock, where its time belongs.
+      marker: an array that is there once the step is complete.
+      metrics: if they are to be recorded after this step.
+      first_bad_step: with the metrics, see `TrainState`.
+    """
+
+    number: int
+    phase: str
+    section: str
+    marker: jax.Array
+    metrics: Metrics | None
+    first_bad_step: jax.Array | None
+
+    @classmethod
+    def of(cls, state: TrainState, number: int, phase: str, section: str, is_recorded: bool) -> "Unsettled":
+        wanted: Any = (state.step, state.metrics, state.first_bad_step) if is_recorded else (state.step, None, None)
+        return cls(number, phase, section, *jax.tree.map(jnp.copy, wanted))
+
+
+class Idleness:
+    """Adds up the seconds in which the devices may have had nothing to do.
+
+    Args:
+      seconds: of earlier processes of the run.
+      now: the time in seconds; handed in so that a test need not wait.
+    """
+
+    def __init__(self, seconds: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self._now, self._since = now, now()
+
+    def begin(self) -> None:
+        """All work that is waited for is complete; what was started since may still keep the devices busy."""
+        self._since = self._now()
+
+    def end(self, last: Any) -> None:
+        """New work is about to be started.
+
+        Args:
+          last: of the work started before. While it is not there the devices are busy; once it is, they may have been
+            idle since `begin`, which is counted, and is more than what is true.
+        """
+        if last is None or last.is_ready():
+            self.seconds += self._now() - self._since

@@ -1,0 +1,58 @@
+"""Products of bfloat16 factors with sums in float32, and what uses them."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_gradients import PADDED, TOKENS, make_problem, quick_jit, truncate
+
+from aux_rnn.config import ConfigError, ModelConfig
+from aux_rnn.precision import bfloat16_matmul
+
+
+def draw(random, *shape):
+    return jnp.asarray(random.normal(size=shape), jnp.float32)
+
+
+def rounded(x):
+    return np.asarray(x.astype(jnp.bfloat16), np.float64)
+
+
+def test_factors_are_rounded_and_sums_are_not():
+    random = np.random.default_rng(0)
+    a, b, weights = draw(random, 3, 5, 300), draw(random, 300, 7), draw(random, 3, 5, 7)
+    product, pull = jax.vjp(bfloat16_matmul, a, b)
+    assert product.dtype == jnp.float32
+    np.testing.assert_allclose(product, rounded(a) @ rounded(b), rtol=1e-5, atol=1e-4)
+    d_a, d_b = pull(weights)
+    np.testing.assert_allclose(d_a, rounded(weights) @ rounded(b).T, rtol=1e-5, atol=1e-4)
+    expected = np.einsum("abk,abn->kn", rounded(a), rounded(weights))
+    np.testing.assert_allclose(d_b, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("recurrence", ["scan", "fused"])
+@pytest.mark.parametrize(
+    "settings",
+    [truncate(7, 3, 2, lengths=PADDED), truncate("full", 3, 2, spec=TOKENS, lengths=PADDED)],
+    ids=["pixels", "tokens"],
+)
+def test_losses_and_gradients_are_near_those_of_float32(settings, recurrence):
+    """Within 2 % of the size of all gradients together; a factor is rounded by 2^-9, 0.2 %, at most."""
+    results = []
+    for precision in ("float32", "bfloat16"):
+        problem = make_problem(recurrence=recurrence, precision=precision, **settings)
+        results.append(quick_jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
+    (exact, gradients), (near, near_gradients) = results
+    assert float(near) == pytest.approx(float(exact), rel=0.01)
+    assert float(near) != float(exact), "nothing was rounded"
+    error = jax.tree.map(jnp.subtract, near_gradients, gradients)
+    size, deviation = (np.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(tree))) for tree in (gradients, error))
+    assert deviation < 0.02 * size
+    chex.assert_tree_all_finite(near_gradients)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(near_gradients))
+
+
+def test_cells_of_the_library_say_that_they_cannot():
+    with pytest.raises(ConfigError, match="--precision=bfloat16: must be float32 with --encoder=gru; bfloat16 is for"):
+        ModelConfig(encoder="gru", precision="bfloat16")

@@ -54,6 +54,11 @@ class FoldedEncoder(NamedTuple):
         return zeros, zeros
 
 
+def as_layer(cell: Mapping[str, jax.Array]) -> Layer:
+    """The parameters of an `LSTMCell`."""
+    return Layer(cell["input_kernel"], cell["recurrent_kernel"], cell["bias"])
+
+
 def fold(cell: Mapping[str, jax.Array], embedding: Mapping[str, Any]) -> Layer:
     """An `LSTMCell` and the `Embedding` before it as one: `(x E + e) W + b = x (E W) + (e W + b)`."""
     recurrent, bias = cell["recurrent_kernel"], cell["bias"]

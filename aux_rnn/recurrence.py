@@ -7,25 +7,31 @@ A *window* `(end, T)` is the state `s[end]` whose gradient reaches back over the
 2. all windows of equal `T` run together, as extra rows, through one differentiable scan of `T` steps.
 
 What is kept for the backward pass therefore depends on `T` and the number of windows, never on the length `L`. Windows
-without a cut (`T = 'full'`) are captured at their end instead, from a pass with gradients. Functions here take a bound
-module `encoder` with a method `encoder(state, element) -> state`.
+without a cut (`T = 'full'`) are captured at their end instead, from a pass with gradients.
+
+Both passes, `capture` and `run_windows`, take an encoder of any of three kinds: a bound module with a method
+`encoder(state, element) -> state`, scanned over the steps; an LSTM's parameters for the fused recurrence (`fused.py`);
+or those for cuDNN (`cudnn.py`), where every state that is wanted is the end of a row of its own.
 """
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aux_rnn.cudnn import CudnnEncoder
 from aux_rnn.fused import FoldedEncoder, run_lstm
 from aux_rnn.sequences import take_elements
 from aux_rnn.settings import Truncation
 
 Tree = Any
-AnyEncoder = nn.Module | FoldedEncoder
+AnyEncoder = nn.Module | FoldedEncoder | CudnnEncoder
 Step = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
+Run = Step  # The same over many steps: (module, state, elements) -> (state, outputs), by leading axes.
 
 
 def is_full(truncation: Truncation, latest: int) -> bool:
@@ -71,9 +77,12 @@ def select(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
     return jax.tree.map(pick, chosen, other)
 
 
-def scan_steps(step: Step, module: AnyEncoder, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
-    """Runs `step` over the leading axis of `elements`, sharing the module's parameters between the steps."""
-    if isinstance(module, FoldedEncoder):
+def scan_steps(step: Step, module: Any, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
+    """Runs `step` over the leading axis of `elements`, sharing the parameters between the steps.
+
+    They are a module's, or `module` is a tree of them.
+    """
+    if not isinstance(module, nn.Module):
         return jax.lax.scan(lambda state, element: step(module, state, element), state, elements)
     scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False, "dropconnect": False})
     return scan(module, state, elements)
@@ -82,13 +91,18 @@ def scan_steps(step: Step, module: AnyEncoder, state: Tree, elements: Tree) -> t
 def scan_chunks(
     step: Step, module: nn.Module, state: Tree, elements: Tree, chunk_length: Truncation
 ) -> tuple[Tree, Tree]:
-    """`scan_steps`, cutting the gradient of the state at the start of every chunk after the first.
+    """`scan_steps` in chunks, between which no gradient goes (see `run_chunks`)."""
+    return run_chunks(partial(scan_steps, step), module, state, elements, chunk_length)
+
+
+def run_chunks(run: Run, module: Any, state: Tree, elements: Tree, chunk_length: Truncation) -> tuple[Tree, Tree]:
+    """Runs chunk after chunk, cutting the gradient of the state at the start of every chunk after the first.
 
     The last chunk is shorter where `chunk_length` does not divide the number of steps.
 
     Args:
-      step: `step(module, state, element) -> (state, output)`.
-      module: the bound module whose parameters `step` uses.
+      run: `run(module, state, elements) -> (state, outputs)`, takes the steps of one chunk.
+      module: the bound module whose parameters `run` uses, or a tree of parameters.
       state: the state before the first step; the first chunk's gradient goes on into it.
       elements: tree of arrays `[steps, ...]`.
       chunk_length: steps a chunk, or 'full' for no cut.
@@ -98,28 +112,39 @@ def scan_chunks(
     """
     steps = jax.tree.leaves(elements)[0].shape[0]
     if chunk_length == "full" or chunk_length >= steps:
-        return scan_steps(step, module, state, elements)
+        return run(module, state, elements)
     chunks, rest = divmod(steps, chunk_length)
 
-    def run_chunk(module: nn.Module, state: Tree, chunk: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
+    def run_chunk(module: Any, state: Tree, chunk: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
         is_first, chunk_elements = chunk
         state = jax.tree.map(lambda s: jnp.where(is_first, s, jax.lax.stop_gradient(s)), state)
-        return scan_steps(step, module, state, chunk_elements)
+        return run(module, state, chunk_elements)
 
     whole = jax.tree.map(lambda e: e[: steps - rest].reshape(chunks, chunk_length, *e.shape[1:]), elements)
     state, outputs = scan_steps(run_chunk, module, state, (jnp.arange(chunks) == 0, whole))
     outputs = jax.tree.map(lambda o: o.reshape(chunks * chunk_length, *o.shape[2:]), outputs)
     if rest:
         tail = jax.tree.map(lambda e: e[steps - rest :], elements)
-        state, last = scan_steps(step, module, cut(state), tail)
+        state, last = run(module, cut(state), tail)
         outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, last)
     return state, outputs
 
 
-def capture_states(
-    encoder: AnyEncoder, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int
+def first_positions(inputs: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """The position of each example's first own element, int32 `[B]`."""
+    batch, length = inputs.shape[:2]
+    return jnp.zeros(batch, jnp.int32) if lengths is None else length - lengths
+
+
+def capture(
+    encoder: AnyEncoder,
+    inputs: jax.Array,
+    lengths: jax.Array | None,
+    positions: jax.Array,
+    steps: int,
+    has_gradient: bool,
 ) -> Tree:
-    """Advances the state from `s[0] = 0` over the first `steps` elements and keeps `s[p]` for every position asked for.
+    """The first pass: from `s[0] = 0` over the first `steps` elements, for the states at all positions.
 
     Args:
       encoder: see the module's docstring.
@@ -127,10 +152,36 @@ def capture_states(
       lengths: int32 `[B]`, or None where no sequence is padded. Padded steps hold the zero state.
       positions: int32 `[B, P]`, at most `steps`.
       steps: elements to read.
+      has_gradient: whether gradients go through the pass.
 
     Returns:
-      States with leaves `[B, P, H]`.
+      `s[p]` for every position, leaves `[B, P, H]`.
     """
+    if not has_gradient:
+        inputs = cut(inputs)
+    if isinstance(encoder, nn.Module):
+        run: Any = capture_states
+        if not has_gradient:
+            starting = encoder.is_initializing()
+            run = nn.map_variables(run, "params", trans_in_fn=cut, init=starting, mutable=starting)
+        return run(encoder, inputs, lengths, positions, steps)
+    encoder = encoder if has_gradient else cut(encoder)
+    if isinstance(encoder, CudnnEncoder):
+        starts = jnp.broadcast_to(first_positions(inputs, lengths)[:, None], positions.shape)
+        state = encoder.initial_state(*positions.shape)
+        return encoder.advance(state, inputs, starts, jnp.maximum(positions, starts), steps)
+    run = capture_by_gradient if has_gradient else capture_states
+    return run(encoder, inputs, lengths, positions, steps)
+
+
+def capture_states(
+    encoder: nn.Module | FoldedEncoder,
+    inputs: jax.Array,
+    lengths: jax.Array | None,
+    positions: jax.Array,
+    steps: int,
+) -> Tree:
+    """`capture` by a scan that keeps the state wherever a position is reached."""
     batch, length = inputs.shape[:2]
     state = encoder.initial_state(batch)
     captured = jax.tree.map(lambda s: jnp.zeros((*positions.shape, *s.shape[1:]), s.dtype), state)
@@ -154,9 +205,8 @@ def capture_states(
 def capture_by_gradient(
     encoder: FoldedEncoder, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int
 ) -> Tree:
-    """`capture_states` for a pass with gradients, which needs all states anyway."""
-    batch, length = inputs.shape[:2]
-    starts = jnp.zeros(batch, jnp.int32) if lengths is None else length - lengths
+    """`capture` for a pass with gradients, which needs all states anyway."""
+    batch, starts = len(inputs), first_positions(inputs, lengths)
     initial = encoder.initial_state(batch)
     active = None if lengths is None else jnp.arange(steps)[:, None] >= starts
     elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
@@ -185,8 +235,10 @@ def run_windows(
     """
     if truncation == 0:
         return cut(states)
-    batch, length = inputs.shape[:2]
-    earliest = jnp.zeros(batch, jnp.int32) if lengths is None else length - lengths
+    earliest = first_positions(inputs, lengths)
+    if isinstance(encoder, CudnnEncoder):
+        starts = jnp.maximum(ends - truncation, earliest[:, None])
+        return encoder.advance(cut(states), inputs, starts, ends, truncation)
     positions = ends[:, :, None] - truncation + jnp.arange(truncation)
     elements = take_elements(inputs, positions, earliest)
     rows = ends.size
@@ -213,7 +265,7 @@ def encode_windows(
     """The states at the ends of all windows, each with a gradient over just its own truncation.
 
     Args:
-      encoder: bound module with `encoder(state, element) -> state` and `encoder.initial_state(batch)`.
+      encoder: see the module's docstring; a module needs `encoder.initial_state(batch)`, too.
       inputs: `[B, L, C]` or, for tokens, `[B, L]`; padded on the left.
       lengths: int32 `[B]`, each example's own length, or None where no sequence is padded.
       windows: at least one.
@@ -223,15 +275,7 @@ def encode_windows(
     """
     positions = jnp.concatenate([w.captures() for w in windows], axis=1)
     steps = max(w.latest_capture() for w in windows)
-    if any(w.is_full() for w in windows):
-        capture: Any = capture_by_gradient if isinstance(encoder, FoldedEncoder) else capture_states
-        captured = capture(encoder, inputs, lengths, positions, steps)
-    elif isinstance(encoder, FoldedEncoder):
-        captured = capture_states(cut(encoder), cut(inputs), lengths, positions, steps)
-    else:
-        starting = encoder.is_initializing()
-        constant = nn.map_variables(capture_states, "params", trans_in_fn=cut, init=starting, mutable=starting)
-        captured = constant(encoder, cut(inputs), lengths, positions, steps)
+    captured = capture(encoder, inputs, lengths, positions, steps, any(w.is_full() for w in windows))
     states = split_windows(captured, windows)
     for truncation in dict.fromkeys(w.truncation for w in windows if not w.is_full()):
         members = [k for k, w in enumerate(windows) if not w.is_full() and w.truncation == truncation]

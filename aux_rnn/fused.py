@@ -42,7 +42,7 @@ class Layer(NamedTuple):
 
 
 class FoldedEncoder(NamedTuple):
-    """An encoder `(state, element) -> state` without a module around it (see `recurrence.py`)."""
+    """An encoder `(state, element) -> state` without a module around it (see `windows.py`)."""
 
     layer: Layer
 

@@ -12,8 +12,8 @@ from aux_rnn.cudnn import CudnnEncoder
 from aux_rnn.decoder import Decoder, recurrence_of
 from aux_rnn.fused import FoldedEncoder, fold
 from aux_rnn.layers import Embedding, Head
-from aux_rnn.recurrence import Windows, encode_windows
 from aux_rnn.sequences import Segments
+from aux_rnn.windows import Windows, encode_windows
 
 
 class Encoder(nn.Module):

@@ -31,7 +31,7 @@ from aux_rnn.settings import (
 AUXILIARIES = ("none", "reconstruct", "predict", "both")
 ENCODERS = ("lstm", "gru", "mgu", "simple", "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
-RECURRENCES = ("auto", "scan", "fused")
+RECURRENCES = ("auto", "scan", "fused", "cudnn")
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
@@ -71,7 +71,8 @@ class ModelConfig(Settings):
     )
     recurrence: str = setting(
         "auto",
-        "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster) or auto.",
+        "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster), cudnn "
+        "(the same by cuDNN, for NVIDIA GPUs; never run on one so far) or auto (fused).",
         one_of(RECURRENCES),
     )
     precision: str = setting(
@@ -133,10 +134,13 @@ class ModelConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.recurrence == "fused" and self.encoder != "lstm":
-            raise reject("recurrence", "fused", f"auto or scan with --encoder={self.encoder}; fused is for lstm")
+        if self.recurrence in ("fused", "cudnn") and self.encoder != "lstm":
+            allowed = f"auto or scan with --encoder={self.encoder}; {self.recurrence} is for lstm"
+            raise reject("recurrence", self.recurrence, allowed)
         if self.precision != "float32" and self.encoder != "lstm":
             raise reject("precision", self.precision, f"float32 with --encoder={self.encoder}; bfloat16 is for lstm")
+        if self.precision != "float32" and self.recurrence == "cudnn":
+            raise reject("precision", self.precision, "float32 with --recurrence=cudnn; bfloat16 is for scan and fused")
         if self.encoder != "transformer":
             return
         if self.auxiliary != "none":
@@ -285,3 +289,9 @@ def check_devices(config: Config, devices: int) -> None:
     """Raises ConfigError if the devices do not divide the batch."""
     if config.run.batch_size % devices:
         raise reject("batch_size", config.run.batch_size, f"a multiple of the {devices} devices")
+
+
+def check_platform(config: Config, platform: str, has_cuda: bool) -> None:
+    """Raises ConfigError if the devices cannot compute the recurrence as it is asked for."""
+    if config.model.recurrence == "cudnn" and not has_cuda:
+        raise reject("recurrence", "cudnn", f"auto, scan or fused on {platform} devices; cudnn needs an NVIDIA GPU")

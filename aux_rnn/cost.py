@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.decoder import PIXEL_LEVELS
-from aux_rnn.recurrence import is_full
 from aux_rnn.settings import Truncation
+from aux_rnn.windows import is_full
 
 # Matrices [inputs + features, features] a step, and arrays of state, of each recurrent cell.
 GATES = {"lstm": 4, "gru": 3, "mgu": 2, "simple": 1}

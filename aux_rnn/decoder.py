@@ -4,18 +4,21 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from aux_rnn import cudnn, fused
 from aux_rnn.cells import Carry, CellFactory, LSTMCell, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
-from aux_rnn.fused import Layer, fold, run_lstm
 from aux_rnn.layers import Embedding, Head, StateMap
 from aux_rnn.precision import MATMULS
-from aux_rnn.recurrence import scan_chunks
+from aux_rnn.recurrence import run_chunks, scan_chunks
 
 PIXEL_LEVELS = 256  # of a uint8 channel
 
 
-def may_be_fused(config: ModelConfig, cell: nn.RNNCellBase) -> bool:
-    return config.recurrence != "scan" and isinstance(cell, LSTMCell)
+def recurrence_of(config: ModelConfig, cell: nn.RNNCellBase) -> str:
+    """How steps of this cell are computed: 'scan', or our LSTM's by 'fused' or 'cudnn'."""
+    if not isinstance(cell, LSTMCell):
+        return "scan"
+    return "fused" if config.recurrence == "auto" else config.recurrence
 
 
 class Decoder(nn.Module):
@@ -61,11 +64,8 @@ class Decoder(nn.Module):
         layers = zip(self.layers[1:], self.config.decoder_sizes, strict=False)
         states = (self.state_map(state), *(zero_carry(layer, rows, size) for layer, size in layers))
         truncation = self.config.decoder_truncation
-        if self.config.teacher_forcing and may_be_fused(self.config, self.layers[0]) and not self.is_initializing():
-            return self.put_out(jnp.swapaxes(self.run_fused(states, previous), 0, 1), deterministic)
         if self.config.teacher_forcing:
-            embedded = jnp.swapaxes(self.embedding(previous), 0, 1)
-            _, hidden = scan_chunks(Decoder.advance, self, states, embedded, truncation)
+            hidden = self.run(states, jnp.swapaxes(previous, 0, 1))
             return self.put_out(jnp.swapaxes(hidden, 0, 1), deterministic)
 
         def step(decoder: Decoder, carry: tuple, _: jax.Array) -> tuple[tuple, jax.Array]:
@@ -77,18 +77,22 @@ class Decoder(nn.Module):
         _, outputs = scan_chunks(step, self, (states, previous[:, 0]), jnp.arange(steps), truncation)
         return jnp.swapaxes(outputs, 0, 1)
 
-    def run_fused(self, states: tuple[Carry, ...], previous: jax.Array) -> jax.Array:
-        """The top layer's outputs `[S, R, H]` by the fused recurrence."""
-        layers = [fold(self.layers[0].variables["params"], self.embedding.variables["params"])]
-        for layer in self.layers[1:]:
-            params = layer.variables["params"]
-            layers.append(Layer(params["input_kernel"], params["recurrent_kernel"], params["bias"]))
-        elements = jnp.swapaxes(previous, 0, 1)
-        steps, truncation = len(elements), self.config.decoder_truncation
-        cuts = None
+    def run(self, states: tuple[Carry, ...], elements: jax.Array) -> jax.Array:
+        """The top layer's outputs `[S, R, H]` for elements `[S, R, C]`, or tokens `[S, R]`, that are all known."""
+        recurrence, truncation = recurrence_of(self.config, self.layers[0]), self.config.decoder_truncation
+        if recurrence == "scan" or self.is_initializing():
+            return scan_chunks(Decoder.advance, self, states, self.embedding(elements), truncation)[1]
+        embedding = self.embedding.variables["params"]
+        bottom, *above = [layer.variables["params"] for layer in self.layers]
+        upper = [fused.as_layer(params) for params in above]
+        if recurrence == "cudnn":
+            reader = cudnn.CudnnEncoder.of(bottom, embedding)
+            return run_chunks(cudnn.run_lstm, (reader.layer, *upper), states, reader.embed(elements), truncation)[1]
+        steps, cuts = len(elements), None
         if truncation != "full" and truncation < steps:
             cuts = (jnp.arange(steps) % truncation == 0).at[0].set(False)
-        _, (_, hidden) = run_lstm(tuple(layers), states, elements, None, cuts, False, MATMULS[self.config.precision])
+        layers, matmul = (fused.fold(bottom, embedding), *upper), MATMULS[self.config.precision]
+        _, (_, hidden) = fused.run_lstm(layers, states, elements, None, cuts, False, matmul)
         return hidden
 
     def advance(self, states: tuple[Carry, ...], embedded: jax.Array) -> tuple[tuple[Carry, ...], jax.Array]:

@@ -3,8 +3,9 @@
 import dataclasses
 
 import jax
+from jax.extend.backend import get_backend
 
-from aux_rnn.config import Config, SequenceSpec, check_devices, check_sequence
+from aux_rnn.config import Config, SequenceSpec, check_devices, check_platform, check_sequence
 from aux_rnn.datasets import Splits, find_dataset, load_splits, sequence_spec, split_sizes, steps_per_epoch
 from aux_rnn.plan import Plan
 from aux_rnn.sequences import make_permutation
@@ -34,6 +35,8 @@ def check(config: Config) -> SequenceSpec:
     spec = sequence_spec(config.data)
     check_sequence(config, spec)
     check_devices(config, jax.device_count())
+    # AMD's devices are 'gpu' to JAX, too, and have no cuDNN.
+    check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
     if sizes := split_sizes(config.data):
         steps_per_epoch(sizes.train, config.run.batch_size)
     return spec

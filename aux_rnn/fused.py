@@ -45,7 +45,7 @@ class Layer(NamedTuple):
 
 
 class FoldedEncoder(PyTreeNode):
-    """An encoder `(state, element) -> state` without a module around it (see `recurrence.py`)."""
+    """An encoder `(state, element) -> state` without a module around it (see `windows.py`)."""
 
     layer: Layer
     matmul: MatMul = field(pytree_node=False, default=jnp.matmul)
@@ -56,6 +56,11 @@ class FoldedEncoder(PyTreeNode):
     def initial_state(self, batch: int) -> State:
         zeros = jnp.zeros((batch, len(self.layer.recurrent)), self.layer.recurrent.dtype)
         return zeros, zeros
+
+
+def as_layer(cell: Mapping[str, jax.Array]) -> Layer:
+    """The parameters of an `LSTMCell`."""
+    return Layer(cell["input_kernel"], cell["recurrent_kernel"], cell["bias"])
 
 
 def fold(cell: Mapping[str, jax.Array], embedding: Mapping[str, Any]) -> Layer:

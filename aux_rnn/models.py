@@ -8,12 +8,13 @@ from flax import linen as nn
 
 from aux_rnn.cells import Carry, CellFactory, find_cell, hidden_of, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
-from aux_rnn.decoder import Decoder, may_be_fused
+from aux_rnn.cudnn import CudnnEncoder
+from aux_rnn.decoder import Decoder, recurrence_of
 from aux_rnn.fused import FoldedEncoder, fold
 from aux_rnn.layers import Embedding, Head
 from aux_rnn.precision import MATMULS, MatMul
-from aux_rnn.recurrence import Windows, encode_windows
 from aux_rnn.sequences import Segments
+from aux_rnn.windows import Windows, encode_windows
 
 
 class Encoder(nn.Module):
@@ -95,17 +96,19 @@ class AuxiliaryRNN(nn.Module):
             ends_early = kind == "predict" and lengths is None
             latest = length - segment.inputs.shape[2] if ends_early else length
             windows.append(Windows(segment.anchors, self.config.auxiliary_truncation, latest))
-        states = encode_windows(self.folded_encoder() or self.encoder, inputs, lengths, windows)
+        states = encode_windows(self.bare_encoder() or self.encoder, inputs, lengths, windows)
         final = jax.tree.map(lambda s: s[:, 0], states.pop(0)) if classify else None
         return final, dict(zip(segments, states, strict=True))
 
-    def folded_encoder(self) -> FoldedEncoder | None:
-        """The encoder for the fused recurrence, where that is to be used; not while parameters are made."""
-        encoder = self.encoder
-        if not may_be_fused(self.config, encoder.cell) or self.is_initializing():
+    def bare_encoder(self) -> FoldedEncoder | CudnnEncoder | None:
+        """The encoder for the fused recurrence or cuDNN, where one is to be used; not while parameters are made."""
+        recurrence = recurrence_of(self.config, self.encoder.cell)
+        if recurrence == "scan" or self.is_initializing():
             return None
-        layer = fold(encoder.cell.variables["params"], encoder.embedding.variables["params"])
-        return FoldedEncoder(layer, encoder.matmul)
+        params = self.encoder.cell.variables["params"], self.encoder.embedding.variables["params"]
+        if recurrence == "cudnn":
+            return CudnnEncoder.of(*params)
+        return FoldedEncoder(fold(*params), self.encoder.matmul)
 
     def classify(self, final: Carry, deterministic: bool = True) -> jax.Array:
         """The logits `[B, K]` from the states after the whole sequences, leaves `[B, H]`."""

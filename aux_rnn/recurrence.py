@@ -1,60 +1,18 @@
-r"""Recurrence over long sequences with gradients that reach exactly as far as they are meant to.
+"""Steps of a recurrence over a sequence, in chunks between which no gradient goes."""
 
-A *window* `(end, T)` is the state `s[end]` whose gradient reaches back over the `T` steps before `end` and not further
-(Trinh, Dai, Luong and Le, 2018, cut both losses' gradients so). All windows of a batch are computed in two passes:
-
-1. one pass without gradients advances the state over the sequence and captures the states where windows start;
-2. all windows of equal `T` run together, as extra rows, through one differentiable scan of `T` steps.
-
-What is kept for the backward pass therefore depends on `T` and the number of windows, never on the length `L`. Windows
-without a cut (`T = 'full'`) are captured at their end instead, from a pass with gradients. Functions here take a bound
-module `encoder` with a method `encoder(state, element) -> state`.
-"""
-
-import itertools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aux_rnn.fused import FoldedEncoder, run_lstm
-from aux_rnn.sequences import take_elements
 from aux_rnn.settings import Truncation
 
 Tree = Any
-AnyEncoder = nn.Module | FoldedEncoder
 Step = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
-
-
-def is_full(truncation: Truncation, latest: int) -> bool:
-    """Whether a truncation cuts nothing of windows that end at `latest` or before."""
-    return truncation == "full" or truncation >= latest
-
-
-class Windows(NamedTuple):
-    """`W` windows an example with one truncation.
-
-    Attributes:
-      ends: int32 `[B, W]`, positions in the padded sequence; the state wanted is `s[end]`.
-      truncation: `T`, steps the gradient goes back from there, or 'full'.
-      latest: the largest end that can occur, known when the program is compiled.
-    """
-
-    ends: jax.Array
-    truncation: Truncation
-    latest: int
-
-    def is_full(self) -> bool:
-        return is_full(self.truncation, self.latest)
-
-    def captures(self) -> jax.Array:
-        """Where the first pass takes the state: at the start of a window with a cut, at the end of one without."""
-        return self.ends if self.is_full() else jnp.maximum(self.ends - int(self.truncation), 0)
-
-    def latest_capture(self) -> int:
-        return self.latest if self.is_full() else self.latest - int(self.truncation)
+Run = Step  # The same over many steps: (module, state, elements) -> (state, outputs), by leading axes.
 
 
 def cut(tree: Tree) -> Tree:
@@ -71,9 +29,12 @@ def select(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
     return jax.tree.map(pick, chosen, other)
 
 
-def scan_steps(step: Step, module: AnyEncoder, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
-    """Runs `step` over the leading axis of `elements`, sharing the module's parameters between the steps."""
-    if isinstance(module, FoldedEncoder):
+def scan_steps(step: Step, module: Any, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
+    """Runs `step` over the leading axis of `elements`, sharing the parameters between the steps.
+
+    They are a module's, or `module` is a tree of them.
+    """
+    if not isinstance(module, nn.Module):
         return jax.lax.scan(lambda state, element: step(module, state, element), state, elements)
     scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False, "dropconnect": False})
     return scan(module, state, elements)
@@ -82,13 +43,18 @@ def scan_steps(step: Step, module: AnyEncoder, state: Tree, elements: Tree) -> t
 def scan_chunks(
     step: Step, module: nn.Module, state: Tree, elements: Tree, chunk_length: Truncation
 ) -> tuple[Tree, Tree]:
-    """`scan_steps`, cutting the gradient of the state at the start of every chunk after the first.
+    """`scan_steps` in chunks, between which no gradient goes (see `run_chunks`)."""
+    return run_chunks(partial(scan_steps, step), module, state, elements, chunk_length)
+
+
+def run_chunks(run: Run, module: Any, state: Tree, elements: Tree, chunk_length: Truncation) -> tuple[Tree, Tree]:
+    """Runs chunk after chunk, cutting the gradient of the state at the start of every chunk after the first.
 
     The last chunk is shorter where `chunk_length` does not divide the number of steps.
 
     Args:
-      step: `step(module, state, element) -> (state, output)`.
-      module: the bound module whose parameters `step` uses.
+      run: `run(module, state, elements) -> (state, outputs)`, takes the steps of one chunk.
+      module: the bound module whose parameters `run` uses, or a tree of parameters.
       state: the state before the first step; the first chunk's gradient goes on into it.
       elements: tree of arrays `[steps, ...]`.
       chunk_length: steps a chunk, or 'full' for no cut.
@@ -98,153 +64,19 @@ def scan_chunks(
     """
     steps = jax.tree.leaves(elements)[0].shape[0]
     if chunk_length == "full" or chunk_length >= steps:
-        return scan_steps(step, module, state, elements)
+        return run(module, state, elements)
     chunks, rest = divmod(steps, chunk_length)
 
-    def run_chunk(module: nn.Module, state: Tree, chunk: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
+    def run_chunk(module: Any, state: Tree, chunk: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
         is_first, chunk_elements = chunk
         state = jax.tree.map(lambda s: jnp.where(is_first, s, jax.lax.stop_gradient(s)), state)
-        return scan_steps(step, module, state, chunk_elements)
+        return run(module, state, chunk_elements)
 
     whole = jax.tree.map(lambda e: e[: steps - rest].reshape(chunks, chunk_length, *e.shape[1:]), elements)
     state, outputs = scan_steps(run_chunk, module, state, (jnp.arange(chunks) == 0, whole))
     outputs = jax.tree.map(lambda o: o.reshape(chunks * chunk_length, *o.shape[2:]), outputs)
     if rest:
         tail = jax.tree.map(lambda e: e[steps - rest :], elements)
-        state, last = scan_steps(step, module, cut(state), tail)
+        state, last = run(module, cut(state), tail)
         outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, last)
     return state, outputs
-
-
-def capture_states(
-    encoder: AnyEncoder, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int
-) -> Tree:
-    """Advances the state from `s[0] = 0` over the first `steps` elements and keeps `s[p]` for every position asked for.
-
-    Args:
-      encoder: see the module's docstring.
-      inputs: `[B, L, C]` or `[B, L]`.
-      lengths: int32 `[B]`, or None where no sequence is padded. Padded steps hold the zero state.
-      positions: int32 `[B, P]`, at most `steps`.
-      steps: elements to read.
-
-    Returns:
-      States with leaves `[B, P, H]`.
-    """
-    batch, length = inputs.shape[:2]
-    state = encoder.initial_state(batch)
-    captured = jax.tree.map(lambda s: jnp.zeros((*positions.shape, *s.shape[1:]), s.dtype), state)
-
-    def keep(captured: Tree, state: Tree, position: jax.Array) -> Tree:
-        return select(positions == position, jax.tree.map(lambda s: s[:, None], state), captured)
-
-    def step(encoder: nn.Module, carry: tuple[Tree, Tree], xs: tuple[jax.Array, jax.Array]) -> tuple[Tree, None]:
-        state, captured = carry
-        position, element = xs
-        captured = keep(captured, state, position)
-        advanced = encoder(state, element)
-        state = advanced if lengths is None else select(position >= length - lengths, advanced, state)
-        return (state, captured), None
-
-    elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
-    (state, captured), _ = scan_steps(step, encoder, (state, captured), (jnp.arange(steps), elements))
-    return keep(captured, state, jnp.int32(steps))
-
-
-def capture_by_gradient(
-    encoder: FoldedEncoder, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int
-) -> Tree:
-    """`capture_states` for a pass with gradients, which needs all states anyway."""
-    batch, length = inputs.shape[:2]
-    starts = jnp.zeros(batch, jnp.int32) if lengths is None else length - lengths
-    initial = encoder.initial_state(batch)
-    active = None if lengths is None else jnp.arange(steps)[:, None] >= starts
-    elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
-    _, states = run_lstm((encoder.layer,), (initial,), elements, active, None, True, encoder.matmul)
-    states = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s]), initial, states)
-    return jax.tree.map(lambda s: s[positions, jnp.arange(batch)[:, None]], states)
-
-
-def run_windows(
-    encoder: AnyEncoder, states: Tree, inputs: jax.Array, lengths: jax.Array | None, ends: jax.Array, truncation: int
-) -> Tree:
-    """Runs all windows of one truncation together, from constant states to their ends.
-
-    A window clipped by the start of its sequence holds the state until its first own element.
-
-    Args:
-      encoder: see the module's docstring.
-      states: leaves `[B, W, H]`, the states at `max(end - T, 0)`.
-      inputs: `[B, L, C]` or `[B, L]`.
-      lengths: int32 `[B]`, or None where no sequence is padded.
-      ends: int32 `[B, W]`.
-      truncation: `T`.
-
-    Returns:
-      `s[end]`, leaves `[B, W, H]`, differentiable over the last `T` steps.
-    """
-    if truncation == 0:
-        return cut(states)
-    batch, length = inputs.shape[:2]
-    earliest = jnp.zeros(batch, jnp.int32) if lengths is None else length - lengths
-    positions = ends[:, :, None] - truncation + jnp.arange(truncation)
-    elements = take_elements(inputs, positions, earliest)
-    rows = ends.size
-
-    def to_rows(x: jax.Array) -> jax.Array:  # [B, W, T, ...] -> [T, B * W, ...]
-        return jnp.swapaxes(x.reshape(rows, truncation, *x.shape[3:]), 0, 1)
-
-    def step(encoder: nn.Module, state: Tree, xs: tuple[jax.Array, jax.Array]) -> tuple[Tree, None]:
-        active, element = xs
-        return select(active, encoder(state, element), state), None
-
-    flat = jax.tree.map(lambda s: s.reshape(rows, *s.shape[2:]), cut(states))
-    active = to_rows(positions >= earliest[:, None, None])
-    if isinstance(encoder, FoldedEncoder):
-        (flat,), _ = run_lstm((encoder.layer,), (flat,), to_rows(elements), active, None, False, encoder.matmul)
-    else:
-        flat, _ = scan_steps(step, encoder, flat, (active, to_rows(elements)))
-    return jax.tree.map(lambda s: s.reshape(*ends.shape, *s.shape[1:]), flat)
-
-
-def encode_windows(
-    encoder: AnyEncoder, inputs: jax.Array, lengths: jax.Array | None, windows: Sequence[Windows]
-) -> list[Tree]:
-    """The states at the ends of all windows, each with a gradient over just its own truncation.
-
-    Args:
-      encoder: bound module with `encoder(state, element) -> state` and `encoder.initial_state(batch)`.
-      inputs: `[B, L, C]` or, for tokens, `[B, L]`; padded on the left.
-      lengths: int32 `[B]`, each example's own length, or None where no sequence is padded.
-      windows: at least one.
-
-    Returns:
-      For every entry of `windows` the states `s[end]`, with leaves `[B, W, H]`.
-    """
-    positions = jnp.concatenate([w.captures() for w in windows], axis=1)
-    steps = max(w.latest_capture() for w in windows)
-    if any(w.is_full() for w in windows):
-        capture: Any = capture_by_gradient if isinstance(encoder, FoldedEncoder) else capture_states
-        captured = capture(encoder, inputs, lengths, positions, steps)
-    elif isinstance(encoder, FoldedEncoder):
-        captured = capture_states(cut(encoder), cut(inputs), lengths, positions, steps)
-    else:
-        starting = encoder.is_initializing()
-        constant = nn.map_variables(capture_states, "params", trans_in_fn=cut, init=starting, mutable=starting)
-        captured = constant(encoder, cut(inputs), lengths, positions, steps)
-    states = split_windows(captured, windows)
-    for truncation in dict.fromkeys(w.truncation for w in windows if not w.is_full()):
-        members = [k for k, w in enumerate(windows) if not w.is_full() and w.truncation == truncation]
-        group = [windows[k] for k in members]
-        ends = jnp.concatenate([w.ends for w in group], axis=1)
-        starts = jax.tree.map(lambda *s: jnp.concatenate(s, axis=1), *[states[k] for k in members])
-        finished = run_windows(encoder, starts, inputs, lengths, ends, int(truncation))
-        for k, ended in zip(members, split_windows(finished, group), strict=True):
-            states[k] = ended
-    return states
-
-
-def split_windows(states: Tree, windows: Sequence[Windows]) -> list[Tree]:
-    """Divides leaves `[B, P, H]` into one tree of leaves `[B, W, H]` for every entry of `windows`."""
-    borders = list(itertools.accumulate((w.ends.shape[1] for w in windows), initial=0))
-    return [jax.tree.map(lambda s, span=slice(*span): s[:, span], states) for span in itertools.pairwise(borders)]

@@ -6,6 +6,7 @@ prefix, the windows and both layers of the decoder; the prefix under `no_grad`; 
 different lengths would cost PyTorch a packed sequence or a loop. Losses, sizes, batch and optimizer are ours.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ State = tuple[Tensor, Tensor]  # h and c, each [layers, R, H]
 
 def make_head(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for before, after in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 

@@ -34,7 +34,7 @@ def format_step(records: Sequence[Record]) -> list[str]:
             "seconds a step": f"{format_spread(record['seconds'])}, {len(record['seconds'])} steps",
             "examples a second": f"{record['examples_per_second']:.4g}",
             "GFLOP a step": f"{record['gflop']:.4g}",
-            "GFLOP/s": f"{record['gflop_per_second']:.4g}, {record['product_share']:.0%} of a matrix product's",
+            "GFLOP/s": f"{record['gflop_per_second']:.4g}, {100 * record['product_share']:.0f} % of a matrix product's",
             f"product of {record['product_size']:,}^3": f"{before:.4g} GFLOP/s before, {after:.4g} after",
             "trace, s": f"{record['trace_seconds']:.3g}",
             "compile, s": f"{record['compile_seconds']:.3g}",
@@ -65,7 +65,8 @@ def format_lengths(records: Sequence[Record]) -> list[str]:
     span = f"from {lengths[0]:,} to {lengths[1]:,} steps"
     lines.append("")
     if first["scratch_mib"] and last["scratch_mib"]:
-        lines.append(f"scratch memory changes by {last['scratch_mib'] / first['scratch_mib'] - 1:+.1%} {span}")
+        growth = 100 * (last["scratch_mib"] / first["scratch_mib"] - 1)
+        lines.append(f"scratch memory grows by {growth:.1f} % {span}")
     more = 1000 * (last["seconds_per_step"] - first["seconds_per_step"]) / (lengths[1] - lengths[0])
     return [*lines, f"{more:.4g} s for every 1,000 steps more, {span}"]
 

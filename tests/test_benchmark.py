@@ -75,6 +75,10 @@ MISTAKES = {
     "no folder": (["step", "--output=/nonexistent/x.jsonl"], ["--output=/nonexistent/x.jsonl: must be a file in"]),
     "a folder": (["step", "--output=/"], ["--output=/: must be a file in"]),
     "peer of a cell": (["peer", "--encoder=gru"], ["--encoder=gru: must be lstm for the comparison with PyTorch"]),
+    "peer of bfloat16": (
+        ["peer", "--precision=bfloat16"],
+        ["--precision=bfloat16: must be float32 for the comparison"],
+    ),
     "peer of two anchors": (["peer", "--num_anchors=2"], ["--num_anchors=2: must be 1 for the comparison"]),
     "peer fed back": (["peer", "--noteacher_forcing"], ["--teacher_forcing=false: must be true for the comparison"]),
     "peer of layers": (["peer", "--decoder_sizes=4,5"], ["--decoder_sizes=4,5: must be layers of one size"]),

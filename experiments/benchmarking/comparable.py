@@ -11,6 +11,7 @@ def check_peer(config: Config) -> None:
     model = config.model
     for name, allowed in (
         ("encoder", "lstm"),
+        ("precision", "float32"),
         ("dropconnect", 0.0),
         ("teacher_forcing", True),
         ("pixel_loss", "squared"),

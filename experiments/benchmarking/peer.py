@@ -32,6 +32,7 @@ class Program:
         devices = f"{torch.get_num_threads()} threads"
         if self.device == "cuda":
             devices = torch.cuda.get_device_name()
+            torch.backends.cudnn.allow_tf32 = False  # Our products do not round their factors either.
         return {"devices": devices, "versions": {"torch": torch.__version__}}
 
     def prepare(self) -> dict[str, Any]:

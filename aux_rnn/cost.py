@@ -1,8 +1,9 @@
 """The arithmetic of a training step, counted from the settings: how long a run may take before it was ever tried.
 
 Counted are the multiply-adds of matrix products, per example. A product costs as much again for the gradient of its
-input and of its matrix; the embedding of data needs the latter only. Gates, losses and the optimizer are left out, and
-every pass is counted as the model defines it, whatever a faster way to compute it may save.
+input and of its matrix; the embedding of data needs the latter only. Gates, losses and the optimizer are left out.
+A step is counted as the model defines it or, `folded`, as the work that it needs: an embedding and the input matrix
+after it are one matrix `[C, ...]`, of which tokens only take a row.
 """
 
 import itertools
@@ -25,42 +26,63 @@ def count_dense(sizes: Sequence[int]) -> int:
     return sum(a * b for a, b in itertools.pairwise(sizes))
 
 
-def count_encoder_steps(config: Config, spec: SequenceSpec, steps: int, has_gradient: bool) -> int:
+def count_input(config: Config, spec: SequenceSpec, size: int, folded: bool) -> tuple[int, int]:
+    """Multiply-adds from one element to what it adds to the gates of a layer, forward, and with the gradient.
+
+    Args:
+      config: the cell and its embedding.
+      spec: what an element is; it is data, so that nothing needs its gradient.
+      size: H of the layer.
+      folded: whether embedding and input matrix are one.
+    """
+    width = GATES[config.model.encoder] * size
+    channels = 0 if spec.vocabulary_size else spec.channels
+    if folded:
+        return channels * width, 2 * channels * width
+    embedding, matrix = channels * config.model.embedding_size, config.model.embedding_size * width
+    return embedding + matrix, 2 * embedding + WITH_GRADIENT * matrix
+
+
+def count_encoder_steps(config: Config, spec: SequenceSpec, steps: int, has_gradient: bool, folded: bool) -> int:
     """Multiply-adds of the recurrent encoder over so many steps of one sequence."""
-    model = config.model
-    cell = GATES[model.encoder] * (model.embedding_size + model.hidden_size) * model.hidden_size
-    embedding = 0 if spec.vocabulary_size else spec.channels * model.embedding_size
-    return steps * (cell * (WITH_GRADIENT if has_gradient else FORWARD) + embedding * (2 if has_gradient else 1))
+    size = config.model.hidden_size
+    recurrent = GATES[config.model.encoder] * size * size
+    forward, with_gradient = count_input(config, spec, size, folded)
+    return steps * (WITH_GRADIENT * recurrent + with_gradient if has_gradient else recurrent + forward)
 
 
-def count_windows(config: Config, spec: SequenceSpec, windows: Sequence[tuple[int, Truncation, int]]) -> int:
+def count_windows(
+    config: Config, spec: SequenceSpec, windows: Sequence[tuple[int, Truncation, int]], folded: bool
+) -> int:
     """Multiply-adds of `encode_windows`: the pass that captures states, and the windows from there.
 
     Args:
       config: the sizes of the encoder.
       spec: what the sequences are.
       windows: (windows an example, T, latest end) of each loss.
+      folded: see the module's docstring.
     """
     any_full = any(is_full(truncation, latest) for _, truncation, latest in windows)
     prefix = max(latest if is_full(t, latest) else latest - int(t) for _, t, latest in windows)
-    total = count_encoder_steps(config, spec, prefix, has_gradient=any_full)
+    total = count_encoder_steps(config, spec, prefix, any_full, folded)
     for count, truncation, latest in windows:
         if not is_full(truncation, latest):
-            total += count * count_encoder_steps(config, spec, int(truncation), has_gradient=True)
+            total += count * count_encoder_steps(config, spec, int(truncation), True, folded)
     return total
 
 
-def count_decoder(config: Config, spec: SequenceSpec) -> int:
+def count_decoder(config: Config, spec: SequenceSpec, folded: bool) -> int:
     """Multiply-adds of one decoder, forward and backward, over its segments of one sequence."""
     model = config.model
+    bottom = model.decoder_sizes[0]
     outputs = spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if model.pixel_loss == "softmax" else 1)
     step = count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, outputs))
-    for below, size in itertools.pairwise((model.embedding_size, *model.decoder_sizes)):
+    step += GATES[model.encoder] * bottom * bottom
+    for below, size in itertools.pairwise(model.decoder_sizes):
         step += GATES[model.encoder] * (below + size) * size
-    embedding = 0 if spec.vocabulary_size else spec.channels * model.embedding_size
-    bottom = model.decoder_sizes[0]
+    _, inputs = count_input(config, spec, bottom, folded)
     state_map = STATES.get(model.encoder, 1) * model.hidden_size * bottom if bottom != model.hidden_size else 0
-    return model.num_anchors * (model.segment_length * (WITH_GRADIENT * step + 2 * embedding) + 3 * state_map)
+    return model.num_anchors * (model.segment_length * (WITH_GRADIENT * step + inputs) + WITH_GRADIENT * state_map)
 
 
 def count_transformer(length: int, inputs: int, layers: int, size: int) -> int:
@@ -79,13 +101,14 @@ def count_transformer(length: int, inputs: int, layers: int, size: int) -> int:
     return WITH_GRADIENT * layers * layer + 2 * length * inputs * size
 
 
-def count_training_step(config: Config, spec: SequenceSpec, phase: str = "train") -> int:
+def count_training_step(config: Config, spec: SequenceSpec, phase: str = "train", folded: bool = False) -> int:
     """Multiply-adds of one step on a whole batch.
 
     Args:
       config: the settings; an encoder 'transformer' is counted without decoders.
       spec: what the sequences are.
       phase: 'pretrain' (the auxiliary loss alone) or 'train'.
+      folded: see the module's docstring; of no effect on a transformer.
     """
     model, length = config.model, spec.length
     head = WITH_GRADIENT * count_dense((model.hidden_size, *model.head_sizes, spec.num_classes))
@@ -100,5 +123,5 @@ def count_training_step(config: Config, spec: SequenceSpec, phase: str = "train"
     for kind in model.auxiliaries:
         latest = length - model.segment_length if kind == "predict" else length
         windows.append((model.num_anchors, model.auxiliary_truncation, latest))
-    total = count_windows(config, spec, windows) + len(model.auxiliaries) * count_decoder(config, spec)
+    total = count_windows(config, spec, windows, folded) + len(model.auxiliaries) * count_decoder(config, spec, folded)
     return config.run.batch_size * (total + (head if phase == "train" else 0))

@@ -4,11 +4,11 @@ import resource
 import sys
 from pathlib import Path
 
-import jax
-
 
 def peak_memory_mib() -> float:
     """The most memory taken so far, in MiB: of the process on a CPU, of its first device elsewhere."""
+    import jax  # here, so that a process without JAX can be measured without taking its memory
+
     device = jax.local_devices()[0]
     statistics = None if device.platform == "cpu" else device.memory_stats()
     return statistics["peak_bytes_in_use"] / 2**20 if statistics else peak_process_mib()

@@ -52,14 +52,19 @@ class SettingSerializer(flags.ArgumentSerializer):
         return format_value(value)
 
 
+def define_settings(into: flags.FlagValues) -> None:
+    """Defines a flag for every setting."""
+    for _, field in iterate_settings():
+        name, default, text = field.name, field.default, field.metadata["help"]
+        if field.type is bool:
+            flags.DEFINE_boolean(name, bool(default), text, flag_values=into)
+        else:
+            flags.DEFINE(SettingParser(field), name, default, text, into, SettingSerializer())
+
+
 def define_flags() -> None:
     """Defines a flag for every setting, and those that say what to do, where and on what."""
-    for _, field in iterate_settings():
-        text = field.metadata["help"]
-        if field.type is bool:
-            flags.DEFINE_boolean(field.name, bool(field.default), text)
-        else:
-            flags.DEFINE(SettingParser(field), field.name, field.default, text, serializer=SettingSerializer())
+    define_settings(flags.FLAGS)
     flags.DEFINE_enum(
         "mode",
         "train",
@@ -85,13 +90,18 @@ def parse(argv: Sequence[str]) -> list[str]:
     Raises:
       ConfigError: anything is wrong; one line.
     """
+    words = parse_words(argv, flags.FLAGS)
+    if words:
+        raise ConfigError(f"{words[0]!r}: stray word; write flags as --name=value, switches as --name or --noname")
+    return [argv[0]]
+
+
+def parse_words(argv: Sequence[str], into: flags.FlagValues) -> list[str]:
+    """As `parse`, into any flags; returns the words that are no flags, without the program's name."""
     try:
-        rest = flags.FLAGS([argv[0], *expand_flag_files(argv[1:], [Path.cwd(), FLAG_FILES])])
+        return into([argv[0], *expand_flag_files(argv[1:], [Path.cwd(), FLAG_FILES])])[1:]
     except flags.Error as error:
         raise ConfigError(str(error).strip().replace("\n", " ").removeprefix("flag ")) from error
-    if len(rest) > 1:
-        raise ConfigError(f"{rest[1]!r}: stray word; write flags as --name=value, switches as --name or --noname")
-    return rest
 
 
 def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path], opened: tuple[Path, ...] = ()) -> list[str]:
@@ -143,9 +153,9 @@ def read_flag_file(file: Path) -> list[str]:
     return lines
 
 
-def config_from_flags() -> Config:
+def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:
     """The configuration that the parsed flags describe. Raises ConfigError if settings contradict each other."""
-    return from_flat({field.name: getattr(flags.FLAGS, field.name) for _, field in iterate_settings()})
+    return from_flat({field.name: getattr(parsed, field.name) for _, field in iterate_settings()})
 
 
 def workdir_from_flags(config: Config) -> Path:

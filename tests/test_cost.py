@@ -43,6 +43,45 @@ def test_tokens_are_looked_up_for_nothing():
     assert count_training_step(config, tokens) == (15 + 3 * 5) * CELL + HEAD
 
 
+# Folded, an element of three channels meets one matrix of 3 x (4 x 4), and nothing needs the gradient of the element.
+FOLDED_FORWARD, FOLDED_BOTH = 4 * 4 * 4 + 3 * 16, 3 * (4 * 4 * 4) + 2 * (3 * 16)
+FOLDED_DECODER_STEP = 3 * (4 * 6 * 6 + 4 * (6 + 7) * 7 + 7 * 8 + 8 * 3) + 2 * (3 * 4 * 6)
+FOLDED_DECODER = 9 * FOLDED_DECODER_STEP + 3 * (2 * 4 * 6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "phase", "expected"),
+    [
+        (dict(auxiliary="none", batch_size=7), "train", 7 * (15 * FOLDED_FORWARD + 5 * FOLDED_BOTH + HEAD)),
+        (dict(auxiliary="none", supervised_truncation="full"), "train", 20 * FOLDED_BOTH + HEAD),
+        (
+            dict(auxiliary="reconstruct"),
+            "train",
+            17 * FOLDED_FORWARD + (5 + 3) * FOLDED_BOTH + FOLDED_DECODER + HEAD,
+        ),
+        (dict(auxiliary="predict"), "pretrain", 8 * FOLDED_FORWARD + 3 * FOLDED_BOTH + FOLDED_DECODER),
+    ],
+)
+def test_a_folded_embedding_costs_one_small_matrix(settings, phase, expected):
+    config = from_flat({**SETTINGS, **settings})
+    assert count_training_step(config, SPEC, phase, folded=True) == expected
+
+
+def test_folded_tokens_are_rows_of_a_table():
+    tokens = SequenceSpec(length=20, channels=1, num_classes=10, vocabulary_size=11)
+    config = from_flat({**SETTINGS, "auxiliary": "predict"})
+    decoder_step = 3 * (4 * 6 * 6 + 4 * (6 + 7) * 7 + 7 * 8 + 8 * 11)
+    decoder = 9 * decoder_step + 3 * (2 * 4 * 6)
+    expected = (8 + 3 * 3) * 4 * 4 * 4 + decoder
+    assert count_training_step(config, tokens, "pretrain", folded=True) == expected
+
+
+def test_the_step_of_cifar_at_the_papers_sizes_needs_467_gflop():
+    cifar = SequenceSpec(length=1024, channels=3, num_classes=10)
+    config = from_flat(dict(dataset="cifar10", auxiliary="reconstruct"))
+    assert 2e-9 * count_training_step(config, cifar, folded=True) == pytest.approx(467.3, abs=0.05)
+
+
 def test_other_cells_have_other_numbers_of_gates():
     config = from_flat({**SETTINGS, "auxiliary": "none", "encoder": "gru"})
     assert count_training_step(config, SPEC) == (15 + 3 * 5) * CELL * 3 // 4 + (15 + 2 * 5) * EMBEDDING + HEAD

@@ -6,11 +6,11 @@ import json
 import math
 
 import pytest
+from machine import code_version, describe_machine, processor_name
 from reproduction import presets, records
 from reproduction.curves import mean_curve
 from reproduction.figures import place_truncations
 from reproduction.grids import make_grid
-from reproduction.machine import code_version, describe_machine, processor_name
 from reproduction.options import parse_options
 from reproduction.paper import TABLE2, paper_accuracy
 from reproduction.records import RecordError, make_record, put_record, read_history, read_records

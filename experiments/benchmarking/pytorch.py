@@ -1,11 +1,12 @@
 """The training step as a good PyTorch programmer would write it: what ours is measured against.
 
 Everything that PyTorch offers for speed is used: `nn.LSTM`, whose steps and layers run inside one kernel call, for the
-prefix, the windows and both layers of the decoder; the prefix under `no_grad`; both windows as rows of one call;
+prefix, the windows and all layers of the decoder; the prefix without gradients; windows as rows of one call;
 `detach` where gradients are cut. One anchor serves the whole batch, where ours draws one for each example: rows of
 different lengths would cost PyTorch a packed sequence or a loop. Losses, sizes, batch and optimizer are ours.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ State = tuple[Tensor, Tensor]  # h and c, each [layers, R, H]
 
 def make_head(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for before, after in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
@@ -69,26 +70,38 @@ class Network(nn.Module):
         self.head = make_head((model.hidden_size, *model.head_sizes, spec.num_classes))
         self.decoders = nn.ModuleDict({kind: Decoder(config, spec) for kind in model.auxiliaries})
 
-    def advance(self, inputs: Tensor, state: State | None) -> State | None:
+    def advance(self, inputs: Tensor, state: State) -> State:
         """The state after more elements, `[steps, R, C]`."""
         return self.lstm(self.embedding(inputs), state)[1] if len(inputs) else state
 
+    def capture(self, inputs: Tensor, positions: Sequence[int], differentiable: int) -> dict[int, State]:
+        """`s[p]` for every position, in one pass whose gradient reaches the states up to `differentiable`."""
+        zeros = inputs.new_zeros(1, inputs.shape[1], self.lstm.hidden_size)
+        at, state, states = 0, (zeros, zeros), {}
+        for position in sorted(set(positions)):
+            with torch.set_grad_enabled(position <= differentiable):
+                states[position] = state = self.advance(inputs[at:position], state)
+            at = position
+        return states
+
     def encode(self, inputs: Tensor, windows: Sequence[tuple[int, Truncation]]) -> list[State]:
         """`s[end]` of every window `(end, T)` of `inputs`, `[L, B, C]`."""
+        ends = [end for end, _ in windows]
         starts = [end - steps_of(truncation, end) for end, truncation in windows]
-        states: dict[int, State | None] = {0: None}
-        at = 0
-        for start in sorted(set(starts) - {0}):
-            with torch.no_grad():
-                states[start] = self.advance(inputs[at:start], states[at])
-            at = start
-        spans = [slice(start, end) for start, (end, _) in zip(starts, windows, strict=True)]
-        if len({span.stop - span.start for span in spans}) == 1 and all(starts):
-            rows = torch.cat([inputs[span] for span in spans], dim=1)
-            together = tuple(torch.cat(parts, dim=1) for parts in zip(*[states[s] for s in starts], strict=True))
-            h, c = self.advance(rows, together)
-            return list(zip(h.chunk(len(spans), 1), c.chunk(len(spans), 1), strict=True))
-        return [self.advance(inputs[span], states[span.start]) for span in spans]
+        # A window that starts with the sequence is part of the first pass, which then needs a gradient up to its end.
+        uncut = [end for start, end in zip(starts, ends, strict=True) if start == 0]
+        captured = [start or end for start, end in zip(starts, ends, strict=True)]
+        states = self.capture(inputs, captured, max(uncut, default=0))
+        results = [states[position] for position in captured]
+        cut = [k for k, start in enumerate(starts) if start]
+        for steps in {ends[k] - starts[k] for k in cut}:
+            group = [k for k in cut if ends[k] - starts[k] == steps]
+            rows = torch.cat([inputs[starts[k] : ends[k]] for k in group], dim=1)
+            h, c = (torch.cat([results[k][part].detach() for k in group], dim=1) for part in (0, 1))
+            h, c = self.advance(rows, (h, c))
+            for k, *state in zip(group, h.chunk(len(group), 1), c.chunk(len(group), 1), strict=True):
+                results[k] = (state[0], state[1])
+        return results
 
     def forward(self, inputs: Tensor, labels: Tensor, anchors: Mapping[str, int]) -> Tensor:
         """The training loss of `inputs`, float32 `[L, B, C]`."""

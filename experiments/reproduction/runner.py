@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from machine import code_version, describe_machine
+
 from aux_rnn.workdir import write_atomically
-from reproduction.machine import code_version, describe_machine
 from reproduction.records import is_complete
 from reproduction.schedule import Task
 from reproduction.stopping import StopRequests, catch_stop_requests

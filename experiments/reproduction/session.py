@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
+from machine import describe_machine, has_accelerator, usable_cores
+
 from reproduction.cells import Cell
 from reproduction.grids import make_grid, select_cells, take_shard
-from reproduction.machine import describe_machine, has_accelerator, usable_cores
 from reproduction.options import Options
 from reproduction.records import Record, RecordError, locked, make_record, put_record, read_records
 from reproduction.report import write_report

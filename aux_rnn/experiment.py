@@ -7,6 +7,8 @@ from jax.extend.backend import get_backend
 
 from aux_rnn.config import Config, SequenceSpec, check_devices, check_platform, check_sequence
 from aux_rnn.datasets import Splits, find_dataset, load_splits, sequence_spec, split_sizes, steps_per_epoch
+from aux_rnn.footprint import check_memory
+from aux_rnn.memory import available_bytes
 from aux_rnn.plan import Plan
 from aux_rnn.sequences import make_permutation
 from aux_rnn.steps import Steps, make_steps
@@ -35,6 +37,7 @@ def check(config: Config) -> SequenceSpec:
     spec = sequence_spec(config.data)
     check_sequence(config, spec)
     check_devices(config, jax.device_count())
+    check_memory(config, spec, available_bytes())
     # AMD's devices are 'gpu' to JAX, too, and have no cuDNN.
     check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
     if sizes := split_sizes(config.data):

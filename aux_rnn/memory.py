@@ -14,6 +14,37 @@ def peak_memory_mib() -> float:
     return statistics["peak_bytes_in_use"] / 2**20 if statistics else peak_process_mib()
 
 
+def available_bytes() -> int | None:
+    """The memory that all devices of this process have for a program; None where the system does not say."""
+    import jax  # here and not above, see below
+
+    devices = jax.local_devices()
+    if devices[0].platform == "cpu":
+        return available_system_bytes()
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+    return None if None in limits else sum(limits)
+
+
+def available_system_bytes(
+    meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
+) -> int | None:
+    """What Linux says can be had without swapping, and no more than the process's group may have.
+
+    Args:
+      meminfo: the kernel's account of the memory.
+      limit: the group's limit in bytes, or 'max'.
+    """
+    try:
+        lines = meminfo.read_text().splitlines()
+        available = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+    try:
+        return min(available, int(limit.read_text()))
+    except (OSError, ValueError):
+        return available
+
+
 def peak_process_mib(status: Path = Path("/proc/self/status")) -> float:
     """The largest resident set of this process so far, in MiB.
 

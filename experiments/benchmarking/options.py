@@ -33,6 +33,7 @@ flags.DEFINE_boolean(
     "without it PyTorch runs as installed.",
     flag_values=FLAGS,
 )
+flags.DEFINE_integer("cpu_devices", 0, "As in main.py.", 0, flag_values=FLAGS)
 flags.DEFINE_string("output", "", "File to append the records to, one JSON object a line.", flag_values=FLAGS)
 flags.DEFINE_boolean("help", False, "Show this help.", flag_values=FLAGS)
 
@@ -68,6 +69,7 @@ class Options:
     pairs: int
     product_size: int
     peer_huge_pages: bool
+    cpu_devices: int
     output: Path | None
 
 
@@ -90,6 +92,7 @@ def parse_options(argv: Sequence[str]) -> Options | None:
         pairs=FLAGS.pairs,
         product_size=FLAGS.product_size,
         peer_huge_pages=FLAGS.peer_huge_pages,
+        cpu_devices=FLAGS.cpu_devices,
         output=find_output(FLAGS.output) if FLAGS.output else None,
     )
     check(options)
@@ -141,7 +144,7 @@ def check(options: Options) -> None:
 def describe_flags() -> str:
     """One line a flag and who takes it, for --help."""
     lines = []
-    for name in (*OWN, "output"):
+    for name in (*OWN, "cpu_devices", "output"):
         takers = ", ".join(command for command, names in COMMANDS.items() if name in names) or "all"
         lines.append(f"  --{name:<16}{FLAGS[name].help} ({takers}; {FLAGS[name].default!r})")
     return "\n".join([*lines, "and every setting of main.py (python experiments/main.py --helpshort)"])

@@ -9,6 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from environment import make_variables
+from machine import has_accelerator, usable_cores
+
 from aux_rnn.settings import ConfigError
 from benchmarking.options import Options
 from benchmarking.worker import VARIABLES
@@ -33,8 +36,10 @@ def worker_environment(program: str, options: Options, cache: str) -> dict[str, 
     if program == "peer":
         environment.pop("THP_MEM_ALLOC_ENABLE", None)
         return {**environment, "THP_MEM_ALLOC_ENABLE": "1"} if options.peer_huge_pages else environment
-    compiling = {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return {**environment, **compiling}
+    # As main.py starts, but for the cache.
+    environment |= {"JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    size, cores = options.config.run.batch_size, len(usable_cores())
+    return environment | make_variables(environment, size, options.cpu_devices, has_accelerator(), cores)
 
 
 class Worker:

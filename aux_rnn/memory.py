@@ -21,8 +21,8 @@ def available_bytes() -> int | None:
     devices = jax.local_devices()
     if devices[0].platform == "cpu":
         return available_system_bytes()
-    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
-    return None if None in limits else sum(limits)
+    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
+    return sum(limits) if all(limits) else None
 
 
 def available_system_bytes(

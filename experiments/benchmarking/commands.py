@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import statistics
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +14,8 @@ from aux_rnn.config import LOCATIONS, Config, SequenceSpec, to_flat
 from benchmarking.comparable import check_peer_data, describe_ignored
 from benchmarking.options import Options
 from benchmarking.processes import Worker
+
+PAUSE = 0.5  # seconds
 
 Record = dict[str, Any]
 Say = Callable[[str], None]
@@ -86,10 +89,14 @@ def measure_lengths(options: Options, cache: str, say: Say) -> Iterator[Record]:
 
 
 def take_turns(workers: Sequence[Worker], pairs: int, say: Say) -> list[list[float]]:
-    """The seconds of each worker's steps: in turns, so that both meet the same machine; who begins changes, too."""
+    """The seconds of each worker's steps: in turns, so that both meet the same machine; who begins changes, too.
+
+    Before each step there is a pause, as threads of the other one may spin for a while when they have nothing to do.
+    """
     seconds: list[list[float]] = [[] for _ in workers]
     for pair in range(pairs):
         for k in (0, 1) if pair % 2 == 0 else (1, 0):
+            time.sleep(PAUSE)
             seconds[k].append(workers[k].ask("step"))
         say(
             f"pair {pair + 1} of {pairs}: "

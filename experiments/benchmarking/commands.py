@@ -89,10 +89,10 @@ def measure_lengths(options: Options, cache: str, say: Say) -> Iterator[Record]:
 
 
 def take_turns(workers: Sequence[Worker], pairs: int, say: Say) -> list[list[float]]:
-    """The seconds of each worker's steps: in turns, so that both meet the same machine; who begins changes, too.
+    """The seconds of each worker's steps, in turns, so that both meet the same machine; who begins changes, too.
 
-    A turn is a pause, as the other one's threads may spin for a while when they have nothing to do, a step that is not
-    counted, as in training no step comes after the rest of a turn, when caches and pages have gone cold, and one that is.
+    A turn is a pause, as the other one's threads may spin for a while when they have nothing to do; a step that is not
+    counted, as in training no step finds caches and pages gone cold; and one that is.
     """
     seconds: list[list[float]] = [[] for _ in workers]
     for pair in range(pairs):

@@ -3,6 +3,7 @@
 #
 #   ./launch.sh train [flags]             python experiments/main.py; without flags --flagfile=digits.flags
 #   ./launch.sh reproduce NAME [flags]    python experiments/reproduce.py
+#   ./launch.sh benchmark COMMAND [flags] python experiments/benchmark.py
 #   ./launch.sh test [pytest arguments]   pytest
 #
 # The virtual environment is .venv, made by a Python of version 3.11 or newer. PYTHON=python3.12 chooses one, in a folder of
@@ -11,7 +12,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,9s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,10s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -70,6 +71,10 @@ case $command in
     set_up
     exec "$python" "$root/experiments/reproduce.py" "$@"
     ;;
+  benchmark)
+    set_up
+    exec "$python" "$root/experiments/benchmark.py" "$@"
+    ;;
   test)
     set_up
     cd "$root"
@@ -80,6 +85,6 @@ case $command in
     ;;
   *)
     usage >&2
-    fail "'$command': must be train, reproduce or test"
+    fail "'$command': must be train, reproduce, benchmark or test"
     ;;
 esac

@@ -110,7 +110,6 @@ class Run:
         restored = checkpoints.restore_latest(state)
         parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
         fresh: dict[str, Any] = dict(seconds={}, entries={}, peak_memory_mib=0.0, results={}, examples=parts)
-        fresh["idle_seconds"] = 0.0
         state, meta = restored or (state, fresh)
         self.examples: dict[str, int] = meta["examples"]
         if self.examples != parts:
@@ -125,7 +124,7 @@ class Run:
         self.earlier_peak_mib: float = meta["peak_memory_mib"]
         self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
         self.unsettled: Unsettled | None = None
-        self.idleness = Idleness(meta["idle_seconds"])
+        self.idleness = Idleness(meta.get("idle_seconds", 0.0))  # older checkpoints do not know it
         self.records = MetricsFile(workdir.metrics, self.step)
         self.batches = train_batches(self.splits.train, self.config.run.batch_size, self.config.run.seed)
         if restored:

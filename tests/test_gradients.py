@@ -291,6 +291,19 @@ def test_losses_and_gradients_equal_the_naive_method(case, recurrence):
     check_against_naive(make_problem(seed=1, recurrence=recurrence, **NAIVE_CASES[case]), classify=True)
 
 
+@pytest.mark.parametrize("case", ["reconstruct", "both, free", "both, padded, windows of one length", "tokens, padded"])
+def test_both_recurrences_are_equal_in_float32(case):
+    """Losses within 1e-5 of their size, all gradients together within 1e-5 of theirs."""
+    results = []
+    for recurrence in ("scan", "fused"):
+        problem = make_problem(seed=4, recurrence=recurrence, **NAIVE_CASES[case])
+        results.append(quick_jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
+    (scan_loss, scan), (fused_loss, fused) = results
+    np.testing.assert_allclose(fused_loss, scan_loss, rtol=1e-5)
+    error = optax.tree.norm(jax.tree.map(jnp.subtract, fused, scan))
+    assert error < 1e-5 * optax.tree.norm(scan)
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("truncation", [0, "full"])
 def test_pretraining_loss_and_gradients_equal_the_naive_method(truncation):

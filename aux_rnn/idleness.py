@@ -51,7 +51,7 @@ class Idleness:
         self._now, self._since = now, now()
 
     def begin(self) -> None:
-        """All work that is waited for is complete; what was started since may still keep the devices busy."""
+        """Up to now the devices had work; on a CPU the call that starts a step may return with the step complete."""
         self._since = self._now()
 
     def end(self, last: Any) -> None:

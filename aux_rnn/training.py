@@ -143,6 +143,7 @@ class Run:
                 self.state = getattr(self.steps, phase)(self.state, batch)
                 self.step += 1
                 following = Unsettled.of(self.state, self.step, phase, section, self.plan.should_log(self.step))
+                self.idleness.begin()
                 batch = self.fetch_batch()
             self.settle()  # the step before: the devices have work while this one is recorded
             self.unsettled = following

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 
 from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.decoder import PIXEL_LEVELS
+from aux_rnn.decoder import count_outputs
 from aux_rnn.settings import Truncation
 from aux_rnn.windows import is_full
 
@@ -75,8 +75,7 @@ def count_decoder(config: Config, spec: SequenceSpec, folded: bool) -> int:
     """Multiply-adds of one decoder, forward and backward, over its segments of one sequence."""
     model = config.model
     bottom = model.decoder_sizes[0]
-    outputs = spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if model.pixel_loss == "softmax" else 1)
-    step = count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, outputs))
+    step = count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, count_outputs(model, spec)))
     step += GATES[model.encoder] * bottom * bottom
     for below, size in itertools.pairwise(model.decoder_sizes):
         step += GATES[model.encoder] * (below + size) * size

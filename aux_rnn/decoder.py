@@ -21,6 +21,11 @@ def recurrence_of(config: ModelConfig, cell: nn.RNNCellBase) -> str:
     return "fused" if config.recurrence == "auto" else config.recurrence
 
 
+def count_outputs(config: ModelConfig, spec: SequenceSpec) -> int:
+    """What a decoder puts out for each element: logits of tokens or of the channels' levels, or the channels."""
+    return spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if config.pixel_loss == "softmax" else 1)
+
+
 class Decoder(nn.Module):
     """Produces a segment from the encoder's state at an anchor (Trinh et al., 2018, figure 1).
 
@@ -45,8 +50,7 @@ class Decoder(nn.Module):
         self.state_map = StateMap(config.decoder_sizes[0], matmul)
         self.layers = [self.cell(size) for size in config.decoder_sizes]
         self.is_softmax = not spec.vocabulary_size and config.pixel_loss == "softmax"
-        outputs = spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if self.is_softmax else 1)
-        self.head = Head(config.decoder_head_sizes, outputs, config.dropconnect, matmul)
+        self.head = Head(config.decoder_head_sizes, count_outputs(config, spec), config.dropconnect, matmul)
 
     def __call__(self, state: Carry, previous: jax.Array, deterministic: bool = True) -> jax.Array:
         """Decodes `R` segments of `S` elements.

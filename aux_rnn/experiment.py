@@ -35,14 +35,19 @@ def check(config: Config) -> SequenceSpec:
       DataError: a data set that must lie prepared does not.
     """
     spec = sequence_spec(config.data)
+    check_step(config, spec)
+    if sizes := split_sizes(config.data):
+        steps_per_epoch(sizes.train, config.run.batch_size)
+    return spec
+
+
+def check_step(config: Config, spec: SequenceSpec) -> None:
+    """Raises ConfigError if a step on such sequences does not fit the settings, the devices or their memory."""
     check_sequence(config, spec)
     check_devices(config, jax.device_count())
     check_memory(config, spec, available_bytes())
     # AMD's devices are 'gpu' to JAX, too, and have no cuDNN.
     check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
-    if sizes := split_sizes(config.data):
-        steps_per_epoch(sizes.train, config.run.batch_size)
-    return spec
 
 
 def create_experiment(config: Config) -> Experiment:

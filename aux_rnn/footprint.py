@@ -6,7 +6,7 @@ allocates (tests/test_footprint.py). Parameters are small beside it and left out
 
 from aux_rnn.config import Config, ModelConfig, SequenceSpec
 from aux_rnn.cost import GATES
-from aux_rnn.decoder import PIXEL_LEVELS
+from aux_rnn.decoder import count_outputs
 from aux_rnn.settings import reject
 from aux_rnn.windows import is_full
 
@@ -38,10 +38,10 @@ def count_encoder_values(config: Config, spec: SequenceSpec) -> float:
 def count_decoder_values(config: Config, spec: SequenceSpec) -> float:
     """Values kept of one example by one decoder: its layers, and what they put out with its gradient."""
     model = config.model
-    outputs = spec.vocabulary_size or spec.channels * (PIXEL_LEVELS if model.pixel_loss == "softmax" else 1)
     by_hand = arrays_a_step(model, is_uncut=False)
     layers = by_hand if model.teacher_forcing else max(by_hand, AUTOMATIC * GATES[model.encoder])
-    step = layers * sum(model.decoder_sizes) + 2 * (model.decoder_sizes[-1] + sum(model.decoder_head_sizes) + outputs)
+    put_out = model.decoder_sizes[-1] + sum(model.decoder_head_sizes) + count_outputs(model, spec)
+    step = layers * sum(model.decoder_sizes) + 2 * put_out
     return model.num_anchors * model.segment_length * step
 
 

@@ -246,7 +246,7 @@ def run_backward(with_cells, matmul, kept, cotangents):
 
     def run_chunk(carry, xs):
         d_states, totals = carry
-        chunk, is_active, is_cut, gates, start, d_outputs = xs
+        (chunk, is_active, is_cut, gates, d_outputs), start = xs
         before, after = zip(*[replay(g, s, is_active) for g, s in zip(gates, start, strict=True)], strict=True)
         d_states, d_gates = jax.lax.scan(
             step, d_states, (gates, before, after, is_active, is_cut, d_outputs), reverse=True
@@ -255,29 +255,22 @@ def run_backward(with_cells, matmul, kept, cotangents):
         totals = [add_products(t, x, b[1], d, matmul) for t, x, b, d in zip(totals, read, before, d_gates, strict=True)]
         return (d_states, totals), None if is_tokens else matmul(d_gates[0], layers[0].kernel.T)
 
-    xs = inputs, active, cuts, gates, jax.tree.map(lambda s: s[:-1], starts), d_outputs
     carry = list(d_final), jax.tree.map(jnp.zeros_like, list(layers))
-    (d_initial, d_layers), d_inputs = scan_chunks_back(run_chunk, carry, xs)
+    by_steps = inputs, active, cuts, gates, d_outputs
+    (d_initial, d_layers), d_inputs = scan_chunks_back(run_chunk, carry, by_steps, starts)
     return tuple(d_layers), tuple(d_initial), d_inputs, None, None
 
 
-def scan_chunks_back(run_chunk, carry, xs):
-    """`run_chunk` over chunks from the end, of which the last may be shorter; `xs` are by steps but for the starts."""
-    inputs, active, cuts, gates, starts, d_outputs = xs
-    by_steps = inputs, active, cuts, gates, d_outputs
-    whole, rest = divmod(len(inputs), CHUNK)
-
-    def assemble(by_steps, start):
-        inputs, active, cuts, gates, d_outputs = by_steps
-        return inputs, active, cuts, gates, start, d_outputs
-
+def scan_chunks_back(run_chunk, carry, by_steps, starts):
+    """`run_chunk` on `(steps, start)` of every chunk from the end, of which the last may be shorter."""
+    whole, rest = divmod(len(by_steps[0]), CHUNK)
     last = None
     if rest:
         tail = jax.tree.map(lambda x: x[whole * CHUNK :], by_steps)
-        carry, last = run_chunk(carry, assemble(tail, jax.tree.map(lambda s: s[whole], starts)))
+        carry, last = run_chunk(carry, (tail, jax.tree.map(lambda s: s[whole], starts)))
     divided = jax.tree.map(lambda x: x[: whole * CHUNK].reshape(whole, CHUNK, *x.shape[1:]), by_steps)
     firsts = jax.tree.map(lambda s: s[:whole], starts)
-    carry, found = jax.lax.scan(run_chunk, carry, assemble(divided, firsts), reverse=True)
+    carry, found = jax.lax.scan(run_chunk, carry, (divided, firsts), reverse=True)
     found = jax.tree.map(lambda f: f.reshape(-1, *f.shape[2:]), found)
     return carry, jax.tree.map(lambda f, r: jnp.concatenate([f, r]), found, last) if rest else found
 

@@ -21,21 +21,19 @@ class Unsettled:
       phase: 'pretrain' or 'train'.
       section: of the clock, where its time belongs.
       marker: an array that is there once the step is complete.
-      metrics: if they are to be recorded after this step.
-      first_bad_step: with the metrics, see `TrainState`.
+      recorded: the metrics and the first bad step (see `TrainState`), if they are to be recorded after this step.
     """
 
     number: int
     phase: str
     section: str
     marker: jax.Array
-    metrics: Metrics | None
-    first_bad_step: jax.Array | None
+    recorded: tuple[Metrics, jax.Array] | None
 
     @classmethod
     def of(cls, state: TrainState, number: int, phase: str, section: str, is_recorded: bool) -> "Unsettled":
-        wanted: Any = (state.step, state.metrics, state.first_bad_step) if is_recorded else (state.step, None, None)
-        return cls(number, phase, section, *jax.tree.map(jnp.copy, wanted))
+        recorded = (state.metrics, state.first_bad_step) if is_recorded else None
+        return cls(number, phase, section, *jax.tree.map(jnp.copy, (state.step, recorded)))
 
 
 class Idleness:

@@ -18,6 +18,7 @@ from aux_rnn.idleness import Idleness, Unsettled
 from aux_rnn.interruption import StopRequest, catch_signals
 from aux_rnn.memory import peak_memory_mib
 from aux_rnn.metric_writers import MetricsFile
+from aux_rnn.metrics import Metrics
 from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.progress import Progress, format_metrics
@@ -87,9 +88,9 @@ def announce(config: Config, path: Path, experiment: Experiment, progress: Progr
         progress.say("no pretraining, as there is no auxiliary loss; --pretrain_epochs is ignored")
 
 
-def require_finite(first_bad_step: jax.Array | None, checkpoints: Checkpoints) -> None:
+def require_finite(first_bad_step: jax.Array, checkpoints: Checkpoints) -> None:
     """Raises TrainingError if the loss or a gradient of any step so far was not finite."""
-    bad = NEVER if first_bad_step is None else int(first_bad_step)
+    bad = int(first_bad_step)
     if bad != NEVER:
         good = [f"{checkpoints.folder / str(step)}" for step in checkpoints.steps()[:1]]
         raise TrainingError(
@@ -164,8 +165,8 @@ class Run:
             jax.block_until_ready(step.marker)
         self.idleness.begin()
         self.progress.advance(step.phase)
-        if step.metrics is not None:
-            self.log(step)
+        if step.recorded is not None:
+            self.log(step, *step.recorded)
 
     def fetch_batch(self) -> Batch:
         size = self.config.run.batch_size
@@ -182,10 +183,10 @@ class Run:
         if self.plan.should_checkpoint(self.step):
             self.save()
 
-    def log(self, step: "Unsettled") -> None:
-        require_finite(step.first_bad_step, self.checkpoints)
+    def log(self, step: Unsettled, metrics: Metrics, first_bad_step: jax.Array) -> None:
+        require_finite(first_bad_step, self.checkpoints)
         speed = self.speed[step.phase].read()
-        values = metrics_lib.compute(step.metrics or {})
+        values = metrics_lib.compute(metrics)
         values["learning_rate"] = float(self.learning_rate(step.number - 1))
         remaining = None
         if speed:  # not while the only steps since the last record were those that compiled

@@ -20,20 +20,13 @@ from benchmarking.commands import MEASUREMENTS
 from benchmarking.options import Options, describe_flags, parse_options
 from benchmarking.processes import WorkerError
 from benchmarking.tables import format_records
+from exits import BAD_INPUT, FAILED, INTERRUPTED, report
 
 from aux_rnn.settings import ConfigError
-
-# Exit codes as in main.py: 0 complete, 1 failed while measuring, 2 nothing was done, 75 interrupted.
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 75
 
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def report(error: Exception | str, code: int) -> int:
-    say(f"error: {error}")
-    return code
 
 
 def measure(options: Options) -> None:

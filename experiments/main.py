@@ -8,20 +8,17 @@
 A flag after --flagfile wins over the file. The same command continues a run that was interrupted.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import command_line
 import environment
 from absl import app, flags, logging
+from exits import BAD_INPUT, INTERRUPTED, report
 
 from aux_rnn.config import Config
 from aux_rnn.settings import ConfigError
 from aux_rnn.workdir import WorkdirError, read_config
-
-# Exit codes: 0 complete, 1 failed while running, 2 nothing was done, 75 ("try again") interrupted and saved.
-BAD_INPUT, INTERRUPTED = 2, 75
 
 command_line.define_flags()
 flags.adopt_module_key_flags(command_line)
@@ -32,11 +29,6 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         return command_line.parse(argv)
     except ConfigError as error:
         raise SystemExit(report(error, BAD_INPUT)) from None
-
-
-def report(error: Exception | str, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 def batch_size_of_run(config: Config, workdir: Path) -> int:

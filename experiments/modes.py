@@ -1,9 +1,9 @@
 """What the program does: training, evaluation, preparation of data, each to its exit code."""
 
-import sys
 from pathlib import Path
 
 from data_report import format_description
+from exits import BAD_INPUT, FAILED, INTERRUPTED, report
 
 from aux_rnn.checkpoints import CheckpointError
 from aux_rnn.config import Config
@@ -13,14 +13,6 @@ from aux_rnn.progress import Progress, format_summary
 from aux_rnn.settings import ConfigError
 from aux_rnn.training import TrainingError, train_and_evaluate
 from aux_rnn.workdir import WorkdirError
-
-# Exit codes: 0 complete, 1 failed while running, 2 nothing was done, 75 ("try again") interrupted and saved.
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 75
-
-
-def report(error: Exception | str, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 def carry_out(mode: str, config: Config, workdir: Path) -> int:

@@ -15,19 +15,12 @@ import sys
 from collections.abc import Sequence
 
 from absl import logging
+from exits import BAD_INPUT, FAILED, INTERRUPTED, report
 from reproduction.options import describe_flags, parse_options
 from reproduction.records import RecordError
 from reproduction.session import Session
 
 from aux_rnn.settings import ConfigError
-
-# Exit codes as in main.py: 0 complete, 1 a run failed, 2 nothing was done, 75 interrupted and saved.
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 75
-
-
-def report(error: Exception | str, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return code
 
 
 def main(argv: Sequence[str]) -> int:

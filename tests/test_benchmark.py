@@ -198,6 +198,8 @@ def test_a_worker_goes_on_after_a_refusal_and_says_why_something_failed(tmp_path
     with Worker("aux_rnn", "ours", options, str(tmp_path)) as worker:
         with pytest.raises(ConfigError, match="--batch_size=6: must be a multiple of the 4 devices"):
             worker.ask("load", settings={**settings, "batch_size": 6}, length=0, phase="train")
+        with pytest.raises(ConfigError, match="--recurrence=cudnn: must be auto, scan or fused on cpu devices"):
+            worker.ask("load", settings={**settings, "recurrence": "cudnn"}, length=0, phase="train")
         assert worker.ask("load", settings=settings, length=20, phase="train")["spec"]["length"] == 20
         with pytest.raises(WorkerError, match=r"aux_rnn: AttributeError: .*'state'"):
             worker.ask("finish")

@@ -12,11 +12,11 @@ import jaxlib
 import numpy as np
 
 from aux_rnn import metrics as metrics_lib
-from aux_rnn.config import Config, SequenceSpec, check_devices, check_sequence, from_flat
+from aux_rnn.config import Config, SequenceSpec, from_flat
 from aux_rnn.cost import count_training_step
 from aux_rnn.datasets import DataError, find_dataset, sequence_spec
-from aux_rnn.footprint import check_memory
-from aux_rnn.memory import available_bytes, peak_memory_mib
+from aux_rnn.experiment import check_step
+from aux_rnn.memory import peak_memory_mib
 from aux_rnn.plan import Plan
 from aux_rnn.sequences import make_permutation
 from aux_rnn.settings import ConfigError
@@ -53,9 +53,7 @@ class Program:
         except DataError as error:
             raise ConfigError(str(error)) from error
         self.spec = dataclasses.replace(spec, length=length) if length else spec
-        check_sequence(self.config, self.spec)
-        check_devices(self.config, jax.device_count())
-        check_memory(self.config, self.spec, available_bytes())
+        check_step(self.config, self.spec)
         return {
             "spec": dataclasses.asdict(self.spec),
             "platform": jax.default_backend(),

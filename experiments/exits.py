@@ -1,0 +1,12 @@
+"""How the programs end: their exit codes, and the one line that says why."""
+
+import sys
+
+# 0 complete, 1 failed on the way, 2 nothing was done, 75 ("try again") interrupted.
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 75
+
+
+def report(error: Exception | str, code: int) -> int:
+    """Writes the line to standard error and returns the code."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    return code

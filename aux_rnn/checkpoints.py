@@ -1,4 +1,4 @@
-"""Checkpoints of the training state. All of Orbax is in this file.
+"""Checkpoints of the training state, written and read by one process. All of Orbax is in this file.
 
 Orbax commits a checkpoint by renaming its folder, so one that was interrupted is never listed; but it restores a
 flipped bit without a word. Each checkpoint therefore carries a digest over the values of its state, and one that does
@@ -53,14 +53,27 @@ class Checkpoints:
         if read_only and not folder.is_dir():
             raise CheckpointError(f"{folder}: no such folder; train first")
         self.folder, self._read_only = folder, read_only
-        policy = ocp.checkpoint_managers.LatestN(keep)
+        if not read_only:
+            folder.mkdir(parents=True, exist_ok=True)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, cleanup_tmp_directories=not read_only, read_only=read_only, create=not read_only
+            preservation_policy=ocp.checkpoint_managers.LatestN(keep),
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            create=False,  # which Orbax leaves to us where not all processes take part
+            # The others wait for nobody here: no barrier that they would have to come to.
+            multiprocessing_options=ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}, barrier_sync_key_prefix=folder.name
+            ),
         )
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_names=(STATE, META))
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Begins to write a checkpoint of a host copy of the state; earlier ones are complete when this returns."""
+        """Begins to write a checkpoint of a host copy of the state; earlier ones are complete when this returns.
+
+        One of this step that is there already, from before the run went back to an older one, is replaced.
+        """
+        if step in self._manager.all_steps():
+            self._manager.delete(step)
         host = jax.device_get(state)
         meta = {**meta, "digest": digest(host)}
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(host), META: ocp.args.JsonSave(meta)})
@@ -92,7 +105,7 @@ class Checkpoints:
                 logging.warning("checkpoint %d in %s cannot be used (%s)", step, self.folder, reason)
                 damaged.append(step)
             else:
-                self._set_aside(damaged)
+                self.set_aside(damaged)
                 return restored
         if self.steps():
             raise CheckpointError(
@@ -101,11 +114,12 @@ class Checkpoints:
             )
         return None
 
-    def _set_aside(self, steps: list[int]) -> None:
+    def set_aside(self, steps: list[int]) -> None:
         """Moves damaged checkpoints out of the way of the run, which will save these steps again."""
         if steps and not self._read_only:
             for step in steps:
-                (self.folder / str(step)).rename(free_name(self.folder.parent / f"damaged-checkpoint-{step}"))
+                kind = self.folder.name.removesuffix("s")
+                (self.folder / str(step)).rename(free_name(self.folder.parent / f"damaged-{kind}-{step}"))
             self._manager.reload()
 
     def _restore(self, step: int, host: Any) -> tuple[Any, dict[str, Any]]:

@@ -288,7 +288,8 @@ def check_sequence(config: Config, spec: SequenceSpec) -> None:
 def check_devices(config: Config, devices: int) -> None:
     """Raises ConfigError if the devices do not divide the batch."""
     if config.run.batch_size % devices:
-        raise reject("batch_size", config.run.batch_size, f"a multiple of the {devices} devices")
+        allowed = f"a multiple of the {devices} devices of all processes (on a CPU --cpu_devices sets those of each)"
+        raise reject("batch_size", config.run.batch_size, allowed)
 
 
 def check_platform(config: Config, platform: str, has_cuda: bool) -> None:

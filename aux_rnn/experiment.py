@@ -5,12 +5,23 @@ import dataclasses
 import jax
 from jax.extend.backend import get_backend
 
-from aux_rnn.config import Config, SequenceSpec, check_devices, check_platform, check_sequence
+from aux_rnn.config import (
+    Config,
+    SequenceSpec,
+    check_devices,
+    check_platform,
+    check_sequence,
+    describe_difference,
+    from_json,
+    to_json,
+)
 from aux_rnn.datasets import Splits, find_dataset, load_splits, sequence_spec, split_sizes, steps_per_epoch
 from aux_rnn.footprint import check_memory
 from aux_rnn.memory import available_bytes
 from aux_rnn.plan import Plan
+from aux_rnn.processes import Processes
 from aux_rnn.sequences import make_permutation
+from aux_rnn.settings import ConfigError
 from aux_rnn.steps import Steps, make_steps
 
 
@@ -45,7 +56,8 @@ def check_step(config: Config, spec: SequenceSpec) -> None:
     """Raises ConfigError if a step on such sequences does not fit the settings, the devices or their memory."""
     check_sequence(config, spec)
     check_devices(config, jax.device_count())
-    check_memory(config, spec, available_bytes())
+    here = available_bytes()
+    check_memory(config, spec, here and here * jax.process_count())
     # AMD's devices are 'gpu' to JAX, too, and have no cuDNN.
     check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
 
@@ -58,3 +70,35 @@ def create_experiment(config: Config) -> Experiment:
     permuted = find_dataset(config.data).permuted
     permutation = make_permutation(spec.length, config.data.permutation_seed) if permuted else None
     return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation))
+
+
+def check_together(config: Config, processes: Processes) -> None:
+    """As `check`, in every process of a run.
+
+    Raises:
+      ConfigError: a setting does not fit, or the processes have other settings, or not equally many devices.
+      DataError: a data set that must lie prepared does not.
+      ProcessError: one of these, in another process.
+    """
+    devices = processes.gather(jax.local_device_count())
+    settings = processes.share(to_json(config))
+
+    def check_here() -> None:
+        if changes := describe_difference(from_json(settings), config):
+            raise ConfigError(f"other settings than process 0 ({changes}); start all processes with the same flags")
+        if len(set(devices)) > 1:
+            found = ", ".join(map(str, devices))
+            raise ConfigError(f"the processes have {found} devices; give all equally many (on a CPU: --cpu_devices)")
+        check(config)
+
+    processes.attempt(check_here)
+
+
+def create_experiment_together(config: Config, processes: Processes) -> Experiment:
+    """As `create_experiment`, in every process of a run: in process 0 first, as they may share the prepared data.
+
+    Raises:
+      ConfigError, DataError: as `create_experiment` does.
+      ProcessError: one of these, in another process.
+    """
+    return processes.main_first(lambda: create_experiment(config))

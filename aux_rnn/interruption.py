@@ -1,10 +1,15 @@
-"""Asking a run to stop: the first SIGINT or SIGTERM lets it finish its step and save, a second one ends it at once."""
+"""Asking a run to stop: the first SIGINT or SIGTERM lets it finish its step and save, a second one ends it at once.
+
+Before there is a step to finish, the first one raises KeyboardInterrupt.
+"""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
@@ -17,9 +22,31 @@ class StopRequest:
 
 
 @contextmanager
-def catch_signals() -> Iterator[StopRequest]:
-    """Turns the first SIGINT or SIGTERM into a `StopRequest`; restores the former handlers at the end."""
+def interrupt_on_signals() -> Iterator[StopRequest]:
+    """Turns the first SIGINT or SIGTERM into a KeyboardInterrupt.
+
+    It is noted in the `StopRequest`, too, as an exception that comes up in a callback of the interpreter is lost.
+    """
     request = StopRequest()
+    with handle_signals(request, interrupt):
+        yield request
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def catch_signals(request: StopRequest | None = None) -> Iterator[StopRequest]:
+    """Turns the first SIGINT or SIGTERM into a `StopRequest`: the given one, or a new one."""
+    request = request or StopRequest()
+    with handle_signals(request, lambda: None):
+        yield request
+
+
+@contextmanager
+def handle_signals(request: StopRequest, action: Callable[[], None]) -> Iterator[None]:
+    """Notes the first signal and does `action`; restores the former handlers at the end."""
     former: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -27,11 +54,12 @@ def catch_signals() -> Iterator[StopRequest]:
         request.signal_name = signal.Signals(number).name
         for each in former:
             signal.signal(each, signal.SIG_DFL)
+        action()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         former[number] = signal.signal(number, note)
     try:
-        yield request
+        yield
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

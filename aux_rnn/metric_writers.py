@@ -15,14 +15,18 @@ class MetricsFile:
     Args:
       path: the file.
       step: complete steps of the state that the run continues from.
+      is_evaluated: whether the evaluations after that step were made before the state was saved.
 
     Raises:
       WorkdirError: the file is damaged; it is left as it is.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, is_evaluated: bool = True) -> None:
+        def is_kept(record: dict[str, Any]) -> bool:
+            return record["step"] < step or (record["step"] == step and (is_evaluated or record["kind"] == "train"))
+
         try:
-            kept = [line for line in read_lines(path) if json.loads(line)["step"] <= step]
+            kept = [line for line in read_lines(path) if is_kept(json.loads(line))]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WorkdirError(f"{path}: cannot be continued ({error}); move it away") from error
         write_atomically(path, "".join(line + "\n" for line in kept))

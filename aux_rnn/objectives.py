@@ -69,7 +69,7 @@ def make_losses(config: Config, model: nn.Module, read: ReadInputs) -> Callable[
 
 
 def make_measure(
-    config: Config, model: nn.Module, read: ReadInputs, lend: Callable[[Any, jax.Array], Any]
+    config: Config, model: nn.Module, read: ReadInputs, lend: Callable[[Any, Batch], Any]
 ) -> Callable[..., Metrics]:
     """The function `(params, batch) -> metrics` for evaluation.
 
@@ -80,7 +80,7 @@ def make_measure(
       config: the experiment's.
       model: as `make_model` makes it.
       read: as `make_reader` makes it.
-      lend: `(states, mask) -> states`, which gives each example another one's.
+      lend: `(states, batch) -> states`, which gives each example another one's.
     """
     # The anchors are the same in every evaluation of every run.
     key = jax.random.key(0)
@@ -97,7 +97,7 @@ def make_measure(
             own = states[kind]
             true, other, zeroed = (
                 auxiliary_loss(apply(kind, origin, segment, method="decode"), segment, mask)
-                for origin in (own, lend(own, mask), jax.tree.map(jnp.zeros_like, own))
+                for origin in (own, lend(own, batch), jax.tree.map(jnp.zeros_like, own))
             )
             measured[f"{kind}_loss"] = true
             measured[f"{kind}_memory_gain"] = memory_gain(true, other)

@@ -46,7 +46,7 @@ def format_duration(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
-def format_summary(summary: Mapping[str, Any], path: Path) -> str:
+def format_summary(summary: Mapping[str, Any], path: Path | str) -> str:
     """The closing table of a run."""
     rows = [("data set", summary["dataset"]), ("auxiliary", summary["auxiliary"])]
     rows += [("status", f"{summary['status']} after {summary['steps']} steps")]

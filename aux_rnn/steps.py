@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.struct import PyTreeNode
+from jax.experimental import multihost_utils
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
@@ -91,13 +92,15 @@ def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainS
     )
 
 
-def lend_states(states: Any, mask: jax.Array) -> Any:
+def lend_states(states: Any, batch: Batch) -> Any:
     """For each example the states of the next one in the global batch, leaves `[B / D, ...]`.
 
-    The examples that count come first in a batch that is filled up; the last of them gets the first one's states.
+    The examples that count come first in a batch that is filled up; the last of them gets the first one's states. The
+    order is that of the rows, as devices of several processes need not be numbered in the order of the processes.
     """
-    own = jnp.arange(len(mask)) + jax.lax.axis_index(AXIS) * len(mask)
-    others = (own + 1) % jnp.maximum(jax.lax.psum(mask.sum(), AXIS), 1)
+    rows = jax.lax.all_gather(batch["rows"], AXIS, tiled=True)
+    following = (batch["rows"] - rows.min() + 1) % jnp.maximum(jax.lax.psum(batch["mask"].sum(), AXIS), 1)
+    others = jnp.argsort(rows)[following]
     return jax.tree.map(lambda s: jax.lax.all_gather(s, AXIS, tiled=True)[others], states)
 
 
@@ -160,12 +163,19 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
 
 
 def replicate(state: TrainState) -> TrainState:
-    """Puts the state on all devices in the way the steps return it, so that no step is compiled a second time."""
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), (AXIS,))
+    """Puts the state on this process's devices in the way the steps return it, so that no step is compiled twice."""
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
     return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
+def broadcast(state: TrainState) -> TrainState:
+    """The state of process 0, in every process, on the host."""
+    if jax.process_count() == 1:
+        return state
+    return multihost_utils.broadcast_one_to_all(jax.device_get(state))
+
+
 def shard(batch: Batch) -> Batch:
-    """Divides the leading axis of every array over this process's devices: `[B, ...]` to `[D, B / D, ...]`."""
+    """Divides this process's share of a batch over its devices: every array `[B, ...]` to `[D, B / D, ...]`."""
     devices = jax.local_device_count()
     return {name: values.reshape(devices, -1, *values.shape[1:]) for name, values in batch.items()}

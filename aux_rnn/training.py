@@ -5,75 +5,84 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from aux_rnn import metrics as metrics_lib
-from aux_rnn.checkpoints import Checkpoints, digest
+from aux_rnn.checkpoints import digest
 from aux_rnn.clock import Clock, Speed
 from aux_rnn.config import Config
 from aux_rnn.datasets import evaluation_batches, train_batches
 from aux_rnn.evaluation import evaluate_split
-from aux_rnn.experiment import Experiment, check, create_experiment
+from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.idleness import Idleness, Unsettled
 from aux_rnn.interruption import StopRequest, catch_signals
 from aux_rnn.memory import peak_memory_mib
-from aux_rnn.metric_writers import MetricsFile
 from aux_rnn.metrics import Metrics
+from aux_rnn.mirror import Mirror
 from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
+from aux_rnn.processes import ALONE, Processes
 from aux_rnn.progress import Progress, format_metrics
-from aux_rnn.steps import NEVER, Batch, TrainState, create_train_state, replicate, shard
-from aux_rnn.workdir import Workdir, WorkdirError, read_summary
+from aux_rnn.run_files import NoFiles, open_files
+from aux_rnn.steps import NEVER, Batch, TrainState, broadcast, create_train_state, replicate, shard
+from aux_rnn.workdir import WorkdirError
 
 
 class TrainingError(Exception):
     """The run cannot go on. The text says why, in one line."""
 
 
-def train_and_evaluate(config: Config, path: Path, progress: Progress) -> dict[str, Any]:
+def train_and_evaluate(
+    config: Config,
+    path: Path,
+    progress: Progress,
+    processes: Processes = ALONE,
+    mirror: Mirror | None = None,
+    stop: StopRequest | None = None,
+) -> dict[str, Any]:
     """Trains to the end, from the newest checkpoint if there is one, and evaluates.
 
     A run that was interrupted anywhere and continued ends with the same parameters and the same `metrics.jsonl`, apart
-    from times, as one that was not.
+    from times, as one that was not. It may continue on other devices or in another number of processes, which changes
+    parameters by rounding alone.
 
     Args:
       config: what to train.
-      path: the run's folder.
+      path: the run's folder; only process 0 uses it.
       progress: where to show it.
+      processes: those of the run. All of them call this.
+      mirror: where the folder is copied to after each checkpoint, if that is wanted.
+      stop: a request to stop that may have been made already; SIGINT and SIGTERM make it during training.
 
     Returns:
-      What `summary.json` holds.
+      What `summary.json` holds, in every process.
 
     Raises:
       ConfigError, DataError, WorkdirError, CheckpointError: before any training.
+      ProcessError: the same, in another process.
+      StorageError: a checkpoint or a record cannot be written.
       TrainingError: the loss or a gradient was not finite.
     """
-    check(config)
-    with closing(Workdir(path, config)) as workdir:
-        if (summary := read_summary(path)) and summary.get("status") == "complete":
+    check_together(config, processes)
+    with closing(processes.attempt(lambda: open_files(path, config, processes.is_main, mirror))) as files:
+        if summary := processes.share(files.complete_summary()):
             progress.say(f"{path}: this run is complete; another --workdir starts a new one")
             return summary
-        experiment = create_experiment(config)
-        workdir.adopt(config)
-        announce(config, path, experiment, progress)
-        with (
-            catch_signals() as stop,
-            closing(Checkpoints(workdir.checkpoints)) as checkpoints,
-            closing(Run(experiment, workdir, checkpoints, progress)) as run,
-        ):
+        experiment = create_experiment_together(config, processes)
+        processes.attempt(lambda: files.adopt(config))
+        announce(config, path, experiment, progress, processes.count)
+        with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
             try:
-                run.train(stop)
-                checkpoints.wait()
+                run.train()
+                summary = run.summary()
+                files.finish(summary)
             except Exception:
                 # The state may be gone with the step that failed: what is left to say is that it did.
-                workdir.write_summary({**run.describe(), "status": "failed"})
+                files.note_failure({**run.describe(), "status": "failed"})
                 raise
-            summary = run.summary()
-            workdir.write_summary(summary)
-            return summary
+            return processes.share(summary)
 
 
-def announce(config: Config, path: Path, experiment: Experiment, progress: Progress) -> None:
+def announce(config: Config, path: Path, experiment: Experiment, progress: Progress, process_count: int) -> None:
     """Says what is about to run, on what, and where the results go."""
     splits, spec, plan = experiment.splits, experiment.spec, experiment.plan
     sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
@@ -82,61 +91,80 @@ def announce(config: Config, path: Path, experiment: Experiment, progress: Progr
     progress.say(f"{config.data.dataset}: sequences of {shape}; {sizes} examples")
     phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
     progress.say(f"auxiliary={config.model.auxiliary}: {phases}")
-    progress.say(f"on {devices}; results in {path}")
+    processes = f" in {process_count} processes" if process_count > 1 else ""
+    progress.say(f"on {devices}{processes}; results in {path}")
     progress.say("Ctrl-C stops and saves; the same command continues")
     if config.run.pretrain_epochs and not config.model.auxiliaries:
         progress.say("no pretraining, as there is no auxiliary loss; --pretrain_epochs is ignored")
 
 
-def require_finite(first_bad_step: jax.Array, checkpoints: Checkpoints) -> None:
+def require_finite(first_bad_step: jax.Array, files: NoFiles) -> None:
     """Raises TrainingError if the loss or a gradient of any step so far was not finite."""
     bad = int(first_bad_step)
     if bad != NEVER:
-        good = [f"{checkpoints.folder / str(step)}" for step in checkpoints.steps()[:1]]
         raise TrainingError(
             f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
-            f"{good[0] if good else 'none'}; try a smaller --learning_rate or --clip_norm, with another --workdir"
+            f"{files.last_good()}; try a smaller --learning_rate or --clip_norm, with another --workdir"
+        )
+
+
+def require_same_data(path: Path, before: dict[str, int], now: dict[str, int]) -> None:
+    """Raises WorkdirError if the run was begun on other numbers of examples."""
+    if before != now:
+        raise WorkdirError(
+            f"--workdir={path}: holds a run on other data (examples: {before}; now: {now}); "
+            "bring the data back, or choose another folder"
         )
 
 
 class Run:
     """A run in progress: its state, what it has measured, and where it writes."""
 
-    def __init__(self, experiment: Experiment, workdir: Workdir, checkpoints: Checkpoints, progress: Progress) -> None:
+    def __init__(
+        self, experiment: Experiment, files: NoFiles, progress: Progress, processes: Processes, stop: StopRequest
+    ) -> None:
         self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
         self.splits = experiment.splits
-        self.workdir, self.checkpoints, self.progress = workdir, checkpoints, progress
+        self.files, self.progress, self.processes, self.stop = files, progress, processes, stop
         self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
-        state = create_train_state(self.config, experiment.spec, self.plan)
-        restored = checkpoints.restore_latest(state)
-        parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
-        fresh: dict[str, Any] = dict(seconds={}, entries={}, peak_memory_mib=0.0, results={}, examples=parts)
-        state, meta = restored or (state, fresh)
-        self.examples: dict[str, int] = meta["examples"]
-        if self.examples != parts:
-            raise WorkdirError(
-                f"--workdir={workdir.path}: holds a run on other data (examples: {self.examples}; now: {parts}); "
-                "bring the data back, or choose another folder"
-            )
-        self.state: TrainState = replicate(state)
-        self.step = self.saved_step = int(state.step)
+        self.unsettled: Unsettled | None = None
+        state, meta = self.restore(create_train_state(self.config, experiment.spec, self.plan))
+        self.state: TrainState = replicate(broadcast(state))
+        self.step = self.saved_step = int(self.state.step)
         self.results: dict[str, dict[str, float]] = meta["results"]
+        self.examples: dict[str, int] = meta["examples"]
+        self.best: dict[str, float] | None = meta["best"]
+        # Whether the evaluations that are due after this step were made: a stop leaves them for the next start.
+        self.is_evaluated: bool = meta["is_evaluated"]
         self.clock = Clock(meta["seconds"], entries=meta["entries"])
         self.earlier_peak_mib: float = meta["peak_memory_mib"]
         self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
-        self.unsettled: Unsettled | None = None
-        self.idleness = Idleness(meta.get("idle_seconds", 0.0))  # older checkpoints do not know it
-        self.records = MetricsFile(workdir.metrics, self.step)
-        self.batches = train_batches(self.splits.train, self.config.run.batch_size, self.config.run.seed)
-        if restored:
+        self.idleness = Idleness(meta["idle_seconds"])
+        processes.attempt(lambda: files.begin(self.step, self.is_evaluated))
+        run = self.config.run
+        self.batches = train_batches(self.splits.train, run.batch_size, run.seed, processes.index, processes.count)
+        if self.step:
             progress.say(f"continues after step {self.step} of {self.plan.total_steps}")
 
-    def train(self, stop: StopRequest) -> None:
+    def restore(self, fresh: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The state to begin with, for process 0 to hand on, and what is known beside it, in every process."""
+        parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
+        start: dict[str, Any] = dict(seconds={}, entries={}, peak_memory_mib=0.0, results={}, examples=parts)
+        start |= dict(best=None, is_evaluated=True, idle_seconds=0.0)  # which older checkpoints do not know
+        restored = self.processes.attempt(lambda: self.files.restore(fresh))
+        meta = start | (self.processes.share(restored and restored[1]) or {})
+        self.processes.attempt(lambda: require_same_data(self.files.path, meta["examples"], parts))
+        return (restored[0] if restored else fresh), meta
+
+    def train(self) -> None:
         """Takes the remaining steps, or stops after the current one with a checkpoint when asked to."""
         self.progress.begin(self.plan, self.step)
         compiled: set[str] = set()
         batch = self.fetch_batch()
-        while self.step < self.plan.total_steps and not stop:
+        if not self.is_evaluated:
+            self.evaluate()
+            self.saved_step = -1  # what is there does not know of these evaluations
+        while self.step < self.plan.total_steps and not self.is_stopping():
             phase = self.plan.phase(self.step)
             section = phase if phase in compiled else "compile"
             with self.clock.section(section, entries=0):
@@ -151,10 +179,14 @@ class Run:
             if section == "compile":
                 self.settle()
             compiled.add(phase)
-            self.do_what_is_due(phase)
+            self.do_what_is_due()
         self.settle()
         if self.step != self.saved_step:
             self.save()
+
+    def is_stopping(self) -> bool:
+        """Whether any process was asked to stop; all of them ask this at the same points and hear the same."""
+        return any(self.processes.gather(bool(self.stop)))
 
     def settle(self) -> None:
         """Waits for the step that was started last and records it, if that is still to be done."""
@@ -169,22 +201,18 @@ class Run:
             self.log(step, *step.recorded)
 
     def fetch_batch(self) -> Batch:
-        size = self.config.run.batch_size
-        rows = np.arange(size, dtype=np.int32)
-        return shard({**self.batches[self.step], "rows": rows, "mask": np.ones(size, bool)})
+        return shard(self.batches[self.step])
 
-    def do_what_is_due(self, phase: str) -> None:
+    def do_what_is_due(self) -> None:
         """Evaluates and saves, after all records up to this step, so that a checkpoint covers them."""
-        is_last = self.step == self.plan.total_steps
-        if self.plan.should_evaluate(self.step):
-            self.evaluate(phase, "validation")
-        if is_last or (self.config.run.evaluate_test and self.plan.should_evaluate(self.step)):
-            self.evaluate(phase, "test")
-        if self.plan.should_checkpoint(self.step):
+        self.is_evaluated = not self.plan.should_evaluate(self.step)
+        if not self.is_evaluated:
+            self.evaluate()
+        if self.is_evaluated and self.plan.should_checkpoint(self.step):
             self.save()
 
     def log(self, step: Unsettled, metrics: Metrics, first_bad_step: jax.Array) -> None:
-        require_finite(first_bad_step, self.checkpoints)
+        require_finite(first_bad_step, self.files)
         speed = self.speed[step.phase].read()
         values = metrics_lib.compute(metrics)
         values["learning_rate"] = float(self.learning_rate(step.number - 1))
@@ -195,39 +223,65 @@ class Run:
         self.progress.log(step.phase, step.number, values, remaining)
         self.write("train", step.number, step.phase, values)
 
-    def evaluate(self, phase: str, split: str) -> None:
+    def evaluate(self) -> None:
+        """Evaluates what is due after this step; if the run is to stop meanwhile, that is left to the next start."""
         self.settle()
-        require_finite(self.state.first_bad_step, self.checkpoints)
-        with self.clock.section("evaluate"):
-            batches = evaluation_batches(getattr(self.splits, split), self.config.run.batch_size)
-            measured = evaluate_split(self.steps.evaluate, self.state.params, batches)
+        require_finite(self.state.first_bad_step, self.files)
+        splits = ["validation"]
+        if self.step == self.plan.total_steps or self.config.run.evaluate_test:
+            splits.append("test")
+        phase = self.plan.phase(self.step - 1)
+        measured = {split: self.measure(split) for split in splits}
         self.idleness.begin()
-        if phase == "pretrain":  # The classifier has not been trained yet.
-            measured = {name: v for name, v in measured.items() if name not in ("supervised_loss", "accuracy")}
-        if measured:
-            self.results[split] = measured
-            self.write(split, self.step, phase, measured)
-            self.progress.say(f"{phase} {self.step}/{self.plan.total_steps}  {split}: {format_metrics(measured)}")
+        if any(values is None for values in measured.values()):
+            return
+        self.is_evaluated = True
+        for split, values in measured.items():
+            if phase == "pretrain":  # The classifier has not been trained yet.
+                values = {name: v for name, v in (values or {}).items() if name not in ("supervised_loss", "accuracy")}
+            if values:
+                self.results[split] = values
+                self.write(split, self.step, phase, values)
+                self.progress.say(f"{phase} {self.step}/{self.plan.total_steps}  {split}: {format_metrics(values)}")
+        self.keep_if_best()
+
+    def measure(self, split: str) -> dict[str, float] | None:
+        examples, size = getattr(self.splits, split), self.config.run.batch_size
+        batches = evaluation_batches(examples, size, self.processes.index, self.processes.count)
+        with self.clock.section("evaluate"):
+            return evaluate_split(self.steps.evaluate, self.state.params, batches, self.is_stopping)
+
+    def keep_if_best(self) -> None:
+        """Keeps the state apart if its accuracy on the validation split is the highest so far."""
+        accuracy = self.results.get("validation", {}).get("accuracy")
+        if accuracy is not None and (self.best is None or accuracy > self.best["validation_accuracy"]):
+            self.best = {"step": self.step, "validation_accuracy": accuracy}
+            with self.clock.section("checkpoint"):
+                self.files.save_best(self.step, self.state, self.meta())
 
     def write(self, kind: str, step: int, phase: str, values: dict[str, float]) -> None:
         epoch = step / self.plan.steps_per_epoch
-        self.records.write(kind, step, {"phase": phase, "epoch": epoch, **values, "seconds": self.clock.total()})
+        self.files.record(kind, step, {"phase": phase, "epoch": epoch, **values, "seconds": self.clock.total()})
 
     def save(self) -> None:
         self.settle()
-        require_finite(self.state.first_bad_step, self.checkpoints)
-        self.records.sync()
+        require_finite(self.state.first_bad_step, self.files)
         with self.clock.section("checkpoint"):
-            meta = {
-                "seconds": dict(self.clock.seconds),
-                "entries": dict(self.clock.entries),
-                "idle_seconds": self.idleness.seconds,
-                "peak_memory_mib": self.peak_mib(),
-                "results": self.results,
-                "examples": self.examples,
-            }
-            self.checkpoints.save(self.step, self.state, meta)
+            self.files.save(self.step, self.state, self.meta())
         self.saved_step = self.step
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the state."""
+        return {
+            "seconds": dict(self.clock.seconds),
+            "entries": dict(self.clock.entries),
+            "idle_seconds": self.idleness.seconds,
+            "peak_memory_mib": self.peak_mib(),
+            "results": self.results,
+            "examples": self.examples,
+            "best": self.best,
+            "is_evaluated": self.is_evaluated,
+        }
 
     def peak_mib(self) -> float:
         """The most memory, in MiB, of all the processes that the run took."""
@@ -247,11 +301,12 @@ class Run:
             "encoder": config.model.encoder,
             "seed": config.run.seed,
             "examples": self.examples,
-            "status": "complete" if self.step == self.plan.total_steps else "interrupted",
+            "status": "complete" if self.step == self.plan.total_steps and self.is_evaluated else "interrupted",
             "steps": self.step,
             "test_accuracy": results.get("test", {}).get("accuracy"),
             "test_accuracy_spread": None,
             "validation_accuracy": results.get("validation", {}).get("accuracy"),
+            "best": self.best,
             "results": results,
             "seconds": round(self.clock.total(), 3),
             "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
@@ -268,5 +323,4 @@ class Run:
         return {**self.describe(), "parameters": count_parameters(params), "params_digest": digest(params)}
 
     def close(self) -> None:
-        self.records.close()
         self.progress.end()

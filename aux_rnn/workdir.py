@@ -13,6 +13,10 @@ class WorkdirError(Exception):
     """The folder cannot be used. The text names it and the remedy, in one line."""
 
 
+class StorageError(Exception):
+    """Results cannot be written. The text says where, why, and from which checkpoint the run can go on, in one line."""
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file so that a reader, or a run after a crash, finds the old text or the new one and nothing between."""
     partial = path.with_name(path.name + ".partial")
@@ -39,6 +43,7 @@ class Workdir:
     def __init__(self, path: Path, config: Config) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.best = path / "best"
         self.metrics = path / "metrics.jsonl"
         self._summary = path / "summary.json"
         try:

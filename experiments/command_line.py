@@ -78,7 +78,21 @@ def define_flags() -> None:
         "On a CPU, devices to divide a batch over; 0: one a core, with 16 examples or more each.",
         lower_bound=0,
     )
-    flags.DEFINE_string("workdir", "", "Folder of the run. Empty: runs/DATASET-AUXILIARY-seedSEED.")
+    flags.DEFINE_integer(
+        "num_processes",
+        0,
+        "Processes of the run; 0: what a Cloud TPU or SLURM says, and else one. ./launch.sh local N sets these three.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer("process_id", -1, "Which of them this one is, from 0; -1: found out.", lower_bound=-1)
+    flags.DEFINE_string(
+        "coordinator_address", "", "HOST:PORT at which process 0 waits for the others; empty: found out."
+    )
+    flags.DEFINE_string(
+        "workdir",
+        "",
+        "Folder of the run, or an address such as gs://BUCKET/RUN. Empty: runs/DATASET-AUXILIARY-seedSEED.",
+    )
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -158,10 +172,13 @@ def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:
     return from_flat({field.name: getattr(parsed, field.name) for _, field in iterate_settings()})
 
 
-def workdir_from_flags(config: Config) -> Path:
+def workdir_from_flags(config: Config) -> str:
+    """Folder or address of the run; raises ConfigError for an address that cannot be used."""
     dataset = config.data.dataset.replace(":", "-").replace("/", "-")
     name = f"{dataset}-{config.model.auxiliary}-seed{config.run.seed}"
-    workdir = flags.FLAGS.workdir or f"runs/{name}"
-    if "://" in workdir:
-        raise ConfigError(f"--workdir={workdir}: must be a folder of this machine")
-    return Path(os.path.expanduser(workdir))
+    return os.path.expanduser(flags.FLAGS.workdir or f"runs/{name}")
+
+
+def place_flags() -> dict[str, Any]:
+    """The flags that give the process its place among others, as arguments of `find_place`."""
+    return {name: getattr(flags.FLAGS, name) for name in ("num_processes", "process_id", "coordinator_address")}

@@ -51,11 +51,19 @@ def make_variables(
     return variables
 
 
-def prepare(batch_size: int, cpu_devices: int = 0) -> None:
-    """Sets what is missing, and starts the program anew if only that makes it count; does nothing once JAX is there."""
+def prepare(batch_size: int, cpu_devices: int = 0, processes: int = 1, are_all_here: bool = True) -> None:
+    """Sets what is missing, and starts the program anew if only that makes it count; does nothing once JAX is there.
+
+    Args:
+      batch_size: of the run.
+      cpu_devices: how many devices to make of the CPU; 0 chooses.
+      processes: that share the batch.
+      are_all_here: whether they share the cores of this machine, too.
+    """
     if "jax" in sys.modules:
         return
-    variables = make_variables(os.environ, batch_size, cpu_devices, has_accelerator(), len(usable_cores()))
+    cores = len(usable_cores()) // (processes if are_all_here else 1)
+    variables = make_variables(os.environ, batch_size // processes, cpu_devices, has_accelerator(), cores)
     os.environ.update(variables)
     if "GLIBC_TUNABLES" in variables:
         sys.stdout.flush()

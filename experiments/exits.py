@@ -5,6 +5,8 @@ import sys
 # 0 complete, 1 failed on the way, 2 nothing was done, 75 ("try again") interrupted.
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 75
 
+OUTSIDE_OF_TRAINING = "interrupted outside of training; nothing was lost"
+
 
 def report(error: Exception | str, code: int) -> int:
     """Writes the line to standard error and returns the code."""

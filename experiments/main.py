@@ -14,9 +14,10 @@ from pathlib import Path
 import command_line
 import environment
 from absl import app, flags, logging
-from exits import BAD_INPUT, INTERRUPTED, report
+from exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 
 from aux_rnn.config import Config
+from aux_rnn.interruption import interrupt_on_signals
 from aux_rnn.settings import ConfigError
 from aux_rnn.workdir import WorkdirError, read_config
 
@@ -31,29 +32,33 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise SystemExit(report(error, BAD_INPUT)) from None
 
 
-def batch_size_of_run(config: Config, workdir: Path) -> int:
-    """Of the run that is there, which --mode=eval goes by, or of the one to come."""
+def prepare_environment(config: Config, workdir: str) -> None:
+    """See `environment.py`. The batch is that of the run which is there, as --mode=eval takes it, or of one to come."""
     try:
-        return (read_config(workdir) or config).run.batch_size
+        batch_size = (read_config(Path(workdir)) or config).run.batch_size
     except WorkdirError:  # to be reported by who needs it
-        return config.run.batch_size
+        batch_size = config.run.batch_size
+    host = flags.FLAGS.coordinator_address.rpartition(":")[0]
+    are_all_here = host in ("localhost", "127.0.0.1")
+    environment.prepare(batch_size, flags.FLAGS.cpu_devices, max(1, flags.FLAGS.num_processes), are_all_here)
 
 
 def main(argv: Sequence[str]) -> int:
     del argv
     logging.set_verbosity(logging.WARNING)
     try:
-        config = command_line.config_from_flags()
-        workdir = command_line.workdir_from_flags(config)
-        environment.prepare(batch_size_of_run(config, workdir), flags.FLAGS.cpu_devices)
-        # Only now, as JAX reads its environment when it is imported; and a mistake above need not wait for it.
-        from modes import carry_out
+        with interrupt_on_signals() as stop:
+            config = command_line.config_from_flags()
+            workdir = command_line.workdir_from_flags(config)
+            prepare_environment(config, workdir)
+            # Only now, as JAX reads its environment when it is imported; and a mistake above need not wait for it.
+            from modes import carry_out
 
-        return carry_out(flags.FLAGS.mode, config, workdir)
+            return carry_out(flags.FLAGS.mode, config, workdir, command_line.place_flags(), stop)
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except KeyboardInterrupt:
-        return report("interrupted outside of training; nothing was lost", INTERRUPTED)
+        return report(OUTSIDE_OF_TRAINING, INTERRUPTED)
 
 
 if __name__ == "__main__":

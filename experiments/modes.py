@@ -1,32 +1,127 @@
 """What the program does: training, evaluation, preparation of data, each to its exit code."""
 
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from data_report import format_description
-from exits import BAD_INPUT, FAILED, INTERRUPTED, report
+from exits import BAD_INPUT, FAILED, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 
 from aux_rnn.checkpoints import CheckpointError
 from aux_rnn.config import Config
 from aux_rnn.datasets import DataError, describe_data
 from aux_rnn.evaluation import evaluate_run
+from aux_rnn.interruption import StopRequest
+from aux_rnn.joining import find_place, join
+from aux_rnn.mirror import Mirror, is_address, open_address
+from aux_rnn.processes import ProcessError, Processes
 from aux_rnn.progress import Progress, format_summary
 from aux_rnn.settings import ConfigError
 from aux_rnn.training import TrainingError, train_and_evaluate
-from aux_rnn.workdir import WorkdirError
+from aux_rnn.workdir import StorageError, WorkdirError
+
+REPORT_SECONDS = 5.0  # for the watch over the other processes to say what happened, before a failure here is told
 
 
-def carry_out(mode: str, config: Config, workdir: Path) -> int:
-    """Does what `mode` says; returns the exit code."""
+def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any], stop: StopRequest) -> int:
+    """Does what `mode` says, as one of the processes of a run.
+
+    Args:
+      mode: 'train', 'eval' or 'prepare'.
+      config: the experiment.
+      workdir: folder or address of the run.
+      place: arguments of `find_place`.
+      stop: whether the run was asked to stop.
+
+    Returns:
+      The exit code.
+    """
+    try:
+        processes = join(find_place(**place), end_at_loss)
+    except (ConfigError, ProcessError) as error:
+        return report(error, BAD_INPUT)
+    try:
+        with contextlib.closing(processes):
+            return carry_out_together(mode, config, workdir, stop, processes)
+    except (StorageError, OSError) as error:
+        return end_alone(report(error, FAILED), str(error), processes)
+    except KeyboardInterrupt:
+        return end_alone(report(OUTSIDE_OF_TRAINING, INTERRUPTED), OUTSIDE_OF_TRAINING, processes)
+    except Exception as error:
+        if processes.count == 1:
+            raise
+        time.sleep(REPORT_SECONDS)  # a step fails, too, when another process is gone
+        traceback.print_exc()
+        return end_alone(FAILED, f"{type(error).__name__}: {error}".splitlines()[0], processes)
+
+
+def carry_out_together(mode: str, config: Config, workdir: str, stop: StopRequest, processes: Processes) -> int:
+    """As `carry_out`; what ends in an exit code here ends so in all processes, and one of them says why."""
     try:
         if mode == "prepare":
-            print(format_description(describe_data(config.data, config.run.seed)))
+            description = processes.main_first(lambda: describe_data(config.data, config.run.seed))
+            if processes.is_main:
+                print(format_description(description))
             return 0
-        summary = (
-            evaluate_run(workdir, config.data) if mode == "eval" else train_and_evaluate(config, workdir, Progress())
-        )
+        with working_folder(workdir, processes) as (folder, mirror):
+            if mode == "eval":
+                summary = evaluate_run(folder, config.data, processes)
+            else:
+                summary = train_and_evaluate(config, folder, make_progress(processes), processes, mirror, stop)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         return report(error, BAD_INPUT)
-    except (TrainingError, OSError) as error:
-        return report(error, FAILED)
-    print(format_summary(summary, workdir))
+    except ProcessError as error:  # of another process, which says so itself; process 0 is the one people look at
+        return report(error, BAD_INPUT) if processes.is_main else BAD_INPUT
+    except TrainingError as error:
+        return report(error, FAILED) if processes.is_main else FAILED
+    if processes.is_main:
+        print(format_summary(summary, workdir))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
+
+
+def make_progress(processes: Processes) -> Progress:
+    return Progress() if processes.is_main else Progress(open(os.devnull, "w"))
+
+
+@contextlib.contextmanager
+def working_folder(workdir: str, processes: Processes) -> Iterator[tuple[Path, Mirror | None]]:
+    """The folder that the run works in, and where it is copied to if `workdir` is an address.
+
+    A copy made here is removed when all that is in it lies at the address.
+
+    Raises:
+      ConfigError, MirrorError: the address cannot be used.
+      ProcessError: the same, in process 0, which alone uses it.
+    """
+    is_elsewhere = is_address(workdir) and processes.is_main
+    folder, mirror = processes.attempt(lambda: fetch(workdir) if is_elsewhere else (Path(workdir), None))
+    yield folder, mirror
+    if is_elsewhere:
+        shutil.rmtree(folder)
+
+
+def fetch(address: str) -> tuple[Path, Mirror]:
+    """A new folder of this machine with what lies at the address."""
+    mirror = open_address(address)
+    folder = Path(tempfile.mkdtemp(prefix="aux_rnn-"))
+    mirror.fetch(folder)
+    return folder, mirror
+
+
+def end_at_loss(line: str, code: int) -> None:
+    """Another process is lost: says so and ends this one, whose devices may wait for the other for ever."""
+    os._exit(report(line, code))
+
+
+def end_alone(code: int, line: str, processes: Processes) -> int:
+    """Ends a process that failed while the others did not, so that they need not find out by themselves."""
+    if processes.count > 1:
+        processes.fail(line, code)
+        os._exit(code)  # the ordinary end would wait for the others
+    return code

@@ -28,7 +28,7 @@ def epoch_labels(dataset, epoch):
 
 def test_shapes_and_types():
     batch = train_batches(numbered_examples(10), batch_size=4, seed=0)[0]
-    assert set(batch) == {"inputs", "labels"}
+    assert set(batch) == {"inputs", "labels", "rows", "mask"}
     assert (batch["inputs"].shape, batch["inputs"].dtype) == ((4, 2, 2, 3), np.uint8)
     assert (batch["labels"].shape, batch["labels"].dtype) == ((4,), np.int32)
     np.testing.assert_array_equal(batch["inputs"][:, 1, 1, 2], batch["labels"])
@@ -37,7 +37,7 @@ def test_shapes_and_types():
 def test_texts_bring_their_lengths():
     texts = numbered_texts(10)
     batch = train_batches(texts, batch_size=4, seed=0)[0]
-    assert set(batch) == {"inputs", "labels", "lengths"}
+    assert set(batch) == {"inputs", "labels", "rows", "mask", "lengths"}
     assert (batch["inputs"].shape, batch["lengths"].dtype) == ((4, 10), np.int32)
     np.testing.assert_array_equal(batch["lengths"], batch["labels"])
     np.testing.assert_array_equal(batch["inputs"].max(1), batch["labels"])

@@ -124,7 +124,7 @@ MISTAKES = {
     "no such user": (["--flagfile=~nobody-here/x.flags"], ["--flagfile=~nobody-here/x.flags: no such file in"]),
     "too long a name": (["--flagfile=" + "x" * 300], ["no such file in"]),
     "too large for 32 bits": (["--seed=5000000000"], ["--seed=5000000000: must be an integer from 0 to 2147483647"]),
-    "not a folder": (["--workdir=gs://bucket/run"], ["--workdir=gs://bucket/run: must be a folder of this machine"]),
+    "no such kind of address": (["--workdir=abc://bucket/run"], ["--workdir=abc://bucket/run: cannot be used"]),
     "empty batch": (["--batch_size=0"], ["--batch_size=0: must be an integer from 1 to 2147483647"]),
     "negative truncation": (
         ["--supervised_truncation=-1"],

@@ -16,8 +16,8 @@ from aux_rnn.settings import reject
 if TYPE_CHECKING:
     import grain
 
-# {'inputs': uint8 [B, H, W, C] or tokens [B, L], 'labels': int32 [B]}, for text also {'lengths': int32 [B]}, in
-# evaluation also {'mask': bool [B]}.
+# {'inputs': uint8 [B, H, W, C] or tokens [B, L], 'labels': int32 [B], 'rows': int32 [B], each example's place in the
+# global batch (in evaluation: in the split), 'mask': bool [B]}, for text also {'lengths': int32 [B]}.
 Batch = dict[str, np.ndarray]
 
 
@@ -52,8 +52,9 @@ def train_batches(
 
     Returns:
       A `grain.MapDataset` whose element `step`, from 0 and also beyond the first epoch, is
-      `{'inputs': uint8 [B / P, H, W, C], 'labels': int32 [B / P]}`, for text `{'inputs': uint8 [B / P, L], 'labels':
-      int32 [B / P], 'lengths': int32 [B / P]}`; its length is the steps of one epoch.
+      `{'inputs': uint8 [B / P, H, W, C], 'labels': int32 [B / P], 'rows': int32 [B / P], 'mask': bool [B / P]}`, for
+      text with inputs uint8 [B / P, L] and also `'lengths': int32 [B / P]`. Rows are places in the global batch, and
+      the mask is true. The length of the data set is the steps of one epoch.
 
     Raises:
       ConfigError: B is larger than N, or P does not divide it.
@@ -71,8 +72,11 @@ def train_batches(
     local = local_rows(batch_size, process_index, process_count)
     arrays = examples.arrays()
 
+    places = np.arange(batch_size, dtype=np.int32)[local]
+
     def gather(rows: np.ndarray) -> Batch:
-        return {name: values[rows[local]] for name, values in arrays.items()}
+        batch = {name: values[rows[local]] for name, values in arrays.items()}
+        return {**batch, "rows": places, "mask": np.ones(len(places), bool)}
 
     rows = grain.MapDataset.range(len(examples)).seed(seed).shuffle()
     return rows.batch(batch_size, drop_remainder=True).map(gather)
@@ -90,7 +94,7 @@ def evaluation_batches(
       process_count: P, which divides B. All processes get the same number of batches.
 
     Yields:
-      What `train_batches` holds and `'mask'`: bool [B / P], false on filling.
+      What `train_batches` holds, the rows being places in the split and the mask false on filling.
 
     Raises:
       ConfigError: P does not divide B.
@@ -98,9 +102,9 @@ def evaluation_batches(
     local = local_rows(batch_size, process_index, process_count)
     arrays = examples.arrays()
     for start in range(0, len(examples), batch_size):
-        rows = np.arange(start, start + batch_size)[local]
+        rows = np.arange(start, start + batch_size, dtype=np.int32)[local]
         mask = rows < len(examples)
         batch = {name: np.zeros((len(rows), *values.shape[1:]), values.dtype) for name, values in arrays.items()}
         for name, values in arrays.items():
             batch[name][mask] = values[rows[mask]]
-        yield {**batch, "mask": mask}
+        yield {**batch, "rows": rows, "mask": mask}

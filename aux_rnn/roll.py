@@ -5,6 +5,7 @@ Process 0 waits at an address that all know; the others report there.
 
 import dataclasses
 import math
+import os
 import socket
 import threading
 import time
@@ -57,8 +58,9 @@ def call_roll(place: Place, seconds: float = JOIN_SECONDS) -> tuple[dict[int, Co
     try:
         listener = socket.create_server(("", port), backlog=place.count)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else error
         raise ProcessError(
-            f"--coordinator_address={place.address}: the port cannot be listened at ({error.strerror}); name another"
+            f"--coordinator_address={place.address}: the port cannot be listened at ({reason}); name another"
         ) from error
     present: dict[int, Connection] = {}
     until = time.monotonic() + seconds

@@ -1,12 +1,16 @@
 """Checkpoints of the training state, written and read by one process. All of Orbax is in this file.
 
 Orbax commits a checkpoint by renaming its folder, so one that was interrupted is never listed; but it restores a
-flipped bit without a word. Each checkpoint therefore carries a digest over the values of its state, and one that does
-not match is passed over.
+flipped bit without a word. Each checkpoint therefore carries a digest over all that is in it, and one that does not
+match is passed over. A disk that fills up makes Orbax fail in another thread, later and in many lines, so room is asked
+for before anything is written.
 """
 
 import hashlib
 import itertools
+import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
-STATE, META = "state", "meta"
+STATE, META, DIGEST = "state", "meta", "sha256"
+OVERHEAD_BYTES = 1 << 18  # of a checkpoint: its many small files
 
 
 class CheckpointError(Exception):
@@ -29,6 +34,18 @@ def digest(tree: Any) -> str:
         hashed.update(f"{path} {leaf.dtype} {leaf.shape}\n".encode())
         hashed.update(np.ascontiguousarray(leaf).tobytes())
     return hashed.hexdigest()
+
+
+def digest_of(step: int, state: Any, meta: dict[str, Any]) -> str:
+    """SHA-256 over all that a checkpoint holds."""
+    return digest({"step": np.int64(step), "state": state, "meta": np.array(json.dumps(meta, sort_keys=True))})
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Raises OSError, as the system words it, unless so many bytes can be written into the folder."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def free_name(path: Path) -> Path:
@@ -46,7 +63,7 @@ class Checkpoints:
       read_only: leaves the folder as it is; without it, remains of interrupted saves are removed.
 
     Raises:
-      CheckpointError: the folder is only to be read, and does not exist.
+      CheckpointError: the folder is only to be read, and does not exist; or it cannot be made or written.
     """
 
     def __init__(self, folder: Path, keep: int = 3, read_only: bool = False) -> None:
@@ -54,7 +71,11 @@ class Checkpoints:
             raise CheckpointError(f"{folder}: no such folder; train first")
         self.folder, self._read_only = folder, read_only
         if not read_only:
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                require_room(folder, 1)
+            except OSError as error:
+                raise CheckpointError(f"{folder}: cannot be written ({error.strerror}); mend or move it") from error
         options = ocp.CheckpointManagerOptions(
             preservation_policy=ocp.checkpoint_managers.LatestN(keep),
             cleanup_tmp_directories=not read_only,
@@ -71,17 +92,24 @@ class Checkpoints:
         """Begins to write a checkpoint of a host copy of the state; earlier ones are complete when this returns.
 
         One of this step that is there already, from before the run went back to an older one, is replaced.
+
+        Raises:
+          OSError: there is no room for it.
+          Exception: what Orbax raises, if the checkpoint before could not be written.
         """
+        host = jax.device_get(state)
+        require_room(self.folder, sum(leaf.nbytes for leaf in jax.tree.leaves(host)) + OVERHEAD_BYTES)
         if step in self._manager.all_steps():
             self._manager.delete(step)
-        host = jax.device_get(state)
-        meta = {**meta, "digest": digest(host)}
+        meta = {**meta, DIGEST: digest_of(step, host, meta)}
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(host), META: ocp.args.JsonSave(meta)})
         self._manager.save(step, args=items, force=True)
 
     def steps(self) -> list[int]:
-        """The steps of all complete checkpoints, newest first."""
-        return sorted(self._manager.all_steps(), reverse=True)
+        """The steps of all complete checkpoints, newest first; any other folder is none."""
+        folders = self.folder.glob("[0-9]*") if self.folder.is_dir() else []
+        complete = [f for f in folders if f.name.isdigit() and all((f / item).is_dir() for item in (STATE, META))]
+        return sorted((int(f.name) for f in complete), reverse=True)
 
     def restore_latest(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """The newest checkpoint that is intact, or None if there is none at all.
@@ -97,7 +125,8 @@ class Checkpoints:
         """
         host = jax.device_get(like)
         damaged: list[int] = []
-        for step in self.steps():
+        steps = self.steps()
+        for step in steps:
             try:
                 restored = self._restore(step, host)
             except Exception as error:  # Orbax raises whatever its layers raise for a damaged file.
@@ -107,9 +136,9 @@ class Checkpoints:
             else:
                 self.set_aside(damaged)
                 return restored
-        if self.steps():
+        if steps:
             raise CheckpointError(
-                f"{self.folder}: none of the checkpoints {self.steps()} is intact; "
+                f"{self.folder}: none of the checkpoints {steps} is intact; "
                 "restore the folder from a copy, or start again with another --workdir"
             )
         return None
@@ -125,9 +154,9 @@ class Checkpoints:
     def _restore(self, step: int, host: Any) -> tuple[Any, dict[str, Any]]:
         items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(host), META: ocp.args.JsonRestore()})
         restored = self._manager.restore(step, args=items)
-        state, meta = jax.device_get(restored[STATE]), restored[META]
-        if digest(state) != meta.get("digest"):
-            raise CheckpointError("its values do not match their digest")
+        state, meta = jax.device_get(restored[STATE]), dict(restored[META])
+        if meta.pop(DIGEST, None) != digest_of(step, state, meta):
+            raise CheckpointError("its content does not match its digest")
         return state, meta
 
     def wait(self) -> None:

@@ -13,9 +13,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether a stop was asked for, and by which signal."""
+    """Whether a stop was asked for, and by which signal.
+
+    Attributes:
+      signal_name: of the signal; empty if there was none.
+      is_over: to be set once all is done and written; signals that come later are ignored.
+    """
 
     signal_name = ""
+    is_over = False
 
     def __bool__(self) -> bool:
         return bool(self.signal_name)
@@ -51,6 +57,8 @@ def handle_signals(request: StopRequest, action: Callable[[], None]) -> Iterator
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
+        if request.is_over:
+            return
         request.signal_name = signal.Signals(number).name
         for each in former:
             signal.signal(each, signal.SIG_DFL)
@@ -63,3 +71,9 @@ def handle_signals(request: StopRequest, action: Callable[[], None]) -> Iterator
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """For a process that has done everything and only ends: to be interrupted in that would look like a failure."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

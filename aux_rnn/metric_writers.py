@@ -6,22 +6,26 @@ import os
 from pathlib import Path
 from typing import Any
 
-from aux_rnn.workdir import WorkdirError, write_atomically
+from aux_rnn.workdir import WorkdirError, unwritable, write_atomically
 
 
 class MetricsFile:
-    """Appends records. Opening it drops what was written after the step the run continues from, as it will come again.
+    """Appends records. Opening it drops those that will come again, from after the state that the run continues from.
 
     Args:
       path: the file.
-      step: complete steps of the state that the run continues from.
+      step: complete steps of that state.
       is_evaluated: whether the evaluations after that step were made before the state was saved.
+      count: records that there were when the state was saved.
+
+    Attributes:
+      count: records in the file.
 
     Raises:
-      WorkdirError: the file is damaged; it is left as it is.
+      WorkdirError: the file is damaged, lacks records, or cannot be written; it is left as it is.
     """
 
-    def __init__(self, path: Path, step: int, is_evaluated: bool = True) -> None:
+    def __init__(self, path: Path, step: int, is_evaluated: bool = True, count: int = 0) -> None:
         def is_kept(record: dict[str, Any]) -> bool:
             return record["step"] < step or (record["step"] == step and (is_evaluated or record["kind"] == "train"))
 
@@ -29,14 +33,24 @@ class MetricsFile:
             kept = [line for line in read_lines(path) if is_kept(json.loads(line))]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WorkdirError(f"{path}: cannot be continued ({error}); move it away") from error
-        write_atomically(path, "".join(line + "\n" for line in kept))
-        self._file = path.open("a")
+        if len(kept) < count:
+            raise WorkdirError(
+                f"{path}: has {len(kept)} records of the first {step} steps instead of {count}; "
+                "restore it from a copy, or start again with another --workdir"
+            )
+        try:
+            write_atomically(path, "".join(line + "\n" for line in kept))
+            self._file = path.open("a")
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
+        self.count = len(kept)
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
         """Appends `{"kind": kind, "step": step, **values}`; a value that is not finite is written as null."""
         record = {"kind": kind, "step": step, **{name: finite(value) for name, value in values.items()}}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
+        self.count += 1
 
     def sync(self) -> None:
         """Puts all records on disk; to be called before a checkpoint that covers them is written."""

@@ -48,7 +48,7 @@ class NoFiles:
         """
         return None
 
-    def begin(self, step: int, is_evaluated: bool) -> None:
+    def begin(self, step: int, is_evaluated: bool, count: int) -> None:
         """Opens the records, without those that will come again; see `MetricsFile`. Raises WorkdirError."""
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
@@ -127,8 +127,8 @@ class RunFiles(NoFiles):
             logging.warning("%s; the run goes on from the best one, in %s", reason, self._best.folder)
         return restored
 
-    def begin(self, step: int, is_evaluated: bool) -> None:
-        self._records = MetricsFile(self._workdir.metrics, step, is_evaluated)
+    def begin(self, step: int, is_evaluated: bool, count: int) -> None:
+        self._records = MetricsFile(self._workdir.metrics, step, is_evaluated, count)
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
         assert self._records is not None
@@ -145,7 +145,7 @@ class RunFiles(NoFiles):
         assert self._records is not None
         with self._storing(f"checkpoint {step}"):
             self._records.sync()
-            checkpoints.save(step, state, meta)
+            checkpoints.save(step, state, {**meta, "records": self._records.count})
             if self._mirror:
                 checkpoints.wait()  # only what is complete is copied
         self._push()

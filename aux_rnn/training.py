@@ -75,6 +75,7 @@ def train_and_evaluate(
                 run.train()
                 summary = run.summary()
                 files.finish(summary)
+                stop.is_over = True
             except Exception:
                 # The state may be gone with the step that failed: what is left to say is that it did.
                 files.note_failure({**run.describe(), "status": "failed"})
@@ -140,7 +141,7 @@ class Run:
         self.earlier_peak_mib: float = meta["peak_memory_mib"]
         self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
         self.idleness = Idleness(meta["idle_seconds"])
-        processes.attempt(lambda: files.begin(self.step, self.is_evaluated))
+        processes.attempt(lambda: files.begin(self.step, self.is_evaluated, meta["records"]))
         run = self.config.run
         self.batches = train_batches(self.splits.train, run.batch_size, run.seed, processes.index, processes.count)
         if self.step:
@@ -149,10 +150,10 @@ class Run:
     def restore(self, fresh: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The state to begin with, for process 0 to hand on, and what is known beside it, in every process."""
         parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
-        start: dict[str, Any] = dict(seconds={}, entries={}, peak_memory_mib=0.0, results={}, examples=parts)
-        start |= dict(best=None, is_evaluated=True, idle_seconds=0.0)  # which older checkpoints do not know
+        start: dict[str, Any] = dict(seconds={}, entries={}, idle_seconds=0.0, peak_memory_mib=0.0)
+        start |= dict(results={}, examples=parts, best=None, is_evaluated=True, records=0)
         restored = self.processes.attempt(lambda: self.files.restore(fresh))
-        meta = start | (self.processes.share(restored and restored[1]) or {})
+        meta = self.processes.share(restored and restored[1]) or start
         self.processes.attempt(lambda: require_same_data(self.files.path, meta["examples"], parts))
         return (restored[0] if restored else fresh), meta
 

@@ -20,11 +20,15 @@ class StorageError(Exception):
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file so that a reader, or a run after a crash, finds the old text or the new one and nothing between."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 class Workdir:
@@ -50,9 +54,7 @@ class Workdir:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = (path / ".lock").open("w")
         except OSError as error:
-            raise WorkdirError(
-                f"--workdir={path}: cannot be written ({error.strerror}); choose another folder"
-            ) from error
+            raise unwritable(path, error) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -82,15 +84,26 @@ class Workdir:
             )
 
     def adopt(self, config: Config) -> None:
-        """Writes down what the folder is for; to be called once nothing but training is left to go wrong."""
-        if read_config(self.path) is None:
-            write_atomically(self.path / "config.json", to_json(config))
+        """Writes down what the folder is for; to be called once nothing but training is left to go wrong.
+
+        Raises:
+          WorkdirError: it cannot be written.
+        """
+        try:
+            if read_config(self.path) is None:
+                write_atomically(self.path / "config.json", to_json(config))
+        except OSError as error:
+            raise unwritable(self.path, error) from error
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         write_atomically(self._summary, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     def close(self) -> None:
         self._lock.close()
+
+
+def unwritable(path: Path, error: OSError) -> WorkdirError:
+    return WorkdirError(f"--workdir={path}: cannot be written ({error.strerror}); make room or choose another folder")
 
 
 def read_config(path: Path) -> Config | None:

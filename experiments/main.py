@@ -13,11 +13,12 @@ from pathlib import Path
 
 import command_line
 import environment
-from absl import app, flags, logging
+from absl import app, flags
 from exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
+from noise import quiet_libraries
 
 from aux_rnn.config import Config
-from aux_rnn.interruption import interrupt_on_signals
+from aux_rnn.interruption import ignore_signals, interrupt_on_signals
 from aux_rnn.settings import ConfigError
 from aux_rnn.workdir import WorkdirError, read_config
 
@@ -45,7 +46,6 @@ def prepare_environment(config: Config, workdir: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     del argv
-    logging.set_verbosity(logging.WARNING)
     try:
         with interrupt_on_signals() as stop:
             config = command_line.config_from_flags()
@@ -61,5 +61,12 @@ def main(argv: Sequence[str]) -> int:
         return report(OUTSIDE_OF_TRAINING, INTERRUPTED)
 
 
+def main_and_end(argv: Sequence[str]) -> int:
+    quiet_libraries()
+    code = main(argv)
+    ignore_signals()
+    return code
+
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    app.run(main_and_end, flags_parser=parse_flags)

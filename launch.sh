@@ -3,6 +3,7 @@
 #
 #   ./launch.sh train [flags]             python experiments/main.py; without flags --flagfile=digits.flags
 #   ./launch.sh local N [flags]           the same in N processes on this machine, which train together
+#   ./launch.sh slurm [flags] [-- flags]  writes a SLURM job that does so and continues itself; --help says more
 #   ./launch.sh reproduce NAME [flags]    python experiments/reproduce.py
 #   ./launch.sh benchmark COMMAND [flags] python experiments/benchmark.py
 #   ./launch.sh test [pytest arguments]   pytest
@@ -14,7 +15,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,12s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,13s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -74,6 +75,10 @@ case $command in
     set_up
     exec "$python" "$root/experiments/launch.py" "$command" "$@"
     ;;
+  slurm)
+    python=$(find_python)
+    exec "$python" "$root/experiments/launch.py" "$command" "$@"
+    ;;
   reproduce)
     set_up
     exec "$python" "$root/experiments/reproduce.py" "$@"
@@ -92,6 +97,6 @@ case $command in
     ;;
   *)
     usage >&2
-    fail "'$command': must be train, local, reproduce, benchmark or test"
+    fail "'$command': must be train, local, slurm, reproduce, benchmark or test"
     ;;
 esac

@@ -3,6 +3,8 @@
 #
 #   ./launch.sh train [flags]             python experiments/main.py; without flags --flagfile=digits.flags
 #   ./launch.sh local N [flags]           the same in N processes on this machine, which train together
+#   ./launch.sh tpu NAME [flags] [-- flags]
+#                                         the same on a Cloud TPU slice that is made for it; --help says more
 #   ./launch.sh slurm [flags] [-- flags]  writes a SLURM job that does so and continues itself; --help says more
 #   ./launch.sh reproduce NAME [flags]    python experiments/reproduce.py
 #   ./launch.sh benchmark COMMAND [flags] python experiments/benchmark.py
@@ -15,7 +17,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,13s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,15s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -75,7 +77,7 @@ case $command in
     set_up
     exec "$python" "$root/experiments/launch.py" "$command" "$@"
     ;;
-  slurm)
+  tpu | slurm)
     python=$(find_python)
     exec "$python" "$root/experiments/launch.py" "$command" "$@"
     ;;
@@ -97,6 +99,6 @@ case $command in
     ;;
   *)
     usage >&2
-    fail "'$command': must be train, local, slurm, reproduce, benchmark or test"
+    fail "'$command': must be train, local, tpu, slurm, reproduce, benchmark or test"
     ;;
 esac

@@ -19,8 +19,8 @@ def test_requirements_and_project_declare_the_same():
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({}, [], "error: '': must be train, local, slurm, reproduce, benchmark or test"),
-        ({}, ["fly"], "error: 'fly': must be train, local, slurm, reproduce, benchmark or test"),
+        ({}, [], "error: '': must be train, local, tpu, slurm, reproduce, benchmark or test"),
+        ({}, ["fly"], "error: 'fly': must be train, local, tpu, slurm, reproduce, benchmark or test"),
         ({"PYTHON": "python2.1"}, ["test"], "error: python2.1: not a Python of version 3.11 or newer"),
     ],
 )
@@ -34,7 +34,7 @@ def test_a_mistake_at_the_launch_gets_one_line(environment, arguments, message):
 
 def test_launch_help_names_the_commands():
     done = subprocess.run(["bash", str(ROOT / "launch.sh"), "help"], capture_output=True, text=True, check=True)
-    for command in ("train", "local", "slurm", "reproduce", "benchmark", "test"):
+    for command in ("train", "local", "tpu", "slurm", "reproduce", "benchmark", "test"):
         assert f"./launch.sh {command}" in done.stdout
 
 

@@ -7,6 +7,10 @@ from types import FrameType
 from typing import Any
 
 
+class StoppedError(Exception):
+    """Whoever started this wants it to end."""
+
+
 @contextmanager
 def catch_stops() -> Iterator[list[signal.Signals]]:
     """Collects SIGINT, SIGTERM and SIGHUP in a list instead of dying of them; restores the former handlers at the end.

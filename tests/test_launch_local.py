@@ -47,6 +47,8 @@ for word, *values in json.loads(flags["script"])[me]:
     elif word == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    elif word == "protest":
+        signal.signal(signal.SIGTERM, lambda *_: print("not me", file=sys.stderr, flush=True))
     elif word == "pid":
         print("pid", os.getpid(), file=sys.stderr, flush=True)
     elif word == "sleep":
@@ -61,7 +63,7 @@ import sys
 from launching import local
 sys.exit(local.main(sys.argv[3:], [sys.executable, sys.argv[1]], float(sys.argv[2])))
 """
-FOREVER = ["sleep", 600]
+FOREVER = ["sleep", 90]
 
 
 class Launcher:
@@ -179,8 +181,12 @@ def test_the_first_to_fail_is_named_though_others_complain_of_it_later(launch):
 
 
 def test_a_process_that_is_killed_takes_the_others_along_even_if_they_ignore_it_or_are_stopped(launch):
-    ignoring = [["ignore"], ["pid"], FOREVER]
-    launcher = launch(ignoring, [["say", "step 5"], ["pid"], FOREVER], [["pid"], ["kill", "SIGSTOP"], FOREVER])
+    ignoring = [["protest"], ["pid"], FOREVER]
+    launcher = launch(
+        ignoring,
+        [["say", "Fatal error"], ["out", "done so far"], ["pid"], FOREVER],
+        [["pid"], ["kill", "SIGSTOP"], FOREVER],
+    )
     pids = launcher.wait_for_pids(3)
     began = time.monotonic()
     os.kill(pids[1], signal.SIGKILL)
@@ -190,7 +196,8 @@ def test_a_process_that_is_killed_takes_the_others_along_even_if_they_ignore_it_
     assert err[-1] == (
         "error: process 1 of 3 was killed (SIGKILL); the others were stopped; the same command continues the run"
     )
-    assert "[1] step 5" in err[-3:-1]
+    assert err[-3].startswith("[1] Fatal error"), "only what it said on standard error is repeated"
+    assert err[-2].startswith("[1] pid")
     assert not any(map(is_alive, pids))
 
 

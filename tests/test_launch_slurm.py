@@ -53,7 +53,7 @@ if code == 75:
         sys.exit(75)
     signal.signal(signal.SIGTERM, leave)
     open(f"ready-{{me}}", "w").close()
-    time.sleep(600)
+    time.sleep(90)
 sys.exit(code)
 """
 

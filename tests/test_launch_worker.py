@@ -21,7 +21,7 @@ with open(os.environ["HOME"] + "/given.jsonl", "a") as file:
 if sys.argv[1] == "train":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
     print("step 1", flush=True)
-    time.sleep(600)
+    time.sleep(90)
 """
 
 

@@ -81,8 +81,6 @@ class Attempts:
             ending = ending or self._attempt()
             if ending.verdict is Verdict.COMPLETE:
                 return
-            if isinstance(ending.error, RunError) and ending.error.code == BAD_INPUT:
-                raise ending.error
             self._lease.look()
             is_active = self._lease.is_active()
             if is_active and ending.error is not None:

@@ -18,7 +18,7 @@ from launching.supervision import Outcome, supervise
 
 PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "main.py"))
 DEFAULT_FLAGS = ("--flagfile=digits.flags",)
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 5.0
 
 
 def find_free_port() -> int:

@@ -35,13 +35,13 @@ class Child:
       index: from 0; process 0 has the terminal.
       process: itself.
       tail: what it said last on standard error.
-      reader: shows its output, once it is started.
+      readers: show its output, once they are started.
     """
 
     index: int
     process: subprocess.Popen
     tail: Tail
-    reader: threading.Thread
+    readers: list[threading.Thread]
 
 
 @dataclass
@@ -82,29 +82,41 @@ def supervise(commands: Sequence[Sequence[str]], grace_seconds: float, screen: S
         for index, command in enumerate(commands):
             outcome.children.append(start(index, command, screen, stack))
         for child in outcome.children:  # only now: a process must not be forked while threads run
-            child.reader.start()
+            for reader in child.readers:
+                reader.start()
         watch(outcome, grace_seconds)
         for child in outcome.children:
-            child.reader.join(DRAIN_SECONDS)
+            for reader in child.readers:
+                reader.join(DRAIN_SECONDS)
     return outcome
 
 
 def start(index: int, command: Sequence[str], screen: Screen, stack: ExitStack) -> Child:
-    tail = Tail()
-    ours, theirs = stack.enter_context(stand_in_terminal()) if index == 0 and screen.is_terminal else os.pipe()
+    has_terminal = index == 0 and screen.is_terminal
+    errors, its_errors = stack.enter_context(stand_in_terminal()) if has_terminal else os.pipe()
+    output, its_output = os.pipe() if index else (None, None)
     try:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=None if index == 0 else theirs,
-            stderr=theirs,
+            stdout=its_output,
+            stderr=its_errors,
             start_new_session=True,
             preexec_fn=make_mortal(),
         )
     finally:
-        os.close(theirs)
-    show = screen.show_stream if index == 0 and screen.is_terminal else screen.show_lines
-    return Child(index, process, tail, threading.Thread(target=show, args=(ours, index, tail), daemon=True))
+        for descriptor in (its_errors, its_output):
+            if descriptor is not None:
+                os.close(descriptor)
+    tail = Tail()
+    readers = [make_reader(screen.show_stream if has_terminal else screen.show_lines, errors, index, tail)]
+    if output is not None:
+        readers.append(make_reader(screen.show_lines, output, index, Tail()))
+    return Child(index, process, tail, readers)
+
+
+def make_reader(show: Callable[[int, int, Tail], None], descriptor: int, index: int, tail: Tail) -> threading.Thread:
+    return threading.Thread(target=show, args=(descriptor, index, tail), daemon=True)
 
 
 def make_mortal() -> Callable[[], None] | None:

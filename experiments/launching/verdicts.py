@@ -23,14 +23,10 @@ def judge(codes: Sequence[int], workers: int, status: str) -> Verdict:
       workers: how many there are.
       status: in the run's summary.
     """
-    if BAD_INPUT in codes:
+    have_all_left = len(codes) >= workers and all(code in (0, FAILED, BAD_INPUT, INTERRUPTED) for code in codes)
+    # Beside a worker that was killed, or of which nothing is known, a failure is only the report of one that misses it.
+    if have_all_left and (FAILED in codes or BAD_INPUT in codes):
         return Verdict.FAILED
-    are_all_known = len(codes) >= workers
-    # 1 beside a worker that was killed, or of which nothing is known, is only the report of one that misses it.
-    if FAILED in codes and are_all_known and all(code in (0, FAILED, INTERRUPTED) for code in codes):
-        return Verdict.FAILED
-    if status == "complete" or (are_all_known and not any(codes)):
+    if status == "complete" or (have_all_left and not any(codes)):
         return Verdict.COMPLETE
-    if are_all_known and all(code in (0, INTERRUPTED) for code in codes):
-        return Verdict.INTERRUPTED
-    return Verdict.LOST
+    return Verdict.INTERRUPTED if have_all_left else Verdict.LOST

@@ -81,7 +81,8 @@ class Attempts:
             ending = ending or self._attempt()
             if ending.verdict is Verdict.COMPLETE:
                 return
-            self._lease.look()
+            if self._stops:
+                raise ending.error or StoppedError
             is_active = self._lease.is_active()
             if is_active and ending.error is not None:
                 raise ending.error
@@ -146,9 +147,11 @@ class Attempts:
         """Gives up after too many attempts without progress. Raises SliceError."""
         steps = self._read_steps()
         self._futile = 1 if steps > self._steps else self._futile + 1
-        self._steps = steps
+        self._steps = max(steps, self._steps)
         if self._futile >= FUTILE_ATTEMPTS:
-            raise SliceError(f"{FUTILE_ATTEMPTS} attempts without progress beyond step {steps}; the last: {problem}")
+            raise SliceError(
+                f"{FUTILE_ATTEMPTS} attempts without progress beyond step {self._steps}; the last: {problem}"
+            )
 
 
 class Stopper:

@@ -2,17 +2,22 @@
 # Sets up what is missing and runs.
 #
 #   ./launch.sh train [flags]             python experiments/main.py; without flags --flagfile=digits.flags
+#   ./launch.sh local N [flags]           the same in N processes on this machine, which train together
+#   ./launch.sh tpu NAME [flags] [-- flags]
+#                                         the same on a Cloud TPU slice that is made for it; --help says more
+#   ./launch.sh slurm [flags] [-- flags]  writes a SLURM job that does so and continues itself; --help says more
 #   ./launch.sh reproduce NAME [flags]    python experiments/reproduce.py
 #   ./launch.sh benchmark COMMAND [flags] python experiments/benchmark.py
 #   ./launch.sh test [pytest arguments]   pytest
 #
 # The virtual environment is .venv, made by a Python of version 3.11 or newer. PYTHON=python3.12 chooses one, in a folder of
-# its own (.venv-3.12); VENV=folder names another folder. requirements.txt is installed when it or pyproject.toml changed.
+# its own (.venv-3.12); VENV=folder names another folder. requirements.txt is installed when it or pyproject.toml changed,
+# and with it the extras of pyproject.toml that EXTRAS=gcs,tpu names.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,10s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,15s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -34,7 +39,7 @@ find_python() {
 
 # Leaves the environment's Python in $python, and the shell in the folder where it was started.
 set_up() {
-  local base venv stamp wanted
+  local base venv extras stamp wanted
   pushd "$root" > /dev/null
   if [ -n "${PYTHON:-}" ]; then
     base=$(find_python)
@@ -48,11 +53,12 @@ set_up() {
     echo "making $venv with $("$base" --version)" >&2
     "$base" -m venv "$venv" || fail "$base -m venv: failed as shown above; on Debian the package python3-venv is needed"
   fi
-  stamp=$venv/installed
+  extras=${EXTRAS:-}
+  stamp=$venv/installed${extras:+-$extras}
   wanted=$(cat requirements.txt pyproject.toml | cksum)
   if [ "$(cat "$stamp" 2> /dev/null)" != "$wanted" ]; then
-    echo "installing requirements.txt into $venv (some minutes, once)" >&2
-    "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt >&2
+    echo "installing requirements.txt${extras:+ and the extras $extras} into $venv (some minutes, once)" >&2
+    "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt ${extras:+-e ".[$extras]"} >&2
     echo "$wanted" > "$stamp"
   fi
   python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
@@ -66,6 +72,14 @@ case $command in
     set_up
     [ $# -gt 0 ] || set -- --flagfile=digits.flags
     exec "$python" "$root/experiments/main.py" "$@"
+    ;;
+  local)
+    set_up
+    exec "$python" "$root/experiments/launch.py" "$command" "$@"
+    ;;
+  tpu | slurm)
+    python=$(find_python)
+    exec "$python" "$root/experiments/launch.py" "$command" "$@"
     ;;
   reproduce)
     set_up
@@ -85,6 +99,6 @@ case $command in
     ;;
   *)
     usage >&2
-    fail "'$command': must be train, reproduce, benchmark or test"
+    fail "'$command': must be train, local, tpu, slurm, reproduce, benchmark or test"
     ;;
 esac

@@ -19,8 +19,8 @@ def test_requirements_and_project_declare_the_same():
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({}, [], "error: '': must be train, reproduce, benchmark or test"),
-        ({}, ["fly"], "error: 'fly': must be train, reproduce, benchmark or test"),
+        ({}, [], "error: '': must be train, local, tpu, slurm, reproduce, benchmark or test"),
+        ({}, ["fly"], "error: 'fly': must be train, local, tpu, slurm, reproduce, benchmark or test"),
         ({"PYTHON": "python2.1"}, ["test"], "error: python2.1: not a Python of version 3.11 or newer"),
     ],
 )
@@ -34,5 +34,33 @@ def test_a_mistake_at_the_launch_gets_one_line(environment, arguments, message):
 
 def test_launch_help_names_the_commands():
     done = subprocess.run(["bash", str(ROOT / "launch.sh"), "help"], capture_output=True, text=True, check=True)
-    for command in ("train", "reproduce", "benchmark", "test"):
+    for command in ("train", "local", "tpu", "slurm", "reproduce", "benchmark", "test"):
         assert f"./launch.sh {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("extras", "installed"),
+    [("", ["-r", "requirements.txt"]), ("gcs,tpu", ["-r", "requirements.txt", "-e", ".[gcs,tpu]"])],
+)
+def test_requirements_are_installed_once_with_the_extras_that_are_named(extras, installed, tmp_path):
+    """In an environment whose Python only writes down what it is asked for."""
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> "$VENV/asked"\n')
+    python.chmod(0o755)
+    environment = {"PATH": "/usr/bin:/bin", "VENV": str(tmp_path), "EXTRAS": extras}
+    for attempt in (1, 2):
+        (tmp_path / "asked").write_text("")
+        command = ["bash", str(ROOT / "launch.sh"), "test", "--version"]
+        subprocess.run(command, env=environment, capture_output=True, check=True)
+        asked = (tmp_path / "asked").read_text().split()
+        if attempt == 1:
+            assert [word for word in asked if word in installed] == installed
+        assert ("install" in asked) == (attempt == 1)
+
+
+def test_the_jax_of_an_accelerator_has_the_range_of_jax_itself():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (jax,) = [line for line in project["dependencies"] if line.startswith("jax")]
+    for name in ("cuda", "tpu"):
+        assert project["optional-dependencies"][name][0].partition("]")[2] == jax.removeprefix("jax")

@@ -1,0 +1,21 @@
+"""Starts main.py elsewhere than in one process here: `./launch.sh local`, `./launch.sh tpu`, `./launch.sh slurm`.
+
+Only the standard library is needed, so that a machine that starts a run elsewhere need not have what the run needs.
+"""
+
+import importlib
+import sys
+
+from exits import BAD_INPUT, report
+
+COMMANDS = ("local", "tpu", "slurm")
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] not in COMMANDS:
+        return report(f"{arguments[0] if arguments else ''!r}: must be one of {', '.join(COMMANDS)}", BAD_INPUT)
+    return importlib.import_module(f"launching.{arguments[0]}").main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -22,8 +22,9 @@ from aux_rnn.joining import find_place, join
 from aux_rnn.mirror import Mirror, is_address, open_address
 from aux_rnn.processes import ProcessError, Processes
 from aux_rnn.progress import Progress, format_summary
+from aux_rnn.run import TrainingError
 from aux_rnn.settings import ConfigError
-from aux_rnn.training import TrainingError, train_and_evaluate
+from aux_rnn.training import train_and_evaluate
 from aux_rnn.workdir import StorageError, WorkdirError
 
 REPORT_SECONDS = 5.0  # for the watch over the other processes to say what happened, before a failure here is told

@@ -203,7 +203,7 @@ def test_a_process_that_is_stopped_ends_the_other(stopped, training):
 
 RAISING = """
 import runpy, sys
-from aux_rnn.training import Run
+from aux_rnn.run import Run
 fetch = Run.fetch_batch
 def fetch_batch(self):
     if self.processes.index == {index} and self.step == 12:

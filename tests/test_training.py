@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 from aux_rnn import config as config_lib
+from aux_rnn import run as run_lib
 from aux_rnn import steps as steps_lib
-from aux_rnn import training
 from aux_rnn.checkpoints import CheckpointError, Checkpoints, digest
 from aux_rnn.datasets import DataError
 from aux_rnn.evaluation import evaluate_run, evaluate_split
 from aux_rnn.metric_writers import MetricsFile
 from aux_rnn.progress import Progress
-from aux_rnn.training import TrainingError, train_and_evaluate
+from aux_rnn.run import TrainingError
+from aux_rnn.training import train_and_evaluate
 from aux_rnn.workdir import Workdir, WorkdirError
 
 
@@ -144,20 +145,20 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
 def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
     reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    save = training.Run.save
+    save = run_lib.Run.save
 
     def crash(self):
         if self.step == 4:
             raise KeyError("crash")
         save(self)
 
-    monkeypatch.setattr(training.Run, "save", crash)
+    monkeypatch.setattr(run_lib.Run, "save", crash)
     with pytest.raises(KeyError):
         train_and_evaluate(tiny, tmp_path / "run", quiet)
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')  # what a crash leaves of a line
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
-    monkeypatch.setattr(training.Run, "save", save)
+    monkeypatch.setattr(run_lib.Run, "save", save)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
 
@@ -241,7 +242,7 @@ def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, 
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypatch):
-    create = training.create_train_state
+    create = run_lib.create_train_state
 
     def explode_at_step_5(config, spec, plan):
         # With weights near the largest float the loss of the joint training overflows, whatever the data.
@@ -249,7 +250,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypa
         huge = steps_lib.jax.tree.map(lambda x: x + 3e38, state.params["head"])
         return state.replace(params={**state.params, "head": huge})
 
-    monkeypatch.setattr(training, "create_train_state", explode_at_step_5)
+    monkeypatch.setattr(run_lib, "create_train_state", explode_at_step_5)
     with pytest.raises(TrainingError) as caught:
         train_and_evaluate(tiny, tmp_path / "run", quiet)
     message = str(caught.value)
@@ -385,13 +386,13 @@ def test_a_run_with_damaged_checkpoints_ends_like_one_left_alone(
 
 
 def test_parameters_that_are_not_finite_are_never_evaluated(tiny, quiet, tmp_path, monkeypatch):
-    create = training.create_train_state
+    create = run_lib.create_train_state
 
     def create_broken(config, spec, plan):
         state = create(config, spec, plan)
         return state.replace(params=steps_lib.jax.tree.map(lambda x: x * float("nan"), state.params))
 
-    monkeypatch.setattr(training, "create_train_state", create_broken)
+    monkeypatch.setattr(run_lib, "create_train_state", create_broken)
     with pytest.raises(TrainingError, match=r"step 1: .* the last good checkpoint is none"):
         train_and_evaluate(change(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet)
     assert read_metrics(tmp_path / "run") == []

@@ -1,0 +1,256 @@
+"""A run in progress: the loop over its steps, and what is due between them."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from aux_rnn import metrics as metrics_lib
+from aux_rnn.checkpoints import digest
+from aux_rnn.clock import Clock, Speed
+from aux_rnn.datasets import evaluation_batches, train_batches
+from aux_rnn.evaluation import evaluate_split
+from aux_rnn.experiment import Experiment
+from aux_rnn.idleness import Idleness, Unsettled
+from aux_rnn.interruption import StopRequest
+from aux_rnn.memory import peak_memory_mib
+from aux_rnn.metrics import Metrics
+from aux_rnn.models import count_parameters
+from aux_rnn.optimizers import make_learning_rate
+from aux_rnn.processes import Processes
+from aux_rnn.progress import Progress, format_metrics
+from aux_rnn.run_files import NoFiles
+from aux_rnn.steps import NEVER, Batch, TrainState, broadcast, create_train_state, replicate, shard
+from aux_rnn.workdir import WorkdirError
+
+
+class TrainingError(Exception):
+    """The run cannot go on. The text says why, in one line."""
+
+
+def require_finite(first_bad_step: jax.Array, files: NoFiles) -> None:
+    """Raises TrainingError if the loss or a gradient of any step so far was not finite."""
+    bad = int(first_bad_step)
+    if bad != NEVER:
+        raise TrainingError(
+            f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
+            f"{files.last_good()}; try a smaller --learning_rate or --clip_norm, with another --workdir"
+        )
+
+
+def require_same_data(path: Path, before: dict[str, int], now: dict[str, int]) -> None:
+    """Raises WorkdirError if the run was begun on other numbers of examples."""
+    if before != now:
+        raise WorkdirError(
+            f"--workdir={path}: holds a run on other data (examples: {before}; now: {now}); "
+            "bring the data back, or choose another folder"
+        )
+
+
+class Run:
+    """A run in progress: its state, what it has measured, and where it writes."""
+
+    def __init__(
+        self, experiment: Experiment, files: NoFiles, progress: Progress, processes: Processes, stop: StopRequest
+    ) -> None:
+        self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
+        self.splits = experiment.splits
+        self.files, self.progress, self.processes, self.stop = files, progress, processes, stop
+        self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
+        self.unsettled: Unsettled | None = None
+        state, meta = self.restore(create_train_state(self.config, experiment.spec, self.plan))
+        self.state: TrainState = replicate(broadcast(state))
+        self.step = self.saved_step = int(self.state.step)
+        self.results: dict[str, dict[str, float]] = meta["results"]
+        self.examples: dict[str, int] = meta["examples"]
+        self.best: dict[str, float] | None = meta["best"]
+        # Whether the evaluations that are due after this step were made: a stop leaves them for the next start.
+        self.is_evaluated: bool = meta["is_evaluated"]
+        self.clock = Clock(meta["seconds"], entries=meta["entries"])
+        self.earlier_peak_mib: float = meta["peak_memory_mib"]
+        self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
+        self.idleness = Idleness(meta["idle_seconds"])
+        processes.attempt(lambda: files.begin(self.step, self.is_evaluated, meta["records"]))
+        run = self.config.run
+        self.batches = train_batches(self.splits.train, run.batch_size, run.seed, processes.index, processes.count)
+        if self.step:
+            progress.say(f"continues after step {self.step} of {self.plan.total_steps}")
+
+    def restore(self, fresh: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """The state to begin with, for process 0 to hand on, and what is known beside it, in every process."""
+        parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
+        start: dict[str, Any] = dict(seconds={}, entries={}, idle_seconds=0.0, peak_memory_mib=0.0)
+        start |= dict(results={}, examples=parts, best=None, is_evaluated=True, records=0)
+        restored = self.processes.attempt(lambda: self.files.restore(fresh))
+        meta = self.processes.share(restored and restored[1]) or start
+        self.processes.attempt(lambda: require_same_data(self.files.path, meta["examples"], parts))
+        return (restored[0] if restored else fresh), meta
+
+    def train(self) -> None:
+        """Takes the remaining steps, or stops after the current one with a checkpoint when asked to."""
+        self.progress.begin(self.plan, self.step)
+        compiled: set[str] = set()
+        batch = self.fetch_batch()
+        if not self.is_evaluated:
+            self.evaluate()
+            self.saved_step = -1  # what is there does not know of these evaluations
+        while self.step < self.plan.total_steps and not self.is_stopping():
+            phase = self.plan.phase(self.step)
+            section = phase if phase in compiled else "compile"
+            with self.clock.section(section, entries=0):
+                self.idleness.end(self.unsettled.marker if self.unsettled else None)
+                self.state = getattr(self.steps, phase)(self.state, batch)
+                self.step += 1
+                following = Unsettled.of(self.state, self.step, phase, section, self.plan.should_log(self.step))
+                self.idleness.begin()
+                batch = self.fetch_batch()
+            self.settle()  # the step before: the devices have work while this one is recorded
+            self.unsettled = following
+            if section == "compile":
+                self.settle()
+            compiled.add(phase)
+            self.do_what_is_due()
+        self.settle()
+        if self.step != self.saved_step:
+            self.save()
+
+    def is_stopping(self) -> bool:
+        """Whether any process was asked to stop; all of them ask this at the same points and hear the same."""
+        return any(self.processes.gather(bool(self.stop)))
+
+    def settle(self) -> None:
+        """Waits for the step that was started last and records it, if that is still to be done."""
+        if self.unsettled is None:
+            return
+        step, self.unsettled = self.unsettled, None
+        with self.clock.section(step.section):
+            jax.block_until_ready(step.marker)
+        self.idleness.begin()
+        self.progress.advance(step.phase)
+        if step.recorded is not None:
+            self.log(step, *step.recorded)
+
+    def fetch_batch(self) -> Batch:
+        return shard(self.batches[self.step])
+
+    def do_what_is_due(self) -> None:
+        """Evaluates and saves, after all records up to this step, so that a checkpoint covers them."""
+        self.is_evaluated = not self.plan.should_evaluate(self.step)
+        if not self.is_evaluated:
+            self.evaluate()
+        if self.is_evaluated and self.plan.should_checkpoint(self.step):
+            self.save()
+
+    def log(self, step: Unsettled, metrics: Metrics, first_bad_step: jax.Array) -> None:
+        require_finite(first_bad_step, self.files)
+        speed = self.speed[step.phase].read()
+        values = metrics_lib.compute(metrics)
+        values["learning_rate"] = float(self.learning_rate(step.number - 1))
+        remaining = None
+        if speed:  # not while the only steps since the last record were those that compiled
+            values["examples_per_second"] = speed * self.config.run.batch_size
+            remaining = (self.plan.total_steps - step.number) / speed
+        self.progress.log(step.phase, step.number, values, remaining)
+        self.write("train", step.number, step.phase, values)
+
+    def evaluate(self) -> None:
+        """Evaluates what is due after this step; if the run is to stop meanwhile, that is left to the next start."""
+        self.settle()
+        require_finite(self.state.first_bad_step, self.files)
+        splits = ["validation"]
+        if self.step == self.plan.total_steps or self.config.run.evaluate_test:
+            splits.append("test")
+        phase = self.plan.phase(self.step - 1)
+        measured = {split: self.measure(split) for split in splits}
+        self.idleness.begin()
+        if any(values is None for values in measured.values()):
+            return
+        self.is_evaluated = True
+        for split, values in measured.items():
+            if phase == "pretrain":  # The classifier has not been trained yet.
+                values = {name: v for name, v in (values or {}).items() if name not in ("supervised_loss", "accuracy")}
+            if values:
+                self.results[split] = values
+                self.write(split, self.step, phase, values)
+                self.progress.say(f"{phase} {self.step}/{self.plan.total_steps}  {split}: {format_metrics(values)}")
+        self.keep_if_best()
+
+    def measure(self, split: str) -> dict[str, float] | None:
+        examples, size = getattr(self.splits, split), self.config.run.batch_size
+        batches = evaluation_batches(examples, size, self.processes.index, self.processes.count)
+        with self.clock.section("evaluate"):
+            return evaluate_split(self.steps.evaluate, self.state.params, batches, self.is_stopping)
+
+    def keep_if_best(self) -> None:
+        """Keeps the state apart if its accuracy on the validation split is the highest so far."""
+        accuracy = self.results.get("validation", {}).get("accuracy")
+        if accuracy is not None and (self.best is None or accuracy > self.best["validation_accuracy"]):
+            self.best = {"step": self.step, "validation_accuracy": accuracy}
+            with self.clock.section("checkpoint"):
+                self.files.save_best(self.step, self.state, self.meta())
+
+    def write(self, kind: str, step: int, phase: str, values: dict[str, float]) -> None:
+        epoch = step / self.plan.steps_per_epoch
+        self.files.record(kind, step, {"phase": phase, "epoch": epoch, **values, "seconds": self.clock.total()})
+
+    def save(self) -> None:
+        self.settle()
+        require_finite(self.state.first_bad_step, self.files)
+        with self.clock.section("checkpoint"):
+            self.files.save(self.step, self.state, self.meta())
+        self.saved_step = self.step
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the state."""
+        return {
+            "seconds": dict(self.clock.seconds),
+            "entries": dict(self.clock.entries),
+            "idle_seconds": self.idleness.seconds,
+            "peak_memory_mib": self.peak_mib(),
+            "results": self.results,
+            "examples": self.examples,
+            "best": self.best,
+            "is_evaluated": self.is_evaluated,
+        }
+
+    def peak_mib(self) -> float:
+        """The most memory, in MiB, of all the processes that the run took."""
+        return max(self.earlier_peak_mib, peak_memory_mib())
+
+    def idle_share(self) -> float | None:
+        """At most what part of the time for steps and checkpoints the devices waited for input, records and writing."""
+        busy = sum(self.clock.seconds[name] for name in ("pretrain", "train", "checkpoint"))
+        return round(self.idleness.seconds / busy, 5) if busy else None
+
+    def describe(self) -> dict[str, Any]:
+        """What can be said of a run at any time; accuracies from 0 to 1; the spread over seeds needs several runs."""
+        config, results = self.config, self.results
+        return {
+            "dataset": config.data.dataset,
+            "auxiliary": config.model.auxiliary,
+            "encoder": config.model.encoder,
+            "seed": config.run.seed,
+            "examples": self.examples,
+            "status": "complete" if self.step == self.plan.total_steps and self.is_evaluated else "interrupted",
+            "steps": self.step,
+            "test_accuracy": results.get("test", {}).get("accuracy"),
+            "test_accuracy_spread": None,
+            "validation_accuracy": results.get("validation", {}).get("accuracy"),
+            "best": self.best,
+            "results": results,
+            "seconds": round(self.clock.total(), 3),
+            "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
+            "seconds_per_step": self.clock.mean("train"),  # of joint training, without the step that compiled
+            "idle_share": self.idle_share(),
+            "peak_memory_mib": round(self.peak_mib(), 1),
+            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "jax": jax.__version__,
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What `summary.json` holds."""
+        params = jax.device_get(self.state.params)
+        return {**self.describe(), "parameters": count_parameters(params), "params_digest": digest(params)}
+
+    def close(self) -> None:
+        self.progress.end()

@@ -1,6 +1,8 @@
 """Four CPU devices for every test, and a tiny experiment that trains in seconds."""
 
 import os
+from collections import Counter
+from pathlib import Path
 
 # Most of the tests' time is compilation, of programs that run for milliseconds: the compiler need not try hard.
 os.environ["XLA_FLAGS"] = (
@@ -10,6 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
+from faulty import INTERRUPTED, Undisturbed, command, interrupt
 
 from aux_rnn.config import Config, from_flat
 
@@ -29,15 +32,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    takes_all_faults = "faults" in config.getoption("markexpr")
     for item in items:
-        if "slow" in item.keywords and not config.getoption("--slow"):
-            item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            if not item.get_closest_marker("faults"):
+                item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
+            elif not takes_all_faults:
+                item.add_marker(pytest.mark.skip(reason="slow; -m faults or --slow runs it"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what the tests of faults have hit, as random moments do not tell."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    hits = Counter(str(value) for report in reports for name, value in report.user_properties if name == "hit")
+    if hits:
+        counts = ", ".join(f"{hit} {count}" for hit, count in sorted(hits.items()))
+        terminalreporter.write_line(f"faults hit: {counts}")
 
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder of prepared data, shared by the whole session."""
     return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> Undisturbed:
+    """A run of the command that the tests of faults disturb."""
+    return Undisturbed.run(tmp_path_factory.mktemp("undisturbed") / "run", data_dir)
+
+
+@pytest.fixture(scope="session")
+def interrupted(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> Path:
+    """The same, interrupted with several checkpoints; to be copied."""
+    workdir = tmp_path_factory.mktemp("interrupted") / "run"
+    assert interrupt(command(workdir, data_dir)).code == INTERRUPTED
+    return workdir
 
 
 @pytest.fixture

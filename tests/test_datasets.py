@@ -278,9 +278,12 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
             prepare(digits_config(data_dir))
 
 
-def test_a_full_disk_is_a_data_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("write() failed: No space left on device")]
+)
+def test_a_full_disk_is_a_data_error(tmp_path, monkeypatch, error):
     def fail(builder):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr(preparing, "write_records", fail)
     with pytest.raises(DataError, match=r"preparing digits failed .*No space left on device"):

@@ -140,8 +140,22 @@ def test_damaged_archives_are_refused(manual_dir, tmp_path):
     whole = path.read_bytes()
     for content in (whole[:-100], whole[:100], b"no archive", b""):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"dbpedia_csv.tar.gz: damaged"):
+        with pytest.raises(DataError, match=r"dbpedia_csv.tar.gz: damaged") as caught:
             prepare(text_config(tmp_path))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_of_an_archive_never_changes_a_text(manual_dir, tmp_path):
+    path = manual_dir / "dbpedia_csv.tar.gz"
+    whole = path.read_bytes()
+    # Behind the header, whose time and system do not matter; most of these would be a text of other letters.
+    for position in range(len(whole) // 2, len(whole), 37):
+        content = bytearray(whole)
+        content[position] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"dbpedia_csv.tar.gz: damaged") as caught:
+            prepare(text_config(tmp_path))
+        assert "\n" not in str(caught.value)
 
 
 def test_a_link_in_place_of_the_articles_is_refused(tmp_path):

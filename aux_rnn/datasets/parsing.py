@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
 
 IDX_UINT8 = 0x08
 CIFAR_SHAPE = (3, 32, 32)
 SMALL_BYTES = 16 << 20
+PIECE_BYTES = 1 << 20
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -68,6 +70,20 @@ def parse_cifar_batch(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray
     return records[:, 1:].reshape(-1, *CIFAR_SHAPE).transpose(0, 2, 3, 1), records[:, 0]
 
 
+def check_gzip(path: Path) -> None:
+    """Reads a gzip file to its end, where its checksum is; whoever stops at the last byte he wants never meets it.
+
+    Raises:
+      DataError: the file is damaged, or no gzip file.
+    """
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(PIECE_BYTES):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: damaged or no gzip file ({error})") from error
+
+
 def read_members(archive: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
     """Reads files out of a compressed tar archive, in the order of the archive; nothing is written to disk.
 
@@ -97,7 +113,7 @@ def read_members(archive: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str,
                     raise DataError(f"{archive}: damaged, {member.name} is cut short")
                 yield member.name, content
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"{archive}: damaged archive ({error})") from error
+        raise DataError(f"{archive}: damaged archive ({first_line(error)})") from error
     if wanted:
         raise DataError(f"{archive}: damaged, it lacks {', '.join(wanted)}")
 
@@ -120,7 +136,7 @@ def read_small_members(archive: Path, names: Collection[str]) -> dict[str, bytes
                     raise DataError(f"{archive}: damaged, {name} is not the expected regular file")
                 contents[name] = stream.read()
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"{archive}: damaged archive ({error})") from error
+        raise DataError(f"{archive}: damaged archive ({first_line(error)})") from error
     lacking = [name for name in names if name not in contents]
     if lacking:
         raise DataError(f"{archive}: damaged, it lacks {', '.join(lacking)}")

@@ -58,7 +58,7 @@ def prepare_anew(spec: OwnDataset, config: DataConfig, manual_dir: Path | None) 
         builder.inspect_files()
     try:
         write_records(builder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # array_record raises the latter, for a full disk, too
         # Another process may have prepared the same folder meanwhile: one of the two wins, both hold the same data.
         if not open_builder(spec, config).is_prepared():
             raise DataError(f"--data_dir={data_dir}: preparing {spec.name} failed ({first_line(error)})") from error

@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 
 from aux_rnn.datasets import parsing, sources
 from aux_rnn.datasets.builders import SequentialBuilder, SequentialDigits, load_grey_values
+from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
 
 # Bytes of each text, uint8 [n], and labels [N].
@@ -62,6 +63,7 @@ class SequentialDbpedia(SequentialTexts):
     def inspect_files(self) -> None:
         assert self.files is not None
         archive = self.files[sources.DBPEDIA_ARCHIVE]
+        parsing.check_gzip(archive)  # there is no published checksum: its own is all there is against a flipped bit
         content = parsing.read_small_members(archive, [DBPEDIA_CLASSES])[DBPEDIA_CLASSES]
         classes = content.decode(errors="replace").split()
         if classes != list(self.class_names):
@@ -93,7 +95,7 @@ def read_rows(archive: Path, member: str) -> Iterator[list[str]]:
                     yield from read_csv(bounded_lines(stream), f"{archive}: {member}")
                     return
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"{archive}: damaged archive ({error})") from error
+        raise DataError(f"{archive}: damaged archive ({first_line(error)})") from error
     raise DataError(f"{archive}: damaged, it lacks {member}")
 
 

@@ -117,7 +117,7 @@ def test_two_processes_evaluate_every_example_once(pair, tmp_path, data_dir):
     assert processes[1].lines == []
 
 
-@pytest.mark.parametrize("asked", [0, 1])
+@pytest.mark.parametrize("asked", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_stop_asked_of_one_is_taken_by_all_at_the_same_step(asked, tmp_path, settings, alone):
     slow = [*settings, "--workdir=run"]
     processes = together.start(2, tmp_path, [*slow, "--cpu_devices=1"])
@@ -186,7 +186,7 @@ def training(tmp_path, endless):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_process_that_is_killed_ends_the_other(killed, training):
     training[killed].popen.kill()
     assert training[1 - killed].wait() != 0
@@ -194,6 +194,7 @@ def test_a_process_that_is_killed_ends_the_other(killed, training):
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_process_that_is_stopped_ends_the_other(stopped, training):
     os.kill(training[stopped].popen.pid, signal.SIGSTOP)
@@ -217,6 +218,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.faults
+@pytest.mark.slow
 @pytest.mark.parametrize("raising", [0, 1])
 def test_a_process_that_raises_ends_the_other(raising, tmp_path, settings, alone, monkeypatch):
     # What patches the program imports JAX before it, so the environment is left as it is.

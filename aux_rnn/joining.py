@@ -69,4 +69,6 @@ def join(place: Place | None, on_loss: OnLoss, seconds: float = JOIN_SECONDS) ->
         cluster_detection_method="deactivate",
         initialization_timeout=round(JOIN_SECONDS),
     )
+    # The devices of all are found by all together: a process that asked for them later would wait for the others.
+    jax.devices()
     return Team(place.index, place.count, connections, on_loss)

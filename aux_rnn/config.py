@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aux_rnn.settings import (
+    MOST_LAYERS,
     ConfigError,
     Settings,
     Truncation,
@@ -22,6 +23,7 @@ from aux_rnn.settings import (
     from_to_below,
     integer_from,
     one_of,
+    plain_text,
     positive_sizes,
     reject,
     setting,
@@ -44,9 +46,14 @@ class DataConfig(Settings):
         "mnist",
         "Data set: mnist, pmnist, cifar10, stanford_dogs or dbpedia (text); digits, digits_text (text) or recall, "
         "which need no files; or tfds:NAME, any images that tfds has prepared as array_record in --data_dir.",
+        plain_text(),
     )
-    data_dir: str = setting("", "Folder of prepared data. Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.")
-    manual_dir: str = setting("", "Folder with the official files as downloaded, for machines without network.")
+    data_dir: str = setting(
+        "", "Folder of prepared data. Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.", plain_text()
+    )
+    manual_dir: str = setting(
+        "", "Folder with the official files as downloaded, for machines without network.", plain_text()
+    )
     image_size: int = setting(
         0,
         "Shrink images to this side in pixels by area averaging; 0 keeps the size (stanford_dogs: 128).",
@@ -124,7 +131,7 @@ class ModelConfig(Settings):
     decoder_truncation: Truncation = setting(
         300, "The decoder's gradient is cut after every so many of its steps, or 'full'.", steps_or_full(1)
     )
-    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer_from(1))
+    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer_from(1, MOST_LAYERS))
     transformer_size: int = setting(
         64, "Width of --encoder=transformer; its inner layers are twice as wide.", integer_from(1)
     )
@@ -243,7 +250,10 @@ def to_json(config: Config) -> str:
 
 def from_json(text: str) -> Config:
     """Raises ConfigError for settings that are unknown or not allowed, ValueError for text that is no JSON object."""
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the configuration is nested too deeply") from error
     if not isinstance(values, dict):
         raise ValueError("the configuration must be a JSON object")
     return from_flat(values)

@@ -48,7 +48,7 @@ def check(config: Config) -> SequenceSpec:
     spec = sequence_spec(config.data)
     check_step(config, spec)
     if sizes := split_sizes(config.data):
-        steps_per_epoch(sizes.train, config.run.batch_size)
+        Plan.of(config, steps_per_epoch(sizes.train, config.run.batch_size))
     return spec
 
 

@@ -1,11 +1,13 @@
 """How much memory a training step takes, estimated from the settings before anything is compiled.
 
 Counted is what is kept of every example for the backward pass, in float32; the estimate is held against what XLA
-allocates (tests/test_footprint.py). Parameters are small beside it and left out.
+allocates (tests/test_footprint.py). Parameters are small beside it and counted apart, to refuse sizes that are not.
 """
 
+import itertools
+
 from aux_rnn.config import Config, ModelConfig, SequenceSpec
-from aux_rnn.cost import GATES
+from aux_rnn.cost import GATES, STATES, count_dense
 from aux_rnn.decoder import count_outputs
 from aux_rnn.settings import reject
 from aux_rnn.windows import is_full
@@ -15,6 +17,9 @@ from aux_rnn.windows import is_full
 BY_HAND, BY_HAND_UNCUT, AUTOMATIC = 4, 7, 3.5
 ATTENTION = 2.5  # scores, weights and their gradient, not all at the same time
 TRANSFORMER = 24  # arrays of width d a step and layer, besides
+
+COPIES = 3  # of the parameters: themselves, their gradient, and what the optimizer keeps of it
+SIZES = ("embedding_size", "hidden_size", "head_sizes", "decoder_sizes", "decoder_head_sizes", "transformer_size")
 
 
 def arrays_a_step(model: ModelConfig, is_uncut: bool) -> float:
@@ -58,6 +63,44 @@ def count_step_bytes(config: Config, spec: SequenceSpec) -> int:
     return int(4 * config.run.batch_size * values)
 
 
+def count_parameters(config: Config, spec: SequenceSpec) -> int:
+    """Values in all matrices; a bias has few beside them."""
+    model, inputs = config.model, spec.vocabulary_size or spec.channels
+    if model.encoder == "transformer":
+        size = model.transformer_size
+        head = count_dense((size, *model.head_sizes, spec.num_classes))
+        return (inputs + spec.length) * size + model.transformer_layers * 8 * size**2 + head
+    encoder = count_recurrent(config, inputs, (model.hidden_size,))
+    head = count_dense((model.hidden_size, *model.head_sizes, spec.num_classes))
+    decoder = count_recurrent(config, inputs, model.decoder_sizes)
+    decoder += count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, count_outputs(model, spec)))
+    if model.decoder_sizes[0] != model.hidden_size:
+        decoder += STATES.get(model.encoder, 1) * model.hidden_size * model.decoder_sizes[0]
+    return encoder + head + len(model.auxiliaries) * decoder
+
+
+def count_recurrent(config: Config, inputs: int, sizes: tuple[int, ...]) -> int:
+    """Values in the matrices of an embedding and of recurrent layers on top of it, bottom first."""
+    embedded = config.model.embedding_size
+    layers = sum((below + size) * size for below, size in itertools.pairwise((embedded, *sizes)))
+    return inputs * embedded + GATES[config.model.encoder] * layers
+
+
+def check_parameters(config: Config, spec: SequenceSpec, available: int) -> None:
+    """Raises ConfigError, naming the largest size, if the parameters alone take more memory than there is."""
+    wanted = 4 * COPIES * count_parameters(config, spec)
+    if wanted <= available:
+        return
+
+    def largest(name: str) -> int:
+        value = getattr(config.model, name)
+        return max(value) if isinstance(value, tuple) else value
+
+    name = max(SIZES, key=largest)
+    allowed = f"smaller: the parameters take about {wanted / 2**30:,.1f} GiB and there are {available / 2**30:,.1f}"
+    raise reject(name, getattr(config.model, name), allowed)
+
+
 def check_memory(config: Config, spec: SequenceSpec, available: int | None) -> None:
     """Raises ConfigError if a step takes more memory than there is.
 
@@ -66,8 +109,11 @@ def check_memory(config: Config, spec: SequenceSpec, available: int | None) -> N
       spec: what the sequences are.
       available: bytes on all devices together, None if that is not known.
     """
+    if available is None:
+        return
+    check_parameters(config, spec, available)
     wanted = count_step_bytes(config, spec)
-    if available is None or wanted <= available:
+    if wanted <= available:
         return
     most = config.run.batch_size * available // wanted
     allowed = f"at most {most}, or gradients cut shorter, or shorter sequences" if most else "on shorter sequences"

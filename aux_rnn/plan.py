@@ -3,6 +3,7 @@
 import dataclasses
 
 from aux_rnn.config import Config
+from aux_rnn.settings import LARGEST, reject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config, steps_per_epoch: int) -> "Plan":
+        """The plan that a configuration means; raises ConfigError for more steps than 32 bits count."""
         run = config.run
-        return cls(
+        plan = cls(
             steps_per_epoch=steps_per_epoch,
             pretrain_steps=run.pretrain_epochs * steps_per_epoch if config.model.auxiliaries else 0,
             train_steps=run.train_epochs * steps_per_epoch,
@@ -34,6 +36,13 @@ class Plan:
             evaluate_every=run.evaluate_every_epochs * steps_per_epoch,
             checkpoint_every=run.checkpoint_every_steps,
         )
+        if plan.total_steps > LARGEST:
+            name = "train_epochs" if plan.train_steps >= plan.pretrain_steps else "pretrain_epochs"
+            allowed = (
+                f"fewer: at {steps_per_epoch:,} steps each, the epochs have more steps than the {LARGEST:,} counted"
+            )
+            raise reject(name, getattr(run, name), allowed)
+        return plan
 
     @property
     def total_steps(self) -> int:

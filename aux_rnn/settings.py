@@ -1,15 +1,20 @@
 """The mechanism behind `config.py`: dataclass fields that carry their help text and what they allow."""
 
 import dataclasses
-import math
+import reprlib
+import unicodedata
 from collections.abc import Callable
 from typing import Any, Literal
 
+from aux_rnn.errors import OneLineError
+
 Truncation = int | Literal["full"]
 LARGEST = 2**31 - 1
+LARGEST_NUMBER = 1e38  # what float32 holds
+MOST_LAYERS = 100  # each is a program of its own
 
 
-class ConfigError(ValueError):
+class ConfigError(OneLineError, ValueError):
     """A setting that cannot work. The text names the flag, its value and what is allowed, in one line."""
 
 
@@ -22,16 +27,16 @@ class Allowed:
 
 
 def at_least(low: float) -> Allowed:
-    return Allowed(f"of at least {low:g}", lambda value: math.isfinite(value) and value >= low)
+    return from_to(low, LARGEST_NUMBER)
 
 
-def integer_from(low: int) -> Allowed:
-    """Whole numbers that the devices' 32 bits hold."""
-    return Allowed(f"from {low} to {LARGEST}", lambda value: low <= value <= LARGEST)
+def integer_from(low: int, high: int = LARGEST) -> Allowed:
+    """Whole numbers; by default those that the devices' 32 bits hold."""
+    return Allowed(f"from {low} to {high}", lambda value: low <= value <= high)
 
 
 def above(low: float) -> Allowed:
-    return Allowed(f"above {low:g}", lambda value: math.isfinite(value) and value > low)
+    return Allowed(f"above {low:g}, at most {LARGEST_NUMBER:g}", lambda value: low < value <= LARGEST_NUMBER)
 
 
 def from_to_below(low: float, high: float) -> Allowed:
@@ -48,16 +53,25 @@ def one_of(names: tuple[str, ...]) -> Allowed:
 
 def steps_or_full(low: int) -> Allowed:
     return Allowed(
-        f"an integer of at least {low}, or 'full'",
+        f"an integer from {low} to {LARGEST}, or 'full'",
         lambda value: value == "full" or (is_integer(value) and low <= value <= LARGEST),
     )
 
 
 def positive_sizes() -> Allowed:
     return Allowed(
-        "positive integers separated by commas",
-        lambda sizes: all(is_integer(s) and s > 0 for s in sizes) and len(sizes) > 0,
+        f"positive integers separated by commas, at most {MOST_LAYERS} and none above {LARGEST}",
+        lambda sizes: 0 < len(sizes) <= MOST_LAYERS and all(is_integer(s) and 0 < s <= LARGEST for s in sizes),
     )
+
+
+def plain_text() -> Allowed:
+    return Allowed("text in UTF-8 without control characters", is_plain_text)
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether a text can be a name everywhere: no control characters, line breaks or bytes that were not UTF-8."""
+    return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
 
 
 def is_integer(value: Any) -> bool:
@@ -73,10 +87,14 @@ def setting(default: Any, help: str, allowed: Allowed = ANYTHING) -> Any:
 
 
 def format_value(value: Any) -> str:
-    """The value as it would be written on the command line."""
+    """The value as it would be written on the command line; of what could not be written there, the beginning."""
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return ",".join(map(format_value, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    if is_integer(value) and abs(value) > 2**1024:
+        return hex(value)  # Python refuses to write thousands of decimal digits
+    return str(value) if isinstance(value, str | int | float) else reprlib.repr(value)
 
 
 def reject(name: str, value: Any, allowed: str) -> ConfigError:
@@ -90,7 +108,7 @@ def is_allowed(field: dataclasses.Field, value: Any) -> bool:
 def describe_allowed(field: dataclasses.Field) -> str:
     """What the field may be: 'an integer of at least 1', 'one of lstm, gru'."""
     kinds: dict[Any, str] = {int: "an integer ", float: "a number ", bool: "true or false"}
-    return (kinds.get(field.type, "") + field.metadata["allowed"].phrase).strip() or "text"
+    return (kinds.get(field.type, "") + field.metadata["allowed"].phrase).strip()
 
 
 class Settings:

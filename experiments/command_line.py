@@ -5,19 +5,31 @@ without a murmur. Here a flag file is looked for in the working directory, besid
 `experiments/flags`; every mistake is one line.
 """
 
+import bisect
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from aux_rnn.config import Config, from_flat, iterate_settings
-from aux_rnn.settings import ConfigError, Truncation, describe_allowed, format_value, is_allowed
+from aux_rnn.settings import (
+    ConfigError,
+    Truncation,
+    describe_allowed,
+    format_value,
+    is_allowed,
+    is_plain_text,
+    plain_text,
+    reject,
+)
 
 FLAG_FILES = Path(__file__).parent / "flags"
 MODES = ("train", "eval", "prepare")
+MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and characters of each
+MOST_DEVICES = 1_024
 
 
 class SettingParser(flags.ArgumentParser):
@@ -83,6 +95,7 @@ def define_flags() -> None:
         0,
         "Processes of the run; 0: what a Cloud TPU or SLURM says, and else one. ./launch.sh local N sets these three.",
         lower_bound=0,
+        upper_bound=MOST_DEVICES,
     )
     flags.DEFINE_integer("process_id", -1, "Which of them this one is, from 0; -1: found out.", lower_bound=-1)
     flags.DEFINE_string(
@@ -93,6 +106,9 @@ def define_flags() -> None:
         "",
         "Folder of the run, or an address such as gs://BUCKET/RUN. Empty: runs/DATASET-AUXILIARY-seedSEED.",
     )
+    flags.register_validator("cpu_devices", lambda count: count <= MOST_DEVICES, f"must be at most {MOST_DEVICES}")
+    flags.register_validator("workdir", is_plain_text, f"must be {plain_text().phrase}")
+    flags.register_validator("coordinator_address", is_plain_text, f"must be {plain_text().phrase}")
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -112,38 +128,75 @@ def parse(argv: Sequence[str]) -> list[str]:
 
 def parse_words(argv: Sequence[str], into: flags.FlagValues) -> list[str]:
     """As `parse`, into any flags; returns the words that are no flags, without the program's name."""
+    return parse_flags([argv[0], *expand_flag_files(argv[1:], [Path.cwd(), FLAG_FILES])], into)
+
+
+def parse_flags(argv: Sequence[str], into: flags.FlagValues) -> list[str]:
+    """As `parse_words`, without flag files."""
     try:
-        return into([argv[0], *expand_flag_files(argv[1:], [Path.cwd(), FLAG_FILES])])[1:]
+        return into(list(argv))[1:]
     except flags.Error as error:
-        raise ConfigError(str(error).strip().replace("\n", " ").removeprefix("flag ")) from error
+        raise ConfigError(str(error).strip().removeprefix("flag ")) from error
+    except ValueError as error:  # absl passes on what some flags of its own say, without their names
+        raise ConfigError(f"{find_refused(argv, into)}: {error}") from error
 
 
-def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path], opened: tuple[Path, ...] = ()) -> list[str]:
+def find_refused(argv: Sequence[str], into: flags.FlagValues) -> str:
+    """The first word that the flags do not take."""
+
+    def is_refused(count: int) -> bool:
+        try:
+            into(list(argv[:count]))
+        except (flags.Error, ValueError):
+            return True
+        return False
+
+    return argv[bisect.bisect_left(range(1, len(argv) + 1), True, key=is_refused)]
+
+
+def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """The arguments with every `--flagfile=NAME` replaced by the flags in the file, in their place.
 
     Args:
-      arguments: the command line, or the lines of a flag file.
-      folders: where to look, in this order.
-      opened: the files that led here, to refuse circles.
+      arguments: the command line.
+      folders: where to look, in this order; first of all beside the file that includes another.
+
+    Raises:
+      ConfigError: a file is not there, cannot be read, is no flag file or includes itself, or there are too many.
     """
     expanded: list[str] = []
-    queue = list(arguments)
-    while queue:
-        argument = queue.pop(0)
-        name, is_assigned, value = argument.lstrip("-").partition("=")
-        if not (argument.startswith("-") and name == "flagfile"):
-            expanded.append(argument)
+    count = 0
+    # The command line and the flag files that are open: what is left of each, where it looks, and how it was reached.
+    levels: list[tuple[Iterator[str], Sequence[Path], tuple[Path, ...]]] = [(iter(arguments), folders, ())]
+    while levels:
+        words, folders, opened = levels[-1]
+        value = find_inclusion(words, expanded)
+        if value is None:
+            levels.pop()
             continue
-        if not is_assigned:
-            value = queue.pop(0) if queue else ""
         file = find_flag_file(value, folders)
         if file in opened:
             raise ConfigError(f"--flagfile={value}: includes itself ({' -> '.join(p.name for p in (*opened, file))})")
-        expanded += expand_flag_files(read_flag_file(file), [file.parent, *folders], (*opened, file))
+        count += 1
+        if count > MOST_FILES:
+            raise ConfigError(f"--flagfile={value}: more than {MOST_FILES} flag files are included; write fewer")
+        levels.append((iter(read_flag_file(file)), [file.parent, *folders], (*opened, file)))
     return expanded
 
 
+def find_inclusion(words: Iterator[str], others: list[str]) -> str | None:
+    """The name of the next flag file among the words, None at their end; the words before it go to `others`."""
+    for word in words:
+        name, is_assigned, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name == "flagfile":
+            return value if is_assigned else next(words, "")
+        others.append(word)
+    return None
+
+
 def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
+    if not is_plain_text(name):
+        raise reject("flagfile", name, plain_text().phrase)
     # Not Path.expanduser and Path.is_file, which raise for an unknown user and for a name that is too long.
     candidates = list(dict.fromkeys(Path(os.path.abspath(folder / os.path.expanduser(name))) for folder in folders))
     for candidate in candidates:
@@ -157,9 +210,13 @@ def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
 def read_flag_file(file: Path) -> list[str]:
     """The flags in a file: one `--name=value` a line; blank lines and lines that start with # or // say nothing."""
     try:
-        lines = [line.strip() for line in file.read_text().splitlines()]
+        with file.open(encoding="utf-8-sig") as stream:
+            text = stream.read(LONGEST_FILE + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--flagfile={file}: cannot be read ({error})") from error
+    if len(text) > LONGEST_FILE:
+        raise ConfigError(f"--flagfile={file}: longer than {LONGEST_FILE:,} characters, so no flag file")
+    lines = [line.strip() for line in text.split("\n")]
     lines = [line for line in lines if line and not line.startswith(("#", "//"))]
     for line in lines:
         if not line.startswith("-"):

@@ -2,6 +2,8 @@
 
 import sys
 
+from aux_rnn.errors import to_one_line
+
 # 0 complete, 1 failed on the way, 2 nothing was done, 75 ("try again") interrupted.
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 75
 
@@ -10,5 +12,5 @@ OUTSIDE_OF_TRAINING = "interrupted outside of training; nothing was lost"
 
 def report(error: Exception | str, code: int) -> int:
     """Writes the line to standard error and returns the code."""
-    print(f"error: {error}", file=sys.stderr, flush=True)
+    print(f"error: {to_one_line(str(error))}", file=sys.stderr, flush=True)
     return code

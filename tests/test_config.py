@@ -42,7 +42,7 @@ def test_names_of_settings_are_unique_and_explained():
         (dict(dropconnect=1.0), "--dropconnect=1.0: must be a number from 0 to below 1"),
         (dict(decoder_sizes=()), "--decoder_sizes=: must be positive integers separated by commas"),
         (dict(decoder_sizes=(4, 0)), "--decoder_sizes=4,0: must be positive integers separated by commas"),
-        (dict(supervised_truncation="all"), "--supervised_truncation=all: must be an integer of at least 0, or 'full'"),
+        (dict(supervised_truncation="all"), "--supervised_truncation=all: must be an integer from 0 to 2147483647"),
         (dict(teacher_forcing=1), "--teacher_forcing=1: must be true or false"),
         (dict(auxiliary="all"), "--auxiliary=all: must be one of none, reconstruct, predict, both"),
         (dict(colour="red"), "--colour: no such setting"),

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from aux_rnn import models
 from aux_rnn import steps as steps_lib
 from aux_rnn.config import ConfigError, SequenceSpec, from_flat
-from aux_rnn.footprint import check_memory, count_step_bytes
+from aux_rnn.footprint import check_memory, count_parameters, count_step_bytes
 from aux_rnn.memory import available_system_bytes
 from aux_rnn.plan import Plan
 
@@ -67,7 +68,31 @@ def test_a_step_that_does_not_fit_is_refused_with_the_estimate():
     ):
         check_memory(config, spec, count_step_bytes(config, spec) // 5)
     with pytest.raises(ConfigError, match="must be on shorter sequences"):
-        check_memory(config, spec, 10)
+        check_memory(config, spec, 100_000_000)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(auxiliary="both", hidden_size=96),
+        dict(auxiliary="reconstruct", encoder="gru"),
+        dict(auxiliary="none", encoder="transformer", transformer_size=64),
+    ],
+)
+@pytest.mark.parametrize("spec", [PIXELS, TOKENS])
+def test_parameters_are_counted_as_they_are_made(settings, spec):
+    config = from_flat({**SIZES, **CUT, **settings})
+    plan = Plan(10, 0, 10, log_every=10, evaluate_every=10, checkpoint_every=10)
+    made = jax.eval_shape(lambda: steps_lib.create_train_state(config, spec, plan).params)
+    assert count_parameters(config, spec) == pytest.approx(models.count_parameters(made), rel=0.03)
+
+
+@pytest.mark.parametrize("name", ["embedding_size", "hidden_size", "head_sizes", "decoder_sizes", "decoder_head_sizes"])
+def test_sizes_whose_parameters_do_not_fit_are_refused_by_name(name):
+    value = (4, 10**9) if name.endswith("sizes") else 10**9
+    config = from_flat({**SIZES, **CUT, "supervised_truncation": 0, "auxiliary_truncation": 0, name: value})
+    with pytest.raises(ConfigError, match=f"^--{name}=[0-9,]*: must be smaller: the parameters take about .* GiB and"):
+        check_memory(config, PIXELS, 10**9)
 
 
 def test_the_memory_that_there_is(tmp_path):

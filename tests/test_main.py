@@ -128,11 +128,11 @@ MISTAKES = {
     "empty batch": (["--batch_size=0"], ["--batch_size=0: must be an integer from 1 to 2147483647"]),
     "negative truncation": (
         ["--supervised_truncation=-1"],
-        ["--supervised_truncation=-1: must be an integer of at least 0, or 'full'"],
+        ["--supervised_truncation=-1: must be an integer from 0 to 2147483647, or 'full'"],
     ),
     "decoder without a step": (
         ["--decoder_truncation=0"],
-        ["--decoder_truncation=0: must be an integer of at least 1"],
+        ["--decoder_truncation=0: must be an integer from 1 to"],
     ),
     "no anchor": (["--num_anchors=0"], ["--num_anchors=0: must be an integer from 1 to 2147483647"]),
     "bad sizes": (["--head_sizes=3,,4"], ["--head_sizes=3,,4: must be positive integers separated by commas"]),

@@ -14,6 +14,8 @@ from aux_rnn.config import Config
 from aux_rnn.settings import LARGEST, ConfigError, reject
 from benchmarking.comparable import check_peer, check_scan
 
+LARGEST_PRODUCT = 1 << 15  # 4 GiB a matrix
+
 FLAGS = flags.FlagValues()  # not absl's own, in which main.py defines the same settings
 command_line.define_settings(FLAGS)
 flags.DEFINE_integer("length", 0, "Steps of a sequence; 0: as the data set has them.", 0, LARGEST, flag_values=FLAGS)
@@ -24,7 +26,12 @@ flags.DEFINE_enum(
 flags.DEFINE_integer("steps", 5, "Training steps to measure.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("pairs", 5, "How often each of the two takes a step, in turns.", 1, flag_values=FLAGS)
 flags.DEFINE_integer(
-    "product_size", 2048, "Side of the square matrices whose product is timed for comparison.", 1, flag_values=FLAGS
+    "product_size",
+    2048,
+    "Side of the square matrices whose product is timed for comparison.",
+    1,
+    LARGEST_PRODUCT,
+    flag_values=FLAGS,
 )
 flags.DEFINE_boolean(
     "peer_huge_pages",
@@ -33,7 +40,7 @@ flags.DEFINE_boolean(
     "without it PyTorch runs as installed.",
     flag_values=FLAGS,
 )
-flags.DEFINE_integer("cpu_devices", 0, "As in main.py.", 0, flag_values=FLAGS)
+flags.DEFINE_integer("cpu_devices", 0, "As in main.py.", 0, command_line.MOST_DEVICES, flag_values=FLAGS)
 flags.DEFINE_string("output", "", "File to append the records to, one JSON object a line.", flag_values=FLAGS)
 flags.DEFINE_boolean("help", False, "Show this help.", flag_values=FLAGS)
 

@@ -6,14 +6,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import command_line
 from absl import flags
 
-from aux_rnn.settings import ConfigError
+from aux_rnn.settings import ConfigError, is_plain_text, plain_text, reject
 from reproduction.presets import EXPERIMENTS, PRESETS
 
 FLAGS = flags.FlagValues()  # not absl's own: main.py's flags have some of these names
 flags.DEFINE_enum("preset", "paper", list(PRESETS), "Sizes and data (reproduction/presets.py).", flag_values=FLAGS)
-flags.DEFINE_integer("seeds", 5, "How many seeds: 0 to this less one.", lower_bound=1, flag_values=FLAGS)
+flags.DEFINE_integer("seeds", 5, "How many seeds: 0 to this less one.", 1, 1_000, flag_values=FLAGS)
 flags.DEFINE_list("datasets", [], "Only these data sets.", flag_values=FLAGS)
 flags.DEFINE_list("models", [], "Only these models.", flag_values=FLAGS)
 flags.DEFINE_string("shard", "1/1", "This machine's share, as i/n with i from 1 to n.", flag_values=FLAGS)
@@ -22,6 +23,7 @@ flags.DEFINE_integer(
     0,
     "Runs at once. 0: one a core with small and digits on CPUs, otherwise one.",
     lower_bound=0,
+    upper_bound=1_000,
     flag_values=FLAGS,
 )
 flags.DEFINE_string("data_dir", "", "As in main.py.", flag_values=FLAGS)
@@ -74,10 +76,7 @@ def parse_options(argv: Sequence[str]) -> Options | None:
     FLAGS.unparse_flags()
     for name in FLAGS:
         FLAGS[name].unparse()
-    try:
-        words = FLAGS(list(argv))[1:]
-    except flags.Error as error:
-        raise ConfigError(str(error).strip().replace("\n", " ").removeprefix("flag ")) from error
+    words = command_line.parse_flags(argv, FLAGS)
     if FLAGS.help:
         return None
     known = ", ".join(EXPERIMENTS)
@@ -88,6 +87,9 @@ def parse_options(argv: Sequence[str]) -> Options | None:
         raise ConfigError(f"{words[0]!r}: must be one of {known}")
     if FLAGS.dry_run and FLAGS.report:
         raise ConfigError("--dry_run --report: give one of the two")
+    for name in ("results", "runs", "data_dir", "manual_dir"):
+        if not is_plain_text(str(FLAGS[name].value)):
+            raise reject(name, FLAGS[name].value, plain_text().phrase)
     for name in ("results", "runs"):
         folder = str(FLAGS[name].value)
         if not folder or "://" in folder:

@@ -1,0 +1,34 @@
+"""Errors that are shown to whoever made a mistake: one line that a terminal can print, whatever value it names."""
+
+LONGEST = 2_000
+CUT = " ... "
+
+
+def to_one_line(text: str) -> str:
+    """The text with line breaks, control characters and lone surrogates escaped, and its middle left out if it is long.
+
+    Example:
+      >>> print(to_one_line("--seed=1\\n2: must be an integer"))
+      --seed=1\\n2: must be an integer
+    """
+    shown = "".join(c if c.isprintable() else escape(c) for c in leave_out_middle(text))
+    return leave_out_middle(shown)
+
+
+def escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def leave_out_middle(text: str) -> str:
+    """At most `LONGEST` characters: the beginning names the setting or file, and the end says what to do."""
+    if len(text) <= LONGEST:
+        return text
+    half = (LONGEST - len(CUT)) // 2
+    return text[:half] + CUT + text[-half:]
+
+
+class OneLineError(Exception):
+    """An error whose text is one line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(to_one_line(text))

@@ -1,0 +1,220 @@
+"""Settings that were never meant to work: each is taken, or refused in one line that names it.
+
+`tests/properties.py` says how to run these tests with more examples.
+"""
+
+import contextlib
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from absl import flags
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from properties import assert_one_line, examples
+
+from aux_rnn import config as config_lib
+from aux_rnn.config import Config, SequenceSpec
+from aux_rnn.cost import count_training_step
+from aux_rnn.datasets import DATASETS, sequence_spec, split_sizes
+from aux_rnn.footprint import check_memory
+from aux_rnn.plan import Plan
+from aux_rnn.settings import LARGEST, ConfigError, Truncation, format_value, is_allowed
+from experiments import command_line, main
+
+assert main  # which defines the flags
+FIELDS = {field.name: field for _, field in config_lib.iterate_settings()}
+FLAGS = [*FIELDS, "mode", "workdir", "cpu_devices"]
+HUGE = [2**31 - 1, 2**31, 2**32, 2**63, 2**64, 10**9, 10**18, 10**400]
+INTEGERS = st.one_of(st.integers(), st.sampled_from([sign * value for value in HUGE for sign in (1, -1)]))
+FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+# With surrogates, which stand for bytes of a command line that are not UTF-8.
+TEXTS = st.text(st.characters(exclude_categories=()), max_size=30)
+PLAIN = (
+    "nan inf -inf 1e999 full True 1_0 ٣ +1 0x10 1,2, 1,2,3 , - -- 0.5 ../../x / gs://a/x tfds: tfds:../x ~nobody digits"
+)
+SPECIAL = ("", " 1 ", "\0", "a\0b", "~\0", "\n", "1\n2", "tfds:a\nb", "\x1b[2J", "\udcff", "\ud800", "\u2028", "\u202e")
+LONG = ("x" * 100_000, "9" * 5_000, "9" * 100_000, "😀" * 500)
+NASTY = st.sampled_from([*PLAIN.split(), *SPECIAL, *LONG])
+VALUES = st.one_of(TEXTS, NASTY, INTEGERS.map(str), FLOATS.map(repr))
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), INTEGERS, FLOATS, TEXTS, NASTY),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXTS, inner, max_size=4)),
+    max_leaves=8,
+)
+
+
+def parse(*words):
+    """The configuration of a command line, without what earlier ones left in the flags."""
+    flags.FLAGS.unparse_flags()
+    for name in FLAGS:
+        flags.FLAGS[name].unparse()
+    try:
+        command_line.parse(["main.py", *words])
+        return command_line.config_from_flags()
+    finally:
+        flags.FLAGS.mark_as_parsed()
+
+
+def assert_taken_or_refused(words, *parts):
+    try:
+        assert isinstance(parse(*words), Config)
+    except ConfigError as error:
+        assert_one_line(error, *parts)
+
+
+@st.composite
+def configs(draw):
+    """A valid configuration, of extreme and of ordinary values."""
+    named = {
+        "encoder": config_lib.ENCODERS,
+        "recurrence": config_lib.RECURRENCES,
+        "precision": config_lib.PRECISIONS,
+        "auxiliary": config_lib.AUXILIARIES,
+        "pixel_loss": config_lib.PIXEL_LOSSES,
+        "optimizer": config_lib.OPTIMIZERS,
+        "dataset": tuple(DATASETS),
+    }
+    sizes = st.one_of(st.integers(0, 9), st.integers(0, LARGEST), st.just(LARGEST))
+    by_type = {
+        int: sizes,
+        float: st.one_of(st.floats(0, 2), FLOATS, st.integers(0, 5)),
+        bool: st.booleans(),
+        str: st.text(max_size=20),
+        Truncation: st.one_of(st.just("full"), sizes),
+        tuple[int, ...]: st.lists(sizes, min_size=1, max_size=4).map(tuple),
+    }
+    values = {}
+    for name in draw(st.lists(st.sampled_from(list(FIELDS)), unique=True)):
+        field = FIELDS[name]
+        strategy = st.sampled_from(named[name]) if name in named else by_type[field.type]
+        values[name] = draw(strategy.filter(lambda value, field=field: is_allowed(field, value)))
+    try:
+        return config_lib.from_flat(values)
+    except ConfigError:  # settings that contradict each other
+        assume(False)
+
+
+SPECS = st.builds(
+    SequenceSpec,
+    length=st.one_of(st.integers(1, 2000), st.integers(1, 2**62)),
+    channels=st.integers(1, 4),
+    num_classes=st.integers(1, 10**6),
+    vocabulary_size=st.sampled_from([0, 256]),
+)
+
+
+@examples(300)
+@given(st.sampled_from(FLAGS), VALUES)
+def test_any_text_for_any_flag_is_taken_or_refused_in_one_line(name, value):
+    assert_taken_or_refused([f"--{name}={value}"], name)
+
+
+@examples(100)
+@given(st.lists(st.one_of(TEXTS, VALUES, st.sampled_from(FLAGS).map("--{}".format)), max_size=6))
+@example(["--flagfile=~\0"])
+@example(["--flagfile=~\ud800"])
+@example(["--noteacher_forcing=3"])
+@example(["--flagfile"])
+def test_any_words_are_taken_or_refused_in_one_line(words):
+    assume(not any("help" in word for word in words))  # which ends the program
+    assert_taken_or_refused(words)
+
+
+FILES = ("a", "b", "c")
+LINES = st.one_of(
+    st.tuples(st.sampled_from(FLAGS), VALUES).map(lambda pair: f"--{pair[0]}={pair[1]}"),
+    st.sampled_from([*FILES, "missing", "folder", ".", "/dev/null", "", "\0"]).map("--flagfile={}".format),
+    st.sampled_from(["# comment", "// comment", "", "--flagfile", "--noteacher_forcing", "--seed=1", "\ufeff--seed=1"]),
+    TEXTS,
+)
+CONTENTS = st.one_of(
+    st.binary(max_size=200),
+    st.lists(LINES, max_size=8).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass")),
+)
+
+
+@examples(100)
+@given(st.lists(CONTENTS, min_size=len(FILES), max_size=len(FILES)))
+@example([b"--flagfile=b\n" * 2, b"--flagfile=c\n" * 2, b"--flagfile=a\n"])
+def test_any_flag_files_are_taken_or_refused_in_one_line(contents):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "folder").mkdir()
+        for name, content in zip(FILES, contents, strict=True):
+            (Path(folder) / name).write_bytes(content)
+        assume(not any(b"help" in content for content in contents))
+        assert_taken_or_refused([f"--flagfile={folder}/a"])
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({f"{n}": f"--flagfile={n + 1}\n" for n in range(2_000)}, "more than 100 flag files are included"),
+        (
+            {f"{n}": f"--flagfile={n + 1}\n" * 2 for n in range(60)} | {"60": ""},
+            "more than 100 flag files are included",
+        ),
+        ({"0": "-\n" * 10**6}, "longer than 65,536 characters"),
+    ],
+)
+def test_flag_files_that_would_take_for_ever_are_refused(files, message, tmp_path):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse(f"--flagfile={tmp_path}/0")
+    assert_one_line(caught.value, "--flagfile=")
+
+
+@examples(150)
+@given(st.dictionaries(st.one_of(st.sampled_from(list(FIELDS)), TEXTS), st.one_of(JSON, VALUES), max_size=4))
+@example({"learning_rate": 10**400})
+@example({"head_sizes": [10**400]})
+def test_any_json_value_is_a_configuration_or_refused_in_one_line(values):
+    try:
+        assert isinstance(config_lib.from_json(json.dumps(values)), Config)
+    except ConfigError as error:
+        assert_one_line(error, "--")
+
+
+@examples(150)
+@given(st.one_of(st.text(), JSON.map(json.dumps), st.integers(1, 200_000).map(lambda depth: "[" * depth)))
+@example("[" * 990 + "]" * 990)
+@example('{"seed": ' + "[" * 900 + "]" * 900 + "}")
+@example('{"seed": 1' + "0" * 5_000 + "}")
+def test_any_text_is_a_configuration_or_no_json_object(text):
+    with contextlib.suppress(ValueError):  # of which ConfigError is one
+        assert isinstance(config_lib.from_json(text), Config)
+
+
+@examples(150)
+@given(configs())
+def test_a_configuration_is_kept_by_json_and_by_a_flag_file(config):
+    assert config_lib.from_json(config_lib.to_json(config)) == config
+    values = config_lib.to_flat(config)
+    # The lines of a flag file are stripped.
+    assume(not any(isinstance(value, str) and value != value.strip() for value in values.values()))
+    with tempfile.TemporaryDirectory() as folder:
+        lines = [f"--{name}={format_value(value)}\n" for name, value in values.items()]
+        (Path(folder) / "file").write_text("".join(lines), encoding="utf-8")
+        assert parse(f"--flagfile={folder}/file") == config
+
+
+@examples(150)
+@given(configs(), SPECS, st.integers(1, 10**6), st.integers(0, 2**60), st.booleans())
+def test_any_configuration_fits_any_sequences_or_is_refused_in_one_line(config, spec, devices, available, has_cuda):
+    for check in (
+        lambda: config_lib.check_sequence(config, spec),
+        lambda: config_lib.check_devices(config, devices),
+        lambda: config_lib.check_platform(config, "cpu", has_cuda),
+        lambda: check_memory(config, spec, available),
+        lambda: Plan.of(config, spec.length),
+        lambda: sequence_spec(config.data),
+        lambda: split_sizes(config.data),
+    ):
+        try:
+            check()
+        except ConfigError as error:
+            assert_one_line(error, "--")
+    if config.model.encoder == "transformer" or spec.length > config.model.segment_length:
+        assert count_training_step(config, spec) >= 0

@@ -45,7 +45,7 @@ def interrupt() -> None:
 @contextmanager
 def catch_signals(request: StopRequest | None = None) -> Iterator[StopRequest]:
     """Turns the first SIGINT or SIGTERM into a `StopRequest`: the given one, or a new one."""
-    request = request or StopRequest()
+    request = StopRequest() if request is None else request  # one that was not made yet is false
     with handle_signals(request, lambda: None):
         yield request
 

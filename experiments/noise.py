@@ -6,6 +6,7 @@ import sys
 from absl import logging
 
 SPEAKS_FOR_ITSELF = "/orbax/"  # every failure of Orbax reaches the program as an exception, too
+LOOP_CLOSED = "Event loop is closed"
 
 
 def quiet_libraries() -> None:
@@ -16,8 +17,10 @@ def quiet_libraries() -> None:
     report_unraisable = sys.unraisablehook
 
     def report(unraisable: "sys.UnraisableHookArgs") -> None:
-        # Orbax closes its event loop while writes that fail are still on their way.
-        if str(unraisable.exc_value) != "Event loop is closed":
+        # Orbax closes its event loop while writes that fail are still on their way; a request to stop that comes up in
+        # a callback has been noted.
+        is_known = isinstance(unraisable.exc_value, KeyboardInterrupt) or str(unraisable.exc_value) == LOOP_CLOSED
+        if not is_known:
             report_unraisable(unraisable)
 
     sys.unraisablehook = report

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from aux_rnn.settings import is_integer
 from aux_rnn.workdir import WorkdirError, unwritable, write_atomically
 
 
@@ -40,7 +41,7 @@ class MetricsFile:
             )
         try:
             write_atomically(path, "".join(line + "\n" for line in kept))
-            self._file = path.open("a")
+            self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise unwritable(path.parent, error) from error
         self.count = len(kept)
@@ -65,7 +66,21 @@ def finite(value: Any) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The complete lines of the file; none if it does not exist. The last line may have been cut by a crash."""
+    """The complete lines of the file; none if it does not exist. The last line may have been cut by a crash.
+
+    Raises:
+      OSError, ValueError: the file cannot be read, or is not what was written: objects in the order of their steps.
+    """
     if not path.exists():
         return []
-    return path.read_text().split("\n")[:-1]
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    latest = 0
+    for number, line in enumerate(lines, start=1):
+        try:
+            step = json.loads(line)["step"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"line {number} is damaged: {error}") from error
+        if not is_integer(step) or step < latest:
+            raise ValueError(f"line {number} is damaged: step {step!r} after {latest}")
+        latest = step
+    return lines

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from aux_rnn.config import Config, ConfigError, describe_difference, from_json, to_json
+from aux_rnn.errors import OneLineError
+from aux_rnn.settings import is_integer, is_plain_text
+
+LARGEST_SHOWN = 1e12  # of a metric, or seconds of a run
 
 
-class WorkdirError(Exception):
+class WorkdirError(OneLineError):
     """The folder cannot be used. The text names it and the remedy, in one line."""
 
 
@@ -21,7 +25,7 @@ def write_atomically(path: Path, text: str) -> None:
     """Writes a file so that a reader, or a run after a crash, finds the old text or the new one and nothing between."""
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w") as file:
+        with partial.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -114,7 +118,7 @@ def read_config(path: Path) -> Config | None:
     """
     file = path / "config.json"
     try:
-        return from_json(file.read_text())
+        return from_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, ConfigError) as error:
@@ -126,7 +130,24 @@ def read_config(path: Path) -> Config | None:
 def read_summary(path: Path) -> dict[str, Any] | None:
     """What `summary.json` says, or None if there is none that can be read; it can be written again."""
     try:
-        summary = json.loads((path / "summary.json").read_text())
-    except (OSError, ValueError):
+        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
-    return summary if isinstance(summary, dict) else None
+    return summary if is_summary(summary) else None
+
+
+def is_summary(summary: Any) -> bool:
+    """Whether a summary has what is shown of a run."""
+    if not isinstance(summary, dict):
+        return False
+    texts = [summary.get(name) for name in ("dataset", "auxiliary", "status")]
+    results = summary.get("results")
+    if not isinstance(results, dict) or not all(isinstance(measured, dict) for measured in results.values()):
+        return False
+    numbers = [summary.get("seconds", 0), *(value for measured in results.values() for value in measured.values())]
+    return (
+        all(isinstance(text, str) and is_plain_text(text) for text in [*texts, *results])
+        and all(is_integer(number) or isinstance(number, float) for number in numbers)
+        and all(abs(number) < LARGEST_SHOWN for number in numbers)
+        and is_integer(summary.get("steps"))
+    )

@@ -3,6 +3,7 @@
 import textwrap
 
 from aux_rnn.datasets import DataDescription
+from aux_rnn.errors import to_one_line
 
 WIDTH, INDENT = 80, 12
 
@@ -31,5 +32,5 @@ def format_description(found: DataDescription) -> str:
 
 
 def format_row(name: str, value: str) -> str:
-    lines = textwrap.wrap(value, WIDTH - INDENT, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(to_one_line(value), WIDTH - INDENT, break_long_words=False, break_on_hyphens=False)
     return f"{name:<{INDENT}}" + ("\n" + " " * INDENT).join(lines)

@@ -37,6 +37,10 @@ MAIN = {
     # These are refused after JAX has started, which takes some seconds.
     "a matrix beyond memory": ([*NARROW, "--hidden_size=1000000000"], "--hidden_size=1000000000: must be smaller"),
     "more steps than 32 bits": ([*DIGITS, "--train_epochs=2147483647"], "--train_epochs=2147483647: must be fewer"),
+    "more data than fits": (
+        ["--mode=prepare", "--dataset=recall", "--sequence_length=2147483647"],
+        "--sequence_length=2147483647: must be smaller",
+    ),
 }
 OTHERS = {
     "so many seeds": ("reproduce.py", ["table2", "--seeds=1000000000000000000"], "--seeds=1000000000000000000: "),

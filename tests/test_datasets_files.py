@@ -13,7 +13,7 @@ import urllib.error
 import numpy as np
 import pytest
 
-from aux_rnn.datasets import builders, download, locating, parsing, sources
+from aux_rnn.datasets import archives, builders, download, locating, parsing, sources
 from aux_rnn.datasets.errors import DataError
 
 
@@ -132,7 +132,7 @@ def write_tar(path, members, links=()):
 def test_only_the_expected_members_of_an_archive_are_read(tmp_path):
     members = [("../outside", b"evil"), ("toys/b", b"22"), ("toys/a", b"1"), ("toys/c", b"333")]
     path = write_tar(tmp_path / "toys.tar.gz", members)
-    assert list(parsing.read_members(path, {"toys/a": 1, "toys/b": 2})) == [("toys/b", b"22"), ("toys/a", b"1")]
+    assert list(archives.read_members(path, {"toys/a": 1, "toys/b": 2})) == [("toys/b", b"22"), ("toys/a", b"1")]
     assert [entry.name for entry in tmp_path.iterdir()] == ["toys.tar.gz"]
 
 
@@ -145,12 +145,12 @@ def test_damaged_archives_are_refused(tmp_path):
         ({"missing": 1}, "it lacks missing"),
     ):
         with pytest.raises(DataError, match=message):
-            list(parsing.read_members(path, sizes))
+            list(archives.read_members(path, sizes))
     whole = path.read_bytes()
     for content in (whole[:600], whole[:20], b"no archive"):
         path.write_bytes(content)
         with pytest.raises(DataError, match="damaged"):
-            list(parsing.read_members(path, {"big": 256 * 400}))
+            list(archives.read_members(path, {"big": 256 * 400}))
 
 
 # The builders, fed with small files.

@@ -316,7 +316,7 @@ def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny,
 
 def test_a_damaged_metrics_file_is_left_as_it_is(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"kind": "train"}\n')
-    with pytest.raises(WorkdirError, match=r"metrics.jsonl: cannot be continued \('step'\)"):
+    with pytest.raises(WorkdirError, match=r"metrics.jsonl: cannot be continued \(line 1 is damaged: 'step'\)"):
         MetricsFile(tmp_path / "metrics.jsonl", 2)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"kind": "train"}\n'
 

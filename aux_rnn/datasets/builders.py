@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from aux_rnn.datasets import parsing, sources
+from aux_rnn.datasets import archives, parsing, sources
 from aux_rnn.datasets.errors import DataError
 
 # Images uint8 [N, H, W, C] and labels [N].
@@ -188,7 +188,7 @@ class SequentialCifar10(SequentialImages):
         if sources.CIFAR10_ARCHIVE in self.files:
             members = {f"{sources.CIFAR10_FOLDER}/{name}": sources.CIFAR10_BATCH_BYTES for name in names}
             # The archive has them in another order than their numbers: all of a split are held to sort them.
-            yield from sorted(parsing.read_members(self.files[sources.CIFAR10_ARCHIVE], members))
+            yield from sorted(archives.read_members(self.files[sources.CIFAR10_ARCHIVE], members))
         else:
             for name in names:
                 yield name, self.files[name].read_bytes()

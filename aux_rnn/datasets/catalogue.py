@@ -1,6 +1,9 @@
 """Any data set with images that tfds has prepared: `--dataset=tfds:NAME`, read without the class that prepared it."""
 
+import contextlib
 import dataclasses
+import io
+import json
 import os
 import re
 from pathlib import Path
@@ -20,6 +23,8 @@ from aux_rnn.settings import reject
 PREFIX = "tfds:"
 HOW_TO_PREPARE = "prepare it with tfds, builder.download_and_prepare(file_format='array_record')"
 FEATURES_FILE = "features.json"
+CLASS_NAMES = ("pythonClassName", "python_class_name", "type")  # how a feature's class is called, now and earlier
+MOST_CLASSES = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,8 +72,10 @@ def open_catalogue(config: DataConfig) -> CatalogueDataset:
       DataError: it is not prepared, is stored in another format, or does not have what is needed.
     """
     folder = find_folder(config.dataset, data_folder(config))
+    check_classes(folder)
     try:
-        opened = tfds.builder_from_directory(os.fspath(folder))
+        with contextlib.redirect_stdout(io.StringIO()):  # tfds asks for TensorFlow where it does not know a type
+            opened = tfds.builder_from_directory(os.fspath(folder))
         counts = {name: split.num_examples for name, split in opened.info.splits.items()}
         file_format = opened.info.file_format
         features = dict(opened.info.features.items())
@@ -78,8 +85,8 @@ def open_catalogue(config: DataConfig) -> CatalogueDataset:
         stored = getattr(file_format, "value", file_format)
         raise DataError(f"{folder}: stored as {stored}, which is not read here; {HOW_TO_PREPARE} in another --data_dir")
     image_name, label_name = find_features(features, folder)
-    test_split = next((name for name in ("test", "validation") if counts.get(name)), "")
-    if not counts.get("train") or not test_split:
+    test_split = next((name for name in ("test", "validation") if counts.get(name, 0) > 0), "")
+    if counts.get("train", 0) < 1 or not test_split:
         found = ", ".join(f"{name} with {count:,}" for name, count in counts.items()) or "none"
         raise DataError(f"{folder}: needs examples in the splits train and test (or validation); it has {found}")
     return CatalogueDataset(
@@ -102,9 +109,10 @@ def find_folder(dataset: str, data_dir: Path) -> Path:
     if not re.fullmatch(r"\w[\w.+-]*([/:]\w[\w.+-]*){0,2}", name):
         raise reject("dataset", dataset, "tfds:NAME or tfds:NAME/CONFIG, such as tfds:fashion_mnist")
     folder = data_dir / name.replace(":", "/")
-    if (folder / FEATURES_FILE).is_file():
+    # Not Path.is_file and Path.is_dir, which raise for a name that is too long.
+    if os.path.isfile(folder / FEATURES_FILE):
         return folder
-    inside = sorted(path for path in folder.glob("[!.]*") if path.is_dir()) if folder.is_dir() else []
+    inside = sorted(path for path in folder.glob("[!.]*") if path.is_dir()) if os.path.isdir(folder) else []
     versions = [p for p in inside if tfds.core.Version.is_valid(p.name) and (p / FEATURES_FILE).is_file()]
     if versions:
         return max(versions, key=lambda path: tfds.core.Version(path.name))
@@ -113,10 +121,26 @@ def find_folder(dataset: str, data_dir: Path) -> Path:
     raise DataError(f"--dataset={dataset}: not prepared in {folder}; {remedy}")
 
 
+def check_classes(folder: Path) -> None:
+    """Raises DataError for features that are not tfds's own: to read them, tfds imports what the folder names."""
+    try:
+        found = json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise unusable(folder, first_line(error), HOW_TO_PREPARE) from error
+    open_values = [found]
+    while open_values:
+        value = open_values.pop()
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if name in CLASS_NAMES and not str(inner).startswith("tensorflow_datasets."):
+                raise DataError(f"{folder}: has a feature of the class {inner}; only those of tfds are read")
+            if isinstance(inner, dict | list):
+                open_values.append(inner)
+
+
 def find_features(features: dict[str, Any], folder: Path) -> tuple[str, str]:
     """The names of the one image of bytes and the one class label among the features; raises DataError otherwise."""
     images = [name for name, feature in features.items() if is_image(feature)]
-    labels = [name for name, f in features.items() if isinstance(f, tfds.features.ClassLabel) and f.num_classes]
+    labels = [name for name, feature in features.items() if is_label(feature)]
     if len(images) == len(labels) == 1:
         return images[0], labels[0]
     found = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
@@ -128,4 +152,8 @@ def is_image(feature: Any) -> bool:
     # Not isinstance: images of classes (segmentations) and of boxes derive from these types.
     if type(feature) not in (tfds.features.Image, tfds.features.Tensor) or feature.np_dtype != np.uint8:
         return False
-    return len(feature.shape) == 3 and feature.shape[2] is not None
+    return len(feature.shape) == 3 and feature.shape[2] is not None and all(n is None or n > 0 for n in feature.shape)
+
+
+def is_label(feature: Any) -> bool:
+    return isinstance(feature, tfds.features.ClassLabel) and 1 <= (feature.num_classes or 0) <= MOST_CLASSES

@@ -60,6 +60,9 @@ def describe_data(config: DataConfig, seed: int) -> DataDescription:
     was_prepared = not isinstance(spec, OwnDataset) or find_prepared(spec, config) is not None
     splits, builder = load_splits(config, seed), prepare(config)
     label = builder.info.features[spec.make_reader(config).label_name]
+    if not len(label.names) == len(set(label.names)) == spec.num_classes:
+        reason = f"{len(set(label.names)):,} names of classes instead of {spec.num_classes:,}"
+        raise unusable(builder.data_dir, reason, spec.remedy)
     smallest, largest = extreme_classes(splits, label)
     return DataDescription(
         dataset=spec.name,

@@ -7,7 +7,7 @@ the order of the lists.
 
 import dataclasses
 import io
-import tarfile
+import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,26 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from aux_rnn.datasets import parsing, sources
+from aux_rnn.datasets import archives, sources
+from aux_rnn.datasets.breeds import NUM_BREEDS, name_breeds, read_lists
 from aux_rnn.datasets.builders import Arrays, SequentialImages
 from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
 
 SIDES = (28, 32, 40, 48, 64, 80, 96, 128)
-NUM_BREEDS = 120
-LISTS = {"train": "train_list.mat", "test": "test_list.mat"}
 
 # The largest published photograph has some 3,000 pixels a side and less than 1 MB: far more is an attack or a mistake.
 LARGEST_SIDE = 8_192
 LARGEST_FILE = 32 << 20
-
-
-class Photographs(NamedTuple):
-    """One list: the members of images.tar and their breeds, int64 [N] from 0."""
-
-    names: list[str]
-    labels: np.ndarray
 
 
 class Place(NamedTuple):
@@ -89,79 +81,21 @@ class SequentialStanfordDogs(SequentialImages):
                 yield image[None], label[None]
 
 
-def read_lists(archive: Path) -> dict[str, Photographs]:
-    """The lists of both splits.
-
-    Raises:
-      DataError: the archive is damaged, or a list does not have the published variables, names a photograph twice or
-        has a breed under two labels.
-    """
-    contents = parsing.read_small_members(archive, LISTS.values())
-    lists = {split: parse_list(contents[name], f"{archive}: {name}") for split, name in LISTS.items()}
-    names = [name for photographs in lists.values() for name in photographs.names]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DataError(f"{archive}: damaged, {twice} is listed twice")
-    breeds: dict[str, int] = {}
-    for photographs in lists.values():
-        for name, label in zip(photographs.names, photographs.labels.tolist(), strict=True):
-            folder = name.split("/")[1]
-            if breeds.setdefault(folder, label) != label:
-                raise DataError(f"{archive}: damaged, {folder} has the labels {breeds[folder] + 1} and {label + 1}")
-    return lists
-
-
-def parse_list(content: bytes, name: str) -> Photographs:
-    """Reads `file_list` and `labels` of a MATLAB file; `name` is what to call it in an error."""
-    # Here and not above: a prepared data set does without it.
-    from scipy.io import loadmat
-
-    try:
-        variables = loadmat(io.BytesIO(content), variable_names=("file_list", "labels"))
-        files = [str(cell.item()) for cell in variables["file_list"].ravel()]
-        labels = variables["labels"].astype(np.int64).ravel()
-    except Exception as error:  # scipy raises many kinds of errors for damaged files
-        raise DataError(f"{name}: damaged, no list of file_list and labels ({first_line(error)})") from error
-    if not files or len(files) != len(labels):
-        raise DataError(f"{name}: damaged, {len(files):,} files but {len(labels):,} labels")
-    if labels.min() < 1 or labels.max() > NUM_BREEDS:
-        wrong = next(label for label in labels if not 1 <= label <= NUM_BREEDS)
-        raise DataError(f"{name}: damaged, label {wrong} is not from 1 to {NUM_BREEDS}")
-    return Photographs([f"Images/{file}" for file in files], labels - 1)
-
-
-def name_breeds(lists: Collection[Photographs]) -> list[str]:
-    """The folder of each breed, in the order of the labels; a breed without photographs is called by its number."""
-    names = [f"breed-{label + 1}" for label in range(NUM_BREEDS)]
-    for photographs in lists:
-        for name, label in zip(photographs.names, photographs.labels, strict=True):
-            names[label] = name.split("/")[1]
-    return names
-
-
 def index_members(archive: Path, names: Collection[str]) -> dict[str, Place]:
     """Where each member lies in a plain tar archive, of which only the headers are read.
 
     Raises:
       DataError: the archive is damaged or lacks members, or one is a link, a folder, too large or there twice.
     """
-    wanted, places = set(names), dict[str, Place]()
-    try:
-        with tarfile.open(archive, "r:") as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                if name not in wanted:
-                    continue
-                is_file = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
-                if not is_file or member.size > LARGEST_FILE or name in places:
-                    raise DataError(f"{archive}: damaged, {name} is not the expected regular file")
-                places[name] = Place(member.offset_data, member.size)
-    except (OSError, EOFError, tarfile.TarError) as error:
-        raise DataError(f"{archive}: damaged, or no plain tar archive ({first_line(error)})") from error
+    with archives.reporting_damage(archive):
+        if archives.is_compressed(archive):
+            raise DataError(f"{archive}: compressed; gunzip it, as photographs are read at their places")
+        members = archives.iterate_wanted(archive, dict.fromkeys(names, LARGEST_FILE))
+        places = {member.name: Place(member.offset, member.size) for member in members}
     missing = [name for name in names if name not in places]
     if missing:
         raise DataError(
-            f"{archive}: lacks {len(missing):,} of the {len(wanted):,} photographs that {sources.DOGS_LISTS} names, "
+            f"{archive}: lacks {len(missing):,} of the {len(names):,} photographs that {sources.DOGS_LISTS} names, "
             f"the first {missing[0]}; use two files that belong together, such as the published ones "
             f"({sources.STANFORD_DOGS.base_url})"
         )
@@ -182,16 +116,24 @@ def decode_square(content: bytes, side: int, name: str) -> np.ndarray:
     Raises:
       DataError: the file is damaged or unreasonably large.
     """
-    # Here and not above: a prepared data set does without it.
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            if max(image.size) > LARGEST_SIDE:
-                raise DataError(f"{image.width} x {image.height} pixels are more than {LARGEST_SIDE} a side")
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = decode(content)
     except Exception as error:  # pillow raises many kinds of errors for damaged files
         raise DataError(f"{name}: damaged, no photograph ({first_line(error)})") from error
     square = crop_square(pixels[None])
     # Channel by channel: a third of the memory, which a photograph of 3,000 pixels a side needs in float64.
     return np.concatenate([shrink_images(square[..., c : c + 1], side) for c in range(3)], axis=-1)[0]
+
+
+def decode(content: bytes) -> np.ndarray:
+    """uint8 [H, W, 3]; raises whatever pillow raises, and ValueError for a photograph that is unreasonably large."""
+    # Here and not above: a prepared data set does without it.
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # of what is larger than ours may be
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            if max(image.size) > LARGEST_SIDE:
+                raise ValueError(f"{image.width} x {image.height} pixels are more than {LARGEST_SIDE} a side")
+            return np.asarray(image.convert("RGB"))

@@ -1,13 +1,14 @@
 """The folders of this machine that data is read from and written to."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 from aux_rnn.config import DataConfig
 from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.settings import reject
+from aux_rnn.settings import is_plain_text, plain_text, reject
 
 PREPARE_ANEW = "move this folder away to have it prepared anew, or name another --data_dir"
 
@@ -22,13 +23,15 @@ def manual_folder(config: DataConfig) -> Path | None:
     if not config.manual_dir:
         return None
     folder = local_folder("manual_dir", config.manual_dir)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # not Path.is_dir, which raises for a name that is too long
         raise reject("manual_dir", config.manual_dir, "an existing folder")
     return folder
 
 
 def local_folder(name: str, value: str) -> Path:
-    """The folder of a setting, with ~ resolved; raises ConfigError for an address such as gs://bucket."""
+    """The folder of a setting, with ~ resolved; raises ConfigError for an address such as gs://bucket, or no text."""
+    if not is_plain_text(value):  # as it may be in a variable of the environment
+        raise reject(name, value, plain_text().phrase)
     if "://" in value:
         raise reject(name, value, "a folder of this machine; copy or mount the data first")
     return Path(os.path.expanduser(value))
@@ -43,6 +46,14 @@ def check_writable(data_dir: Path) -> None:
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise DataError(f"--data_dir={data_dir}: cannot be written ({reason}); name another folder") from error
+
+
+def check_space(data_dir: Path, wanted: int) -> None:
+    """Raises DataError unless the folder's disk has room for so many bytes."""
+    free = shutil.disk_usage(data_dir).free
+    if wanted > free:
+        takes = f"the data takes {wanted / 2**30:,.1f} GiB and there are {free / 2**30:,.1f}"
+        raise DataError(f"--data_dir={data_dir}: {takes}; name another folder, or take shorter sequences")
 
 
 def unusable(folder: str | os.PathLike[str], reason: str, remedy: str = PREPARE_ANEW) -> DataError:

@@ -1,21 +1,19 @@
-"""The file formats of the official data, read with plain gzip, tarfile and numpy."""
+"""The file formats of the official data, read with plain gzip and numpy."""
 
 import gzip
 import math
-import tarfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
 
 IDX_UINT8 = 0x08
 CIFAR_SHAPE = (3, 32, 32)
-SMALL_BYTES = 16 << 20
 PIECE_BYTES = 1 << 20
+LARGEST_IDX = 64 << 20  # the largest of the official files has 47 MB when unpacked
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -35,9 +33,12 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
       DataError: the file is damaged, or holds something else.
     """
     try:
-        content = gzip.decompress(path.read_bytes())
+        with gzip.open(path) as stream:
+            content = stream.read(LARGEST_IDX + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or no gzip file ({error})") from error
+    if len(content) > LARGEST_IDX:
+        raise DataError(f"{path}: damaged, more than {LARGEST_IDX:,} bytes when unpacked")
     start = 4 + 4 * len(shape)
     magic = bytes([0, 0, IDX_UINT8, len(shape)])
     if content[:4] != magic:
@@ -82,65 +83,6 @@ def check_gzip(path: Path) -> None:
                 pass
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: damaged or no gzip file ({error})") from error
-
-
-def read_members(archive: Path, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
-    """Reads files out of a compressed tar archive, in the order of the archive; nothing is written to disk.
-
-    Args:
-      archive: the archive.
-      sizes: `{member name: bytes}` of the wanted files; other members are passed over.
-
-    Yields:
-      Name and content of each wanted file, once.
-
-    Raises:
-      DataError: the archive is damaged, lacks a file, or has it as a link, a second time or with another size.
-    """
-    wanted = dict(sizes)
-    try:
-        with tarfile.open(archive, "r|gz") as tar:
-            for member in tar:
-                if not wanted:
-                    break
-                if member.name not in sizes:
-                    continue
-                stream = tar.extractfile(member) if member.isreg() else None
-                if stream is None or member.size != wanted.pop(member.name, -1):
-                    raise DataError(f"{archive}: damaged, {member.name} is not the expected regular file")
-                content = stream.read()
-                if len(content) != member.size:
-                    raise DataError(f"{archive}: damaged, {member.name} is cut short")
-                yield member.name, content
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"{archive}: damaged archive ({first_line(error)})") from error
-    if wanted:
-        raise DataError(f"{archive}: damaged, it lacks {', '.join(wanted)}")
-
-
-def read_small_members(archive: Path, names: Collection[str]) -> dict[str, bytes]:
-    """Reads small files out of a tar archive, compressed or not; nothing is written to disk.
-
-    Raises:
-      DataError: the archive is damaged, lacks a file, or has it as a link, a second time or far too large.
-    """
-    contents: dict[str, bytes] = {}
-    try:
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                if name not in names:
-                    continue
-                stream = tar.extractfile(member) if member.isreg() and member.size <= SMALL_BYTES else None
-                if stream is None or name in contents:
-                    raise DataError(f"{archive}: damaged, {name} is not the expected regular file")
-                contents[name] = stream.read()
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"{archive}: damaged archive ({first_line(error)})") from error
-    lacking = [name for name in names if name not in contents]
-    if lacking:
-        raise DataError(f"{archive}: damaged, it lacks {', '.join(lacking)}")
-    return contents
 
 
 def check_examples(inputs: np.ndarray | Sequence[np.ndarray], labels: np.ndarray, num_classes: int, name: str) -> None:

@@ -1,6 +1,7 @@
 """Bringing a data set into the data folder: from the official files to records that are read without TensorFlow."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from aux_rnn.datasets.builders import SequentialBuilder
 from aux_rnn.datasets.catalogue import CatalogueDataset
 from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.folders import check_writable, data_folder, manual_folder, unusable
+from aux_rnn.datasets.folders import check_space, check_writable, data_folder, manual_folder, unusable
 from aux_rnn.datasets.locating import are_published, locate_files
 from aux_rnn.datasets.registry import find_dataset
 from aux_rnn.datasets.specs import OwnDataset
@@ -40,18 +41,21 @@ def prepare(config: DataConfig) -> tfds.core.DatasetBuilder:
 
 def find_prepared(spec: OwnDataset, config: DataConfig) -> SequentialBuilder | None:
     """The builder of a data set that lies prepared in the data folder, or None; raises DataError if it is unusable."""
-    builder = open_builder(spec, config)
-    if not os.path.lexists(builder.data_dir):
+    folder = spec.folder(config, data_folder(config))
+    if not os.path.lexists(folder):
         return None
-    if not builder.is_prepared():
-        raise unusable(builder.data_dir, "it is incomplete")
-    return builder
+    if not os.path.isfile(folder / "dataset_info.json"):  # of which tfds would print a warning
+        raise unusable(folder, "it is incomplete")
+    return open_builder(spec, config)
 
 
 def prepare_anew(spec: OwnDataset, config: DataConfig, manual_dir: Path | None) -> SequentialBuilder:
     """Finds the official files, looks through them, and writes the records."""
     data_dir, builder = data_folder(config), open_builder(spec, config)
     check_writable(data_dir)
+    if not spec.may_be_a_part:
+        shape = spec.make_reader(config).shape
+        check_space(data_dir, (spec.train_examples + spec.test_examples) * math.prod(shape))
     if builder.source is not None:
         builder.files = locate_files(builder.source, manual_dir, data_dir / "downloads")
         builder.are_published = not builder.source.accepts_parts or are_published(builder.source, builder.files)

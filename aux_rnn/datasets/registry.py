@@ -3,7 +3,7 @@
 import dataclasses
 
 from aux_rnn.config import DataConfig, SequenceSpec
-from aux_rnn.datasets import builders, catalogue, dogs, recall, texts
+from aux_rnn.datasets import breeds, builders, catalogue, dogs, recall, texts
 from aux_rnn.datasets.specs import DatasetSpec, DogsDataset, ImageDataset, OwnDataset, RecallDataset, TextDataset
 from aux_rnn.settings import reject
 
@@ -38,7 +38,7 @@ SPECS: tuple[OwnDataset, ...] = (
     DogsDataset(
         name="stanford_dogs",
         builder=dogs.SequentialStanfordDogs,
-        num_classes=dogs.NUM_BREEDS,
+        num_classes=breeds.NUM_BREEDS,
         train_examples=12_000,
         test_examples=8_580,
     ),

@@ -2,8 +2,6 @@
 
 import csv
 import itertools
-import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -11,9 +9,8 @@ from typing import IO
 import numpy as np
 import tensorflow_datasets as tfds
 
-from aux_rnn.datasets import parsing, sources
+from aux_rnn.datasets import archives, parsing, sources
 from aux_rnn.datasets.builders import SequentialBuilder, SequentialDigits, load_grey_values
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
 
 # Bytes of each text, uint8 [n], and labels [N].
@@ -22,10 +19,11 @@ Texts = tuple[Sequence[np.ndarray], np.ndarray]
 VOCABULARY_SIZE = 256
 DBPEDIA_LONGEST = 1_014
 DBPEDIA_CLASSES = "dbpedia_csv/classes.txt"
+DBPEDIA_ARTICLES = {split: f"dbpedia_csv/{split}.csv" for split in ("train", "test")}
 DIGITS_LONGEST = 64
 CHARACTERS = " .:-=+*#%@"
 PIECE_ROWS = 1_000
-LONGEST_LINE = 1_000_000
+LARGEST_ROW = 1_000_000  # bytes
 
 
 class SequentialTexts(SequentialBuilder):
@@ -64,7 +62,7 @@ class SequentialDbpedia(SequentialTexts):
         assert self.files is not None
         archive = self.files[sources.DBPEDIA_ARCHIVE]
         parsing.check_gzip(archive)  # there is no published checksum: its own is all there is against a flipped bit
-        content = parsing.read_small_members(archive, [DBPEDIA_CLASSES])[DBPEDIA_CLASSES]
+        content = archives.read_small_members(archive, [DBPEDIA_CLASSES], DBPEDIA_ARTICLES.values())[DBPEDIA_CLASSES]
         classes = content.decode(errors="replace").split()
         if classes != list(self.class_names):
             expected = f"the {len(self.class_names)} from {self.class_names[0]} to {self.class_names[-1]}"
@@ -73,7 +71,7 @@ class SequentialDbpedia(SequentialTexts):
 
     def read_split(self, split: str) -> Iterator[Texts]:
         assert self.files is not None
-        archive, member = self.files[sources.DBPEDIA_ARCHIVE], f"dbpedia_csv/{split}.csv"
+        archive, member = self.files[sources.DBPEDIA_ARCHIVE], DBPEDIA_ARTICLES[split]
         rows = parse_articles(read_rows(archive, member), f"{archive}: {member}", len(self.class_names))
         while piece := list(itertools.islice(rows, PIECE_ROWS)):
             yield [text for text, _ in piece], np.array([label for _, label in piece])
@@ -85,34 +83,33 @@ def read_rows(archive: Path, member: str) -> Iterator[list[str]]:
     Raises:
       DataError: the archive or the csv file is damaged, or not there.
     """
+    with archives.reporting_damage(archive):
+        for entry in archives.iterate_wanted(archive, {member: archives.LARGEST_ARCHIVE}):
+            yield from read_csv(entry.open(), f"{archive}: {member}")
+            return
+    archives.check_complete(archive, [member], [])
+
+
+def read_csv(stream: IO[bytes], name: str) -> Iterator[list[str]]:
+    """Yields the rows of a csv file.
+
+    Raises:
+      DataError: it is damaged, or a row is larger than any article, which shows before all of it is in memory.
+    """
+    complete, left = 0, LARGEST_ROW
+
+    def read_lines() -> Iterator[str]:
+        nonlocal left
+        while line := stream.readline(left):
+            left -= len(line)
+            if left == 0:
+                raise csv.Error(f"a row of {LARGEST_ROW:,} bytes or more")
+            yield line.decode()
+
     try:
-        with tarfile.open(archive) as tar:
-            for entry in tar:
-                if entry.name.removeprefix("./") == member:
-                    stream = tar.extractfile(entry) if entry.isreg() else None
-                    if stream is None:
-                        raise DataError(f"{archive}: damaged, {member} is not the expected regular file")
-                    yield from read_csv(bounded_lines(stream), f"{archive}: {member}")
-                    return
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DataError(f"{archive}: damaged archive ({first_line(error)})") from error
-    raise DataError(f"{archive}: damaged, it lacks {member}")
-
-
-def bounded_lines(stream: IO[bytes]) -> Iterator[str]:
-    """The lines of a file; raises csv.Error for one that no article has, before all of it is in memory."""
-    while line := stream.readline(LONGEST_LINE):
-        if len(line) == LONGEST_LINE:
-            raise csv.Error(f"a line of {LONGEST_LINE:,} bytes or more")
-        yield line.decode()
-
-
-def read_csv(lines: Iterable[str], name: str) -> Iterator[list[str]]:
-    complete = 0
-    try:
-        for row in csv.reader(lines):
+        for row in csv.reader(read_lines()):
             yield row
-            complete += 1
+            complete, left = complete + 1, LARGEST_ROW
     except (csv.Error, UnicodeError) as error:
         raise DataError(f"{name}, row {complete + 1}: damaged ({error})") from error
 

@@ -144,7 +144,7 @@ def parse_record(line: bytes, experiment: str, preset: str, kin: Collection[str]
     """Raises ValueError, with what is wrong."""
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"damaged ({error})") from error
     for name, kinds in FIELDS.items():
         if not isinstance(record, dict) or not isinstance(record.get(name), kinds):

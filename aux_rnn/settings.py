@@ -10,7 +10,14 @@ LARGEST = 2**31 - 1
 
 
 class ConfigError(ValueError):
-    """A setting that cannot work. The text names the flag, its value and what is allowed, in one line."""
+    """A setting that cannot work. The text names the flag, its value and what is allowed, in one line.
+
+    Example:
+      >>> from aux_rnn import ModelConfig
+      >>> ModelConfig(hidden_size=0)
+      Traceback (most recent call last):
+      aux_rnn.settings.ConfigError: --hidden_size=0: must be an integer from 1 to 2147483647
+    """
 
 
 @dataclasses.dataclass(frozen=True)

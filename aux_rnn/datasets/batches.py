@@ -16,8 +16,8 @@ from aux_rnn.settings import reject
 if TYPE_CHECKING:
     import grain
 
-# {'inputs': uint8 [B, H, W, C] or tokens [B, L], 'labels': int32 [B], 'rows': int32 [B], each example's place in the
-# global batch (in evaluation: in the split), 'mask': bool [B]}, for text also {'lengths': int32 [B]}.
+# {'inputs': [B, ...] as in `Examples`, 'labels': int32 [B], 'rows': int32 [B], each example's place in the global batch
+# (in evaluation: in the split), 'mask': bool [B]}, for padded sequences also {'lengths': int32 [B]}.
 Batch = dict[str, np.ndarray]
 
 

@@ -3,8 +3,8 @@
   python experiments/own_data.py
 
 To put your own array, let `make_data` return it: sequences `[N, L, C]` of floats, about 0 to 1, and labels `[N]`,
-integers from 0. uint8 `[N, L, C]`, images `[N, H, W, C]` and tokens `[N, L]` are taken, too; what each must be like, and
-the rest of the arguments, is in `help(aux_rnn.fit)`. Then set
+integers from 0. uint8 `[N, L, C]`, images `[N, H, W, C]` and tokens `[N, L]` are taken, too; what each must be like,
+and the rest of the arguments, is in `help(aux_rnn.fit)`. Then set
 
   segment_length       at most L; long enough to reach from an anchor back to what is to be remembered
   ..._truncation       how far gradients go back; 'full' where time and memory allow

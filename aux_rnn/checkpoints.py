@@ -26,7 +26,7 @@ OVERHEAD_BYTES = 1 << 18  # of a checkpoint: its many small files
 class CheckpointError(Exception):
     """No checkpoint can be used. The text says, in one line, what was tried and what to do.
 
-    Example:
+    Examples:
       >>> Checkpoints(Path("no/such/folder"), read_only=True)
       Traceback (most recent call last):
       aux_rnn.checkpoints.CheckpointError: no/such/folder: no such folder; train first

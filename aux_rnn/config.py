@@ -72,7 +72,7 @@ class ModelConfig(Settings):
     Raises:
       ConfigError: a value is not allowed, or two of them contradict each other.
 
-    Example:
+    Examples:
       >>> config = ModelConfig(auxiliary="both", supervised_truncation="full")
       >>> config.auxiliaries, config.hidden_size
       (('reconstruct', 'predict'), 128)
@@ -278,7 +278,7 @@ class SequenceSpec:
       num_classes: K.
       vocabulary_size: number of tokens, or 0 for sequences of real values.
 
-    Example:
+    Examples:
       >>> SequenceSpec(length=1024, channels=3, num_classes=10)
       SequenceSpec(length=1024, channels=3, num_classes=10, vocabulary_size=0)
     """

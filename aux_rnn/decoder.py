@@ -38,7 +38,7 @@ class Decoder(nn.Module):
       spec: what the sequences are.
       cell: makes a recurrent cell of a given size; the encoder's, so that the states fit.
 
-    Example:
+    Examples:
       Two segments of five elements, from states of eight units of flax's own cell.
 
       >>> config = ModelConfig(decoder_sizes=(16, 16), embedding_size=4)

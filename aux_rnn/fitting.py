@@ -41,7 +41,7 @@ class Fitted:
       summary: what `summary.json` of a run holds: `test_accuracy` and `validation_accuracy` from 0 to 1 (None without
         such examples), all losses in `results`, `seconds`, `parameters` and more.
 
-    Example:
+    Examples:
       >>> sequences = np.random.default_rng(0).random((40, 8, 2))
       >>> small = dict(segment_length=4, hidden_size=4, decoder_sizes=(4,), batch_size=16, pretrain_epochs=0)
       >>> fitted = fit(sequences, np.arange(40) % 3, train_epochs=1, **small)
@@ -132,7 +132,7 @@ def fit(
 
     Source: Trinh, Dai, Luong and Le (2018), *Learning Longer-term Dependencies in RNNs with Auxiliary Losses*.
 
-    Example:
+    Examples:
       >>> sequences = np.random.default_rng(0).random((40, 8, 2))
       >>> small = dict(segment_length=4, hidden_size=4, decoder_sizes=(4,), batch_size=16, pretrain_epochs=0)
       >>> fitted = fit(sequences, np.arange(40) % 3, auxiliary="reconstruct", train_epochs=1, **small)
@@ -174,7 +174,7 @@ def fit_dataset(
       DataError: the data set cannot be had or read.
       ConfigError, WorkdirError, CheckpointError, StorageError, TrainingError: as `fit` does.
 
-    Example:
+    Examples:
       >>> fit_dataset("tfds:fashion_mnist", data_dir="nowhere")
       Traceback (most recent call last):
       aux_rnn.datasets.errors.DataError: ...

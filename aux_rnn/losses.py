@@ -22,7 +22,7 @@ def supervised_loss(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Me
       labels: int `[B]`.
       mask: bool `[B]`, false for rows that only fill the batch.
 
-    Example:
+    Examples:
       >>> logits = jnp.zeros((3, 4))  # four classes, equally likely: log 4
       >>> round(float(supervised_loss(logits, jnp.array([0, 1, 2]), jnp.ones(3, bool)).compute()), 3)
       1.386
@@ -43,7 +43,7 @@ def auxiliary_loss(outputs: jax.Array, segments: Segments, mask: jax.Array) -> M
 
     Source: Trinh, Dai, Luong and Le (2018), sections 3.1 and 3.2, which leave the loss of pixels open.
 
-    Example:
+    Examples:
       >>> targets = jnp.full((2, 1, 5, 3), 0.5)
       >>> segments = Segments(jnp.full((2, 1), 7), targets, targets, jnp.ones((2, 1, 5), bool))
       >>> float(auxiliary_loss(jnp.zeros((2, 1, 5, 3)), segments, jnp.ones(2, bool)).compute())

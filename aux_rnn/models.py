@@ -26,7 +26,7 @@ class Encoder(nn.Module):
       vocabulary_size: number of tokens, or 0 for elements of real values.
       matmul: the matrix product, see `precision.py`.
 
-    Example:
+    Examples:
       >>> encoder = Encoder(nn.GRUCell(8), embedding_size=4, vocabulary_size=0)
       >>> state, element = jnp.zeros((2, 8)), jnp.ones((2, 3))
       >>> state, variables = encoder.init_with_output(jax.random.key(0), state, element)
@@ -61,7 +61,7 @@ class AuxiliaryRNN(nn.Module):
 
     Source: Trinh, Dai, Luong and Le (2018), section 3.
 
-    Example:
+    Examples:
       >>> from aux_rnn import draw_segments, init_params
       >>> config = ModelConfig(segment_length=5, supervised_truncation=4, auxiliary_truncation=4)
       >>> model = AuxiliaryRNN(config, SequenceSpec(length=20, channels=3, num_classes=10), cell=nn.GRUCell)

@@ -34,7 +34,7 @@ def init_params(model: nn.Module, key: jax.Array) -> Any:
     Returns:
       Nested dictionaries of float32 arrays. They do not depend on the length of the sequences.
 
-    Example:
+    Examples:
       >>> model = AuxiliaryRNN(ModelConfig(), SequenceSpec(length=784, channels=1, num_classes=10))
       >>> params = init_params(model, jax.random.key(0))
       >>> params["encoder"]["cell"]["recurrent_kernel"].shape
@@ -107,7 +107,7 @@ def joint_loss(
 
     Source: Trinh, Dai, Luong and Le (2018), section 3.
 
-    Example:
+    Examples:
       The cell is flax's, the loss a squared error.
 
       >>> from flax import linen as nn

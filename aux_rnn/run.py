@@ -27,7 +27,7 @@ from aux_rnn.workdir import WorkdirError
 class TrainingError(Exception):
     """The run cannot go on. The text says why, in one line.
 
-    Example:
+    Examples:
       >>> require_finite(jax.numpy.int32(3), NoFiles(Path("runs/mine")))
       Traceback (most recent call last):
       aux_rnn.run.TrainingError: step 3: the loss or its gradient is not finite; ...

@@ -17,7 +17,7 @@ class Segments(NamedTuple):
       targets: like `inputs`, the elements to produce, in the order of the sequence.
       mask: bool `[B, A, S]`, false where a sequence shorter than the segment has no target.
 
-    Example:
+    Examples:
       >>> inputs = jnp.arange(1, 9).reshape(1, 8)  # one sequence of eight tokens
       >>> segments = cut_segments("reconstruct", inputs, jnp.array([8]), jnp.array([[6]]), segment_length=3)
       >>> segments.targets.tolist(), segments.inputs.tolist()
@@ -162,7 +162,7 @@ def draw_segments(
 
     Source: Trinh, Dai, Luong and Le (2018), figure 1.
 
-    Example:
+    Examples:
       >>> inputs = jnp.ones((4, 20, 3))
       >>> lengths, rows = jnp.full(4, 20), jnp.arange(4)
       >>> segments = draw_segments(jax.random.key(0), "predict", inputs, lengths, rows, num_anchors=2, segment_length=5)

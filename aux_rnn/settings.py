@@ -12,7 +12,7 @@ LARGEST = 2**31 - 1
 class ConfigError(ValueError):
     """A setting that cannot work. The text names the flag, its value and what is allowed, in one line.
 
-    Example:
+    Examples:
       >>> from aux_rnn import ModelConfig
       >>> ModelConfig(hidden_size=0)
       Traceback (most recent call last):

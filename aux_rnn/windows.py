@@ -44,7 +44,7 @@ class Windows(NamedTuple):
       truncation: `T`, steps the gradient goes back from there, or 'full'.
       latest: the largest end that can occur, known when the program is compiled.
 
-    Example:
+    Examples:
       >>> windows = Windows(jnp.array([[20], [9]]), truncation=6, latest=20)
       >>> windows.is_full(), windows.captures().tolist()
       (False, [[14], [3]])
@@ -210,7 +210,7 @@ def encode_windows(
 
     Source: Trinh, Dai, Luong and Le (2018), figure 1: where gradients are stopped.
 
-    Example:
+    Examples:
       Inside of a module of your own, for the last state and for those at two anchors.
 
       >>> from aux_rnn import Encoder

@@ -12,7 +12,7 @@ from aux_rnn.config import Config, ConfigError, describe_difference, from_json, 
 class WorkdirError(Exception):
     """The folder cannot be used. The text names it and the remedy, in one line.
 
-    Example:
+    Examples:
       >>> Workdir(Path("/dev/null/run"), Config())
       Traceback (most recent call last):
       aux_rnn.workdir.WorkdirError: --workdir=/dev/null/run: cannot be written (Not a directory); make room or ...
@@ -22,7 +22,7 @@ class WorkdirError(Exception):
 class StorageError(Exception):
     """Results cannot be written. The text says where, why, and from which checkpoint the run can go on, in one line.
 
-    Example:
+    Examples:
       >>> import tempfile
       >>> from aux_rnn.run_files import RunFiles
       >>> files = RunFiles(Path(tempfile.mkdtemp()), Config())

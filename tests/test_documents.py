@@ -26,6 +26,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 NAMED = re.compile(r"\[`(\w+(?:\.\w+)+)`\]\(\.\./aux_rnn/(\w+)\.py\)")
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:\./launch\.sh|python experiments/)[^`]*)`")
+LEAVES_OUT = re.compile(r"\.\.\.|\b(N|NAME|COMMAND)\b|sh (reproduce|slurm|tpu)$")  # the reader is to put something in
 
 # Which commands of the documents are run by the tests, and what the others would need. Each belongs to just one.
 RUN = {
@@ -33,7 +35,7 @@ RUN = {
     r"\./launch\.sh reproduce table2 --preset=small .*--dry_run": "here",
     r"\./launch\.sh train|python experiments/main.py --flagfile=digits.flags": "here, with --slow",
     r"python experiments/own_data\.py": "here, with --slow",
-    r"(EXTRAS=docs,lint )?\./launch\.sh test( .*)?": "they run this",
+    r"(\w+=\S+ )?\./launch\.sh test( .*)?": "they run this",
     r"\.ci/run": "it runs this",
     r"(\.venv/bin/)?ruff .*|(\.venv/bin/)?mypy|(\.venv/bin/)?mkdocs .*": ".ci/run",
     r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_launch_local.py, with tiny settings",
@@ -44,7 +46,7 @@ RUN = {
 }
 NEEDS = {
     r".* --flagfile=(cifar|mnist|pmnist)\.flags(?! --flagfile=small).*": "an accelerator, or days, and official files",
-    r".* --flagfile=mnist\.flags --flagfile=small\.flags .*": "official files",
+    r".* --flagfile=mnist\.flags --flagfile=small\.flags( .*)?": "official files",
     r"\./launch\.sh reproduce table2 --manual_dir=.*": "an accelerator, and official files",
     r"python experiments/main\.py --mode=prepare --dataset=stanford_dogs .*": "official files",
     r"sbatch .*": "a cluster",
@@ -53,9 +55,11 @@ NEEDS = {
 
 
 def read_commands(document: Path) -> list[str]:
-    """The commands in its ```sh blocks, without comments, each on one line."""
-    lines = "\n".join(SHELL.findall(document.read_text())).replace("\\\n", " ").splitlines()
-    parts = [part for line in lines for part in re.split(r" && |; ", line.split(" #")[0])]
+    """The commands in its ```sh blocks and in its text, without comments, each on one line."""
+    text = document.read_text()
+    lines = "\n".join(SHELL.findall(text)).replace("\\\n", " ").splitlines()
+    lines += [span.replace("\n", " ") for span in INLINE.findall(text) if not LEAVES_OUT.search(span)]
+    parts = [part for line in lines for part in re.split(r" && |; ", line.split(" #")[0].split(" > ")[0])]
     return [" ".join(part.split()) for part in parts if part.strip()]
 
 

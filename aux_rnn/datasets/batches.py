@@ -59,7 +59,7 @@ def train_batches(
     Raises:
       ConfigError: B is larger than N, or P does not divide it.
 
-    Example:
+    Examples:
       >>> examples = Examples(np.zeros((10, 2, 2, 1), np.uint8), np.arange(10, dtype=np.int32))
       >>> batches = train_batches(examples, batch_size=4, seed=0)
       >>> len(batches), batches[1000]["inputs"].shape, batches[1000]["labels"].shape

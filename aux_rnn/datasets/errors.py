@@ -4,7 +4,7 @@
 class DataError(Exception):
     """Data is missing, damaged or cannot be stored. The text says what, where and what to do about it, in one line.
 
-    Example:
+    Examples:
       >>> from aux_rnn import fit
       >>> fit([[[0.1], [0.2]], [[0.3], [float("nan")]]], [0, 1])
       Traceback (most recent call last):

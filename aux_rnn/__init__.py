@@ -1,1 +1,91 @@
-"""Auxiliary losses for recurrent networks on very long sequences (Trinh, Dai, Luong and Le, ICML 2018)."""
+"""Auxiliary losses for recurrent networks on very long sequences (Trinh, Dai, Luong and Le, ICML 2018).
+
+On arrays of your own, or on a data set by its name:
+
+  fitted = aux_rnn.fit(sequences, labels, segment_length=100)
+  fitted.predict(others)
+
+`fit_dataset` takes 'tfds:NAME'; `joint_loss` puts the auxiliary loss beside a loss of your own, on a flax cell of your
+own; `encode_windows` and `Decoder` are the parts it is made of. Nothing else is imported before a name is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aux_rnn.checkpoints import CheckpointError
+    from aux_rnn.config import ModelConfig, SequenceSpec
+    from aux_rnn.datasets.errors import DataError
+    from aux_rnn.decoder import Decoder
+    from aux_rnn.fitting import Fitted, fit, fit_dataset
+    from aux_rnn.losses import auxiliary_loss, supervised_loss
+    from aux_rnn.metrics import Mean
+    from aux_rnn.models import AuxiliaryRNN, Encoder
+    from aux_rnn.objectives import init_params, joint_loss
+    from aux_rnn.progress import Progress
+    from aux_rnn.run import TrainingError
+    from aux_rnn.sequences import Segments, draw_segments
+    from aux_rnn.settings import ConfigError
+    from aux_rnn.windows import Windows, encode_windows
+    from aux_rnn.workdir import StorageError, WorkdirError
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuxiliaryRNN",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "Decoder",
+    "Encoder",
+    "Fitted",
+    "Mean",
+    "ModelConfig",
+    "Progress",
+    "Segments",
+    "SequenceSpec",
+    "StorageError",
+    "TrainingError",
+    "Windows",
+    "WorkdirError",
+    "auxiliary_loss",
+    "draw_segments",
+    "encode_windows",
+    "fit",
+    "fit_dataset",
+    "init_params",
+    "joint_loss",
+    "supervised_loss",
+]
+
+# Where each name comes from; JAX and the libraries around it take seconds to import.
+HOMES = {
+    "checkpoints": ("CheckpointError",),
+    "config": ("ModelConfig", "SequenceSpec"),
+    "datasets.errors": ("DataError",),
+    "decoder": ("Decoder",),
+    "fitting": ("Fitted", "fit", "fit_dataset"),
+    "losses": ("auxiliary_loss", "supervised_loss"),
+    "metrics": ("Mean",),
+    "models": ("AuxiliaryRNN", "Encoder"),
+    "objectives": ("init_params", "joint_loss"),
+    "progress": ("Progress",),
+    "run": ("TrainingError",),
+    "sequences": ("Segments", "draw_segments"),
+    "settings": ("ConfigError",),
+    "windows": ("Windows", "encode_windows"),
+    "workdir": ("StorageError", "WorkdirError"),
+}
+MODULES = {name: module for module, names in HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

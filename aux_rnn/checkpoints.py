@@ -24,7 +24,13 @@ OVERHEAD_BYTES = 1 << 18  # of a checkpoint: its many small files
 
 
 class CheckpointError(Exception):
-    """No checkpoint can be used. The text says, in one line, what was tried and what to do."""
+    """No checkpoint can be used. The text says, in one line, what was tried and what to do.
+
+    Examples:
+      >>> Checkpoints(Path("no/such/folder"), read_only=True)
+      Traceback (most recent call last):
+      aux_rnn.checkpoints.CheckpointError: no/such/folder: no such folder; train first
+    """
 
 
 def digest(tree: Any) -> str:

@@ -71,7 +71,19 @@ class DataConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Settings):
-    """The recurrent network, its decoders, and how far each gradient reaches."""
+    """The recurrent network, its decoders, and how far each gradient reaches.
+
+    Every field is described in its `help`, and is a flag of `experiments/main.py`; sizes are numbers of units, lengths
+    and truncations numbers of elements. The defaults are the paper's (Trinh, Dai, Luong and Le, 2018).
+
+    Raises:
+      ConfigError: a value is not allowed, or two of them contradict each other.
+
+    Examples:
+      >>> config = ModelConfig(auxiliary="both", supervised_truncation="full")
+      >>> config.auxiliaries, config.hidden_size
+      (('reconstruct', 'predict'), 128)
+    """
 
     encoder: str = setting(
         "lstm", f"Recurrent cell, or the baseline without one: {', '.join(ENCODERS)}.", one_of(ENCODERS)
@@ -275,6 +287,10 @@ class SequenceSpec:
       channels: C, values an element; 1 for tokens.
       num_classes: K.
       vocabulary_size: number of tokens, or 0 for sequences of real values.
+
+    Examples:
+      >>> SequenceSpec(length=1024, channels=3, num_classes=10)
+      SequenceSpec(length=1024, channels=3, num_classes=10, vocabulary_size=0)
     """
 
     length: int

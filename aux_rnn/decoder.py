@@ -37,6 +37,16 @@ class Decoder(nn.Module):
       config: sizes, feeding, loss and truncation.
       spec: what the sequences are.
       cell: makes a recurrent cell of a given size; the encoder's, so that the states fit.
+
+    Examples:
+      Two segments of five elements, from states of eight units of flax's own cell.
+
+      >>> config = ModelConfig(decoder_sizes=(16, 16), embedding_size=4)
+      >>> decoder = Decoder(config, SequenceSpec(length=20, channels=3, num_classes=2), nn.OptimizedLSTMCell)
+      >>> states, previous = (jnp.ones((2, 8)), jnp.ones((2, 8))), jnp.zeros((2, 5, 3))
+      >>> outputs, variables = decoder.init_with_output(jax.random.key(0), states, previous)
+      >>> outputs.shape
+      (2, 5, 3)
     """
 
     config: ModelConfig

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import numpy as np
 from jax.extend.backend import get_backend
 
 from aux_rnn.config import (
@@ -34,6 +35,7 @@ class Experiment:
     splits: Splits
     plan: Plan
     steps: Steps
+    permutation: np.ndarray | None = None
 
 
 def check(config: Config) -> SequenceSpec:
@@ -66,10 +68,15 @@ def create_experiment(config: Config) -> Experiment:
     """Reads the data and builds the steps. Raises ConfigError and DataError."""
     spec = check(config)
     splits = load_splits(config.data, config.run.seed)
-    plan = Plan.of(config, steps_per_epoch(len(splits.train), config.run.batch_size))
     permuted = find_dataset(config.data).permuted
     permutation = make_permutation(spec.length, config.data.permutation_seed) if permuted else None
-    return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation))
+    return assemble(config, spec, splits, permutation)
+
+
+def assemble(config: Config, spec: SequenceSpec, splits: Splits, permutation: np.ndarray | None = None) -> Experiment:
+    """The experiment on data that has been read. Raises ConfigError if there are too few examples for a batch."""
+    plan = Plan.of(config, steps_per_epoch(len(splits.train), config.run.batch_size))
+    return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation), permutation)
 
 
 def check_together(config: Config, processes: Processes) -> None:

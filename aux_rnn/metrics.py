@@ -15,6 +15,11 @@ class Mean:
     Attributes:
       total: float32, the sum of the values.
       count: float32, the number of values.
+
+    Examples:
+      >>> first = Mean.of(jnp.array([1.0, 2.0, 9.0]), jnp.array([True, True, False]))
+      >>> float(first.merge(Mean.once(6.0)).compute())
+      3.0
     """
 
     total: jax.Array

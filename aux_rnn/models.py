@@ -18,7 +18,21 @@ from aux_rnn.windows import Windows, encode_windows
 
 
 class Encoder(nn.Module):
-    """The recurrent layer that reads the sequence, one element a call."""
+    """The recurrent layer that reads the sequence, one element a call.
+
+    Attributes:
+      cell: any `flax.linen.RNNCellBase` whose carry ends with its hidden state.
+      embedding_size: E, the size of the learned map of an element that the cell reads.
+      vocabulary_size: number of tokens, or 0 for elements of real values.
+      matmul: the matrix product, see `precision.py`.
+
+    Examples:
+      >>> encoder = Encoder(nn.GRUCell(8), embedding_size=4, vocabulary_size=0)
+      >>> state, element = jnp.zeros((2, 8)), jnp.ones((2, 3))
+      >>> state, variables = encoder.init_with_output(jax.random.key(0), state, element)
+      >>> state.shape
+      (2, 8)
+    """
 
     cell: nn.RNNCellBase
     embedding_size: int
@@ -44,6 +58,19 @@ class AuxiliaryRNN(nn.Module):
       spec: what the sequences are.
       cell: makes the recurrent cell of a given size; None takes the one that `config.encoder` names. Any
         `flax.linen.RNNCellBase` whose carry ends with its hidden state will do.
+
+    Source: Trinh, Dai, Luong and Le (2018), section 3.
+
+    Examples:
+      >>> from aux_rnn import draw_segments, init_params
+      >>> config = ModelConfig(segment_length=5, supervised_truncation=4, auxiliary_truncation=4)
+      >>> model = AuxiliaryRNN(config, SequenceSpec(length=20, channels=3, num_classes=10), cell=nn.GRUCell)
+      >>> params = init_params(model, jax.random.key(0))
+      >>> inputs, lengths, rows = jnp.ones((8, 20, 3)), jnp.full(8, 20), jnp.arange(8)
+      >>> segments = {"reconstruct": draw_segments(jax.random.key(1), "reconstruct", inputs, lengths, rows, 1, 5)}
+      >>> logits, decoded = model.apply({"params": params}, inputs, None, segments)
+      >>> logits.shape, decoded["reconstruct"].shape
+      ((8, 10), (8, 1, 5, 3))
     """
 
     config: ModelConfig

@@ -24,16 +24,46 @@ def make_model(config: ModelConfig, spec: SequenceSpec) -> nn.Module:
     return (Transformer if config.encoder == "transformer" else AuxiliaryRNN)(config, spec)
 
 
+def init_params(model: nn.Module, key: jax.Array) -> Any:
+    """The parameters that a network begins with.
+
+    Args:
+      model: an `AuxiliaryRNN`, or another network that takes its arguments.
+      key: a random key, `jax.random.key(seed)`.
+
+    Returns:
+      Nested dictionaries of float32 arrays. They do not depend on the length of the sequences.
+
+    Examples:
+      >>> model = AuxiliaryRNN(ModelConfig(), SequenceSpec(length=784, channels=1, num_classes=10))
+      >>> params = init_params(model, jax.random.key(0))
+      >>> params["encoder"]["cell"]["recurrent_kernel"].shape
+      (128, 512)
+    """
+    spec = model.spec
+    # Parameters do not depend on lengths, so a short sequence makes them.
+    short = jnp.zeros((1, 2), jnp.int32) if spec.vocabulary_size else jnp.zeros((1, 2, spec.channels))
+    segments = {
+        kind: Segments(jnp.ones((1, 1), jnp.int32), short[:, None, :1], short[:, None, :1], jnp.ones((1, 1, 1), bool))
+        for kind in model.config.auxiliaries
+    }
+    return jax.jit(model.init)(key, short, None, segments)["params"]
+
+
 def make_reader(spec: SequenceSpec, permutation: np.ndarray | None) -> ReadInputs:
     """The function from a batch to what the model reads.
 
-    Pixels float32 `[B, L, C]` without lengths, or tokens int32 `[B, L]` with their lengths int32 `[B]`.
+    Values float32 `[B, L, C]` (pixels in [0, 1], other values as they are) or tokens int32 `[B, L]`, and the lengths
+    int32 `[B]`, None where no sequence is padded.
     """
 
     def read(batch: Batch) -> tuple[jax.Array, jax.Array | None]:
+        inputs, lengths = batch["inputs"], batch.get("lengths")
         if spec.vocabulary_size:
-            return batch["inputs"].astype(jnp.int32), batch["lengths"]
-        return image_to_sequence(batch["inputs"], permutation), None
+            return inputs.astype(jnp.int32), lengths
+        if jnp.issubdtype(inputs.dtype, jnp.floating):
+            return inputs, lengths
+        return image_to_sequence(inputs, permutation), lengths
 
     return read
 
@@ -49,6 +79,56 @@ def make_segments(
         drawn = draw_segments(anchor_key, kind, inputs, own, rows, config.num_anchors, config.segment_length)
         segments[kind] = drop_inputs(input_key, drawn, rows, config.decoder_input_dropout)
     return segments
+
+
+def joint_loss(
+    model: AuxiliaryRNN,
+    params: Any,
+    key: jax.Array,
+    inputs: jax.Array,
+    loss: Callable[[jax.Array], jax.Array],
+    lengths: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """A loss of your own on what the network says of whole sequences, and the auxiliary losses beside it.
+
+    `loss(outputs) + auxiliary_weight * (sum of the auxiliary losses)`, where the gradient of each reaches as far as
+    `model.config` says. A pure function, to be differentiated, jitted and mapped as you like.
+
+    Args:
+      model: the network. Its outputs are as many as `model.spec.num_classes`; they need be no classes.
+      params: its parameters, see `init_params`.
+      key: a random key, for each step another: it draws the anchors.
+      inputs: float32 `[B, L, C]` or, for tokens, int32 `[B, L]`; padded on the left.
+      loss: from the outputs `[B, num_classes]` to a scalar.
+      lengths: int32 `[B]`, each sequence's own length; None where none is padded.
+
+    Returns:
+      The sum, and the auxiliary losses by kind, before they are weighted.
+
+    Source: Trinh, Dai, Luong and Le (2018), section 3.
+
+    Examples:
+      The cell is flax's, the loss a squared error.
+
+      >>> from flax import linen as nn
+      >>> config = ModelConfig(segment_length=5, supervised_truncation=4, auxiliary_truncation=4)
+      >>> model = AuxiliaryRNN(config, SequenceSpec(length=20, channels=3, num_classes=1), cell=nn.GRUCell)
+      >>> params = init_params(model, jax.random.key(0))
+      >>> inputs, targets = jnp.ones((8, 20, 3)), jnp.zeros((8, 1))
+      >>> def objective(params, key):
+      ...     return joint_loss(model, params, key, inputs, lambda outputs: jnp.mean((outputs - targets) ** 2))
+      >>> (loss, auxiliary), gradients = jax.value_and_grad(objective, has_aux=True)(params, jax.random.key(1))
+      >>> loss.shape, list(auxiliary)
+      ((), ['reconstruct'])
+    """
+    draw_key, dropconnect_key = jax.random.split(key)
+    rows = jnp.arange(len(inputs))
+    segments = make_segments(model.config, draw_key, inputs, lengths, rows)
+    rngs = {"dropconnect": dropconnect_key}
+    outputs, decoded = model.apply({"params": params}, inputs, lengths, segments, True, False, rngs=rngs)
+    mask = jnp.ones(len(inputs), bool)
+    auxiliary = {kind: auxiliary_loss(decoded[kind], segments[kind], mask).compute() for kind in decoded}
+    return loss(outputs) + model.config.auxiliary_weight * sum(auxiliary.values()), auxiliary
 
 
 def make_losses(config: Config, model: nn.Module, read: ReadInputs) -> Callable[..., Metrics]:

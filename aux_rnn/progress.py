@@ -62,6 +62,11 @@ class Progress:
 
     Args:
       stream: where to; standard error by default, so that standard output holds results only.
+
+    Examples:
+      >>> import sys
+      >>> Progress(sys.stdout).log("train", 50, {"accuracy": 0.613, "gradient_norm": 0.84}, remaining=None)
+      train 50/0  accuracy 61.3 %  |grad| 0.84
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:

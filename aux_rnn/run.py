@@ -25,7 +25,13 @@ from aux_rnn.workdir import WorkdirError
 
 
 class TrainingError(Exception):
-    """The run cannot go on. The text says why, in one line."""
+    """The run cannot go on. The text says why, in one line.
+
+    Examples:
+      >>> require_finite(jax.numpy.int32(3), NoFiles(Path("runs/mine")))
+      Traceback (most recent call last):
+      aux_rnn.run.TrainingError: step 3: the loss or its gradient is not finite; ...
+    """
 
 
 def require_finite(first_bad_step: jax.Array, files: NoFiles) -> None:

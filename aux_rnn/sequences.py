@@ -16,6 +16,12 @@ class Segments(NamedTuple):
         sequence.
       targets: like `inputs`, the elements to produce, in the order of the sequence.
       mask: bool `[B, A, S]`, false where a sequence shorter than the segment has no target.
+
+    Examples:
+      >>> inputs = jnp.arange(1, 9).reshape(1, 8)  # one sequence of eight tokens
+      >>> segments = cut_segments("reconstruct", inputs, jnp.array([8]), jnp.array([[6]]), segment_length=3)
+      >>> segments.targets.tolist(), segments.inputs.tolist()
+      ([[[4, 5, 6]]], [[[3, 4, 5]]])
     """
 
     anchors: jax.Array
@@ -28,7 +34,7 @@ def image_to_sequence(images: jax.Array, permutation: np.ndarray | None = None) 
     """Reads images row by row, one pixel a step.
 
     Args:
-      images: uint8 `[B, height, width, C]`.
+      images: uint8 `[B, height, width, C]`, or `[B, L, C]` where they are read already.
       permutation: int `[L]`, the pixel read at each step; None reads them in order.
 
     Returns:
@@ -140,7 +146,29 @@ def draw_segments(
     num_anchors: int,
     segment_length: int,
 ) -> Segments:
-    """Draws anchors for every example (`sample_anchors`) and cuts the segments at them (`cut_segments`)."""
+    """Draws anchors for every example (`sample_anchors`) and cuts the segments at them (`cut_segments`).
+
+    Args:
+      key: a random key, for each step another.
+      kind: 'reconstruct' (`x[a-S .. a-1]`) or 'predict' (`x[a .. a+S-1]`).
+      inputs: `[B, L, C]` or `[B, L]`, padded on the left.
+      lengths: int32 `[B]`, each example's own length; `L` where nothing is padded.
+      rows: int32 `[B]`, the place of each example in the global batch.
+      num_anchors: `A`.
+      segment_length: `S`.
+
+    Returns:
+      What a decoder is asked for, leaves `[B, A, S, ...]`.
+
+    Source: Trinh, Dai, Luong and Le (2018), figure 1.
+
+    Examples:
+      >>> inputs = jnp.ones((4, 20, 3))
+      >>> lengths, rows = jnp.full(4, 20), jnp.arange(4)
+      >>> segments = draw_segments(jax.random.key(0), "predict", inputs, lengths, rows, num_anchors=2, segment_length=5)
+      >>> segments.anchors.shape, segments.targets.shape
+      ((4, 2), (4, 2, 5, 3))
+    """
     first, last, _ = allowed_anchors(kind, lengths, segment_length)
     padding = inputs.shape[1] - lengths
     anchors = padding[:, None] + sample_anchors(key, rows, first, last, num_anchors)

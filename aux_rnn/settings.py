@@ -15,7 +15,14 @@ MOST_LAYERS = 100  # each is a program of its own
 
 
 class ConfigError(OneLineError, ValueError):
-    """A setting that cannot work. The text names the flag, its value and what is allowed, in one line."""
+    """A setting that cannot work. The text names the flag, its value and what is allowed, in one line.
+
+    Examples:
+      >>> from aux_rnn import ModelConfig
+      >>> ModelConfig(hidden_size=0)
+      Traceback (most recent call last):
+      aux_rnn.settings.ConfigError: --hidden_size=0: must be an integer from 1 to 2147483647
+    """
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,10 +21,9 @@ from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.losses import total_loss
 from aux_rnn.metrics import Mean, Metrics
-from aux_rnn.objectives import Batch, make_losses, make_measure, make_model, make_reader
+from aux_rnn.objectives import Batch, init_params, make_losses, make_measure, make_model, make_reader
 from aux_rnn.optimizers import make_optimizer
 from aux_rnn.plan import Plan
-from aux_rnn.sequences import Segments
 
 AXIS = "devices"
 NEVER = np.iinfo(np.int32).max
@@ -73,15 +72,8 @@ def metric_names(config: Config) -> tuple[str, ...]:
 
 def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
     """The state before the first step, on the host."""
-    # Parameters do not depend on lengths, so a short sequence makes them.
-    model = make_model(config.model, spec)
-    short = jnp.zeros((1, 2), jnp.int32) if spec.vocabulary_size else jnp.zeros((1, 2, spec.channels))
-    segments = {
-        kind: Segments(jnp.ones((1, 1), jnp.int32), short[:, None, :1], short[:, None, :1], jnp.ones((1, 1, 1), bool))
-        for kind in config.model.auxiliaries
-    }
     key = jax.random.key(config.run.seed)
-    params = jax.jit(model.init)(key, short, None, segments)["params"]
+    params = init_params(make_model(config.model, spec), key)
     return TrainState(
         step=jnp.int32(0),
         params=params,
@@ -107,9 +99,9 @@ def lend_states(states: Any, batch: Batch) -> Any:
 def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.ndarray | None = None) -> Steps:
     """Builds the steps of a run.
 
-    A batch holds `inputs` uint8 `[D, B / D, height, width, C]` (text: tokens `[D, B / D, L]`, padded on the left, and
-    their `lengths` int32), `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's
-    place in the global batch (in evaluation: in the split), from which its anchors are drawn.
+    A batch holds `inputs` as in `Examples`, each `[D, B / D, ...]`, where they are padded their `lengths` int32,
+    `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's place in the global batch
+    (in evaluation: in the split), from which its anchors are drawn.
     """
     model, read = make_model(config.model, spec), make_reader(spec, permutation)
     losses, measure = make_losses(config, model, read), make_measure(config, model, read, lend_states)

@@ -56,16 +56,21 @@ def train_and_evaluate(
         processes.attempt(lambda: files.adopt(config))
         announce(config, path, experiment, progress, processes.count)
         with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
-            try:
-                run.train()
-                summary = run.summary()
-                files.finish(summary)
-                stop.is_over = True
-            except Exception:
-                # The state may be gone with the step that failed: what is left to say is that it did.
-                files.note_failure({**run.describe(), "status": "failed"})
-                raise
-            return processes.share(summary)
+            return processes.share(finish(run))
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Takes the steps that are left and writes `summary.json`; returns what it holds."""
+    try:
+        run.train()
+        summary = run.summary()
+        run.files.finish(summary)
+        run.stop.is_over = True
+    except Exception:
+        # The state may be gone with the step that failed: what is left to say is that it did.
+        run.files.note_failure({**run.describe(), "status": "failed"})
+        raise
+    return summary
 
 
 def announce(config: Config, path: Path, experiment: Experiment, progress: Progress, process_count: int) -> None:

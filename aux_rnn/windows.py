@@ -43,6 +43,11 @@ class Windows(NamedTuple):
       ends: int32 `[B, W]`, positions in the padded sequence; the state wanted is `s[end]`.
       truncation: `T`, steps the gradient goes back from there, or 'full'.
       latest: the largest end that can occur, known when the program is compiled.
+
+    Examples:
+      >>> windows = Windows(jnp.array([[20], [9]]), truncation=6, latest=20)
+      >>> windows.is_full(), windows.captures().tolist()
+      (False, [[14], [3]])
     """
 
     ends: jax.Array
@@ -202,6 +207,23 @@ def encode_windows(
 
     Returns:
       For every entry of `windows` the states `s[end]`, with leaves `[B, W, H]`.
+
+    Source: Trinh, Dai, Luong and Le (2018), figure 1: where gradients are stopped.
+
+    Examples:
+      Inside of a module of your own, for the last state and for those at two anchors.
+
+      >>> from aux_rnn import Encoder
+      >>> class Network(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, inputs, anchors):
+      ...         encoder = Encoder(nn.GRUCell(8), embedding_size=4, vocabulary_size=0)
+      ...         ends = jnp.full((len(inputs), 1), 20)
+      ...         return encode_windows(encoder, inputs, None, [Windows(ends, 6, 20), Windows(anchors, 6, 20)])
+      >>> inputs, anchors = jnp.ones((2, 20, 3)), jnp.array([[5, 12], [8, 19]])
+      >>> (last, at_anchors), variables = Network().init_with_output(jax.random.key(0), inputs, anchors)
+      >>> last.shape, at_anchors.shape
+      ((2, 1, 8), (2, 2, 8))
     """
     positions = jnp.concatenate([w.captures() for w in windows], axis=1)
     steps = max(w.latest_capture() for w in windows)

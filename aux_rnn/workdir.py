@@ -14,11 +14,27 @@ LARGEST_SHOWN = 1e12  # of a metric, or seconds of a run
 
 
 class WorkdirError(OneLineError):
-    """The folder cannot be used. The text names it and the remedy, in one line."""
+    """The folder cannot be used. The text names it and the remedy, in one line.
+
+    Examples:
+      >>> Workdir(Path("/dev/null/run"), Config())
+      Traceback (most recent call last):
+      aux_rnn.workdir.WorkdirError: --workdir=/dev/null/run: cannot be written (Not a directory); make room or ...
+    """
 
 
 class StorageError(Exception):
-    """Results cannot be written. The text says where, why, and from which checkpoint the run can go on, in one line."""
+    """Results cannot be written. The text says where, why, and from which checkpoint the run can go on, in one line.
+
+    Examples:
+      >>> import tempfile
+      >>> from aux_rnn.run_files import RunFiles
+      >>> files = RunFiles(Path(tempfile.mkdtemp()), Config())
+      >>> files.begin(step=0, is_evaluated=True, count=0)
+      >>> files.record("train", 1, {"loss": object()})
+      Traceback (most recent call last):
+      aux_rnn.workdir.StorageError: ...: metrics.jsonl cannot be written (Object of type object is not JSON ...
+    """
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -16,8 +16,8 @@ from aux_rnn.settings import reject
 if TYPE_CHECKING:
     import grain
 
-# {'inputs': uint8 [B, H, W, C] or tokens [B, L], 'labels': int32 [B], 'rows': int32 [B], each example's place in the
-# global batch (in evaluation: in the split), 'mask': bool [B]}, for text also {'lengths': int32 [B]}.
+# {'inputs': [B, ...] as in `Examples`, 'labels': int32 [B], 'rows': int32 [B], each example's place in the global batch
+# (in evaluation: in the split), 'mask': bool [B]}, for padded sequences also {'lengths': int32 [B]}.
 Batch = dict[str, np.ndarray]
 
 
@@ -59,7 +59,7 @@ def train_batches(
     Raises:
       ConfigError: B is larger than N, or P does not divide it.
 
-    Example:
+    Examples:
       >>> examples = Examples(np.zeros((10, 2, 2, 1), np.uint8), np.arange(10, dtype=np.int32))
       >>> batches = train_batches(examples, batch_size=4, seed=0)
       >>> len(batches), batches[1000]["inputs"].shape, batches[1000]["labels"].shape

@@ -7,12 +7,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled images or texts in memory.
+    """Labelled sequences in memory.
 
     Attributes:
-      inputs: images uint8 [N, H, W, C], or the bytes of texts uint8 [N, L], padded on the left with zeros.
+      inputs: images uint8 [N, H, W, C], pixels uint8 [N, L, C], other values float32 [N, L, C], or tokens (for texts:
+        bytes uint8) [N, L]; padded on the left with zeros.
       labels: int32 [N].
-      lengths: int32 [N], each text's own length; None where nothing is padded.
+      lengths: int32 [N], each sequence's own length; None where nothing is padded.
     """
 
     inputs: np.ndarray

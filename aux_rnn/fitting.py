@@ -1,0 +1,225 @@
+"""Training on data that somebody has: arrays in memory, or a data set by its name, in one call."""
+
+import contextlib
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from aux_rnn.config import Config, from_flat
+from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
+from aux_rnn.datasets.arrays import Form, describe_sequences, fingerprint, make_examples
+from aux_rnn.datasets.loading import divide_rows
+from aux_rnn.experiment import Experiment, assemble, check_step, create_experiment
+from aux_rnn.interruption import StopRequest
+from aux_rnn.objectives import make_model, make_reader
+from aux_rnn.processes import ALONE
+from aux_rnn.progress import Progress
+from aux_rnn.run import Run
+from aux_rnn.run_files import NoFiles, open_files
+from aux_rnn.settings import ConfigError, reject
+from aux_rnn.training import finish
+
+FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A trained network.
+
+    Attributes:
+      config: all settings it was trained with.
+      form: what its sequences must be like.
+      permutation: the place `[L]` in the sequence that is read at each step; None reads them in order.
+      params: its parameters, nested dictionaries of float32 arrays.
+      summary: what `summary.json` of a run holds: `test_accuracy` and `validation_accuracy` from 0 to 1 (None without
+        such examples), all losses in `results`, `seconds`, `parameters` and more.
+
+    Examples:
+      >>> sequences = np.random.default_rng(0).random((40, 8, 2))
+      >>> small = dict(segment_length=4, hidden_size=4, decoder_sizes=(4,), batch_size=16, pretrain_epochs=0)
+      >>> fitted = fit(sequences, np.arange(40) % 3, train_epochs=1, **small)
+      >>> fitted.logits(sequences).shape, fitted.predict(sequences[:5]).shape
+      ((40, 3), (5,))
+    """
+
+    config: Config
+    form: Form
+    permutation: np.ndarray | None
+    params: Any
+    summary: dict[str, Any]
+
+    def logits(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
+        """What the classifier puts out.
+
+        Args:
+          inputs: sequences in the form of those it was trained on, `[N, ...]`.
+          lengths: integers `[N]`, if and only if there were some for training.
+
+        Returns:
+          float32 `[N, num_classes]`; a softmax makes probabilities of them.
+
+        Raises:
+          DataError: the sequences have another form.
+        """
+        examples = make_examples(inputs, None, lengths)
+        self.form.check(examples)
+        batches = evaluation_batches(examples, self.config.run.batch_size)
+        return np.concatenate([np.asarray(self._classify(self.params, b)) for b in batches])[: len(examples)]
+
+    def predict(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
+        """The likeliest class of each sequence, int32 `[N]`; arguments and errors as those of `logits`."""
+        return self.logits(inputs, lengths).argmax(-1).astype(np.int32)
+
+    @functools.cached_property
+    def _classify(self) -> Any:
+        spec = self.form.spec
+        model, read = make_model(self.config.model, spec), make_reader(spec, self.permutation)
+
+        def classify(params: Any, batch: Any) -> jax.Array:
+            with jax.default_matmul_precision("highest"):  # as in training
+                return model.apply({"params": params}, *read(batch))[0]
+
+        return jax.jit(classify)
+
+
+def fit(
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    test: Sequence[ArrayLike] | None = None,
+    num_classes: int | None = None,
+    vocabulary_size: int | None = None,
+    workdir: str | os.PathLike | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Fitted:
+    """Trains a network with an auxiliary loss to classify sequences of your own.
+
+    The defaults of all settings are the paper's, made for long sequences and accelerators; `segment_length` must not be
+    above the length of the sequences, `batch_size` not above the number of examples.
+
+    Args:
+      inputs: `[N, L, C]` of floats (taken as they are: bring them to about 0 to 1) or of uint8 (divided by 255), images
+        `[N, H, W, C]` of uint8 (read row by row, divided by 255), or tokens `[N, L]` of integers from 0.
+      labels: integers `[N]` from 0.
+      lengths: integers `[N]` from 1 to L where sequences are padded, which must be on the left; None where none is.
+      test: `(inputs, labels)` or `(inputs, labels, lengths)` to report the accuracy on, in the same form.
+      num_classes: K; by default the largest of the labels and 1.
+      vocabulary_size: of tokens; by default the largest of them and 1.
+      workdir: a folder for checkpoints, metrics and the summary. The same call with the same folder continues a run
+        that was interrupted. None writes nothing.
+      progress: where to show the run: `Progress()` shows it on standard error, None not at all.
+      **settings: settings by name, such as `auxiliary='predict'`; all are listed by
+        `python experiments/main.py --helpshort` and in `aux_rnn.config`. Those of data sets do not apply, but for
+        `validation_fraction` (0.1 of the examples are kept apart) and `train_examples`.
+
+    Returns:
+      The trained network, after the last step.
+
+    Raises:
+      ConfigError: a setting is unknown, out of range, or does not fit the data.
+      DataError: an array has another shape or type than it must, or values that are not allowed.
+      WorkdirError, CheckpointError, StorageError: of `workdir`.
+      TrainingError: the loss or a gradient was not finite.
+
+    Source: Trinh, Dai, Luong and Le (2018), *Learning Longer-term Dependencies in RNNs with Auxiliary Losses*.
+
+    Examples:
+      >>> sequences = np.random.default_rng(0).random((40, 8, 2))
+      >>> small = dict(segment_length=4, hidden_size=4, decoder_sizes=(4,), batch_size=16, pretrain_epochs=0)
+      >>> fitted = fit(sequences, np.arange(40) % 3, auxiliary="reconstruct", train_epochs=1, **small)
+      >>> fitted.summary["status"], fitted.summary["examples"]
+      ('complete', {'train': 36, 'validation': 4, 'test': 0})
+      >>> fit(sequences, np.arange(40) % 3, segment_length=600)
+      Traceback (most recent call last):
+      aux_rnn.settings.ConfigError: --segment_length=600: must be at most 8 to reconstruct sequences of 8 elements ...
+    """
+    examples = make_examples(inputs, labels, lengths)
+    form = Form.of(examples, describe_sequences(examples, num_classes, vocabulary_size))
+    form.check(examples)
+    reported = take(examples, slice(0))
+    if test is not None:
+        if len(test) not in (2, 3):
+            raise DataError(f"test: has {len(test)} parts; must be (inputs, labels) or (inputs, labels, lengths)")
+        reported = make_examples(test[0], test[1], test[2] if len(test) == 3 else None, name="test ")
+        form.check(reported, "test ")
+    config = configure(settings, form, fingerprint(examples, reported))
+    check_step(config, form.spec)
+    return train(assemble(config, form.spec, split(config, examples, reported)), workdir, progress)
+
+
+def fit_dataset(
+    dataset: str, *, workdir: str | os.PathLike | None = None, progress: Progress | None = None, **settings: Any
+) -> Fitted:
+    """Trains a network on a data set by its name, as `experiments/main.py` does.
+
+    Args:
+      dataset: a name such as 'digits', or 'tfds:NAME' for any images that tfds has prepared as array_record.
+      workdir: as in `fit`.
+      progress: as in `fit`.
+      **settings: as in `fit`; those of data sets apply, such as `data_dir` and `image_size`.
+
+    Returns:
+      The trained network, after the last step.
+
+    Raises:
+      DataError: the data set cannot be had or read.
+      ConfigError, WorkdirError, CheckpointError, StorageError, TrainingError: as `fit` does.
+
+    Examples:
+      >>> fit_dataset("tfds:fashion_mnist", data_dir="nowhere")
+      Traceback (most recent call last):
+      aux_rnn.datasets.errors.DataError: ...
+    """
+    experiment = create_experiment(from_flat({"dataset": dataset, **settings}))
+    return train(experiment, workdir, progress)
+
+
+def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
+    """The configuration for arrays. Its data set is named after them, so that a run never goes on with others."""
+    config = from_flat({**settings, "dataset": f"arrays-{data}"})
+    for field in dataclasses.fields(config.data):
+        if field.name in settings and field.name not in FOR_ARRAYS:
+            raise ConfigError(f"{field.name}={settings[field.name]}: must be left out; arrays are taken as they are")
+    if config.model.pixel_loss == "softmax" and form.dtype != np.uint8:
+        raise reject("pixel_loss", "softmax", f"squared for values of {form.dtype}; softmax is for uint8")
+    return config
+
+
+def take(examples: Examples, rows: Any) -> Examples:
+    return Examples(**{name: values[rows] for name, values in examples.arrays().items()})
+
+
+def split(config: Config, examples: Examples, test: Examples) -> Splits:
+    """Keeps a part apart for validation, by seed; raises ConfigError if too few are left."""
+    sizes = divide_examples(config.data, len(examples), len(test))
+    rows, held_out = divide_rows(len(examples), sizes.validation, config.run.seed)
+    return Splits(take(examples, np.sort(rows[: sizes.train])), take(examples, np.sort(held_out)), test)
+
+
+@contextlib.contextmanager
+def unseen() -> Iterator[Progress]:
+    with open(os.devnull, "w") as nowhere:
+        yield Progress(nowhere)
+
+
+def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: Progress | None) -> Fitted:
+    """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
+    with contextlib.ExitStack() as stack:
+        shown = progress or stack.enter_context(unseen())
+        files = NoFiles(Path()) if workdir is None else open_files(Path(workdir), experiment.config, is_main=True)
+        stack.enter_context(contextlib.closing(files))
+        files.adopt(experiment.config)
+        run = stack.enter_context(contextlib.closing(Run(experiment, files, shown, ALONE, StopRequest())))
+        summary = finish(run)
+        form = Form.of(experiment.splits.train, experiment.spec)
+        params = jax.device_get(run.state.params)
+        return Fitted(experiment.config, form, experiment.permutation, params, summary)

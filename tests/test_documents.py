@@ -1,0 +1,210 @@
+"""The documents: what they link is there, their commands are understood, and those that take seconds are run."""
+
+import functools
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from absl import flags
+from benchmarking import options as benchmark_options
+from launching import slurm, tpu
+from launching.grammar import split_flags
+from reproduction import options as reproduction_options
+
+import aux_rnn
+from aux_rnn.settings import ConfigError
+from experiments import command_line, main
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
+LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
+NAMED = re.compile(r"\[`(\w+(?:\.\w+)+)`\]\(\.\./aux_rnn/(\w+)\.py\)")
+SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:\./launch\.sh|python experiments/)[^`]*)`")
+LEAVES_OUT = re.compile(r"\.\.\.|\b(N|NAME|COMMAND)\b|sh (reproduce|slurm|tpu)$")  # the reader is to put something in
+
+# Which commands of the documents are run by the tests, and what the others would need. Each belongs to just one.
+RUN = {
+    "python experiments/main.py --helpshort": "here",
+    r"\./launch\.sh reproduce table2 --preset=small .*--dry_run": "here",
+    r"\./launch\.sh train|python experiments/main.py --flagfile=digits.flags": "here, with --slow",
+    r"python experiments/own_data\.py": "here, with --slow",
+    r"(\w+=\S+ )?\./launch\.sh test( .*)?": "they run this",
+    r"\.ci/run": "it runs this",
+    r"(\.venv/bin/)?ruff .*|(\.venv/bin/)?mypy|(\.venv/bin/)?mkdocs .*": ".ci/run",
+    r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_launch_local.py, with tiny settings",
+    r"\./launch\.sh slurm .*": "tests/test_launch_slurm.py, with stand-ins for srun and scontrol",
+    r"\./launch\.sh tpu .*": "tests/test_launch_tpu.py, with a stand-in for gcloud",
+    r"\./launch\.sh reproduce table2 --preset=digits --seeds=5 .*": "tests/test_reproduce.py, with tiny settings",
+    r"\./launch\.sh train --num_processes=2 .*": "tests/test_several_processes.py, on one machine",
+}
+NEEDS = {
+    r".* --flagfile=(cifar|mnist|pmnist)\.flags(?! --flagfile=small).*": "an accelerator, or days, and official files",
+    r".* --flagfile=mnist\.flags --flagfile=small\.flags( .*)?": "official files",
+    r"\./launch\.sh reproduce table2 --manual_dir=.*": "an accelerator, and official files",
+    r"python experiments/main\.py --mode=prepare --dataset=stanford_dogs .*": "official files",
+    r"sbatch .*": "a cluster",
+    r"(python3 -m venv|\. \.venv|pip install).*": "a package index or a remote repository",
+}
+
+
+def read_commands(document: Path) -> list[str]:
+    """The commands in its ```sh blocks and in its text, without comments, each on one line."""
+    text = document.read_text()
+    lines = "\n".join(SHELL.findall(text)).replace("\\\n", " ").splitlines()
+    lines += [span.replace("\n", " ") for span in INLINE.findall(text) if not LEAVES_OUT.search(span)]
+    parts = [part for line in lines for part in re.split(r" && |; ", line.split(" #")[0].split(" > ")[0])]
+    return [" ".join(part.split()) for part in parts if part.strip()]
+
+
+COMMANDS = sorted({command for document in DOCUMENTS for command in read_commands(document)})
+
+
+def parse_main(arguments: list[str]) -> None:
+    flags.FLAGS.unparse_flags()
+    if arguments == ["--helpshort"]:  # of absl's app, which runs it below
+        return
+    assert command_line.parse_words(["main.py", *arguments], flags.FLAGS) == []
+    main.command_line.config_from_flags()
+
+
+def parse_benchmark(arguments: list[str]) -> None:
+    try:
+        benchmark_options.parse_options(["benchmark.py", *arguments])
+    except ConfigError as error:
+        assert "PyTorch is not installed" in str(error)  # noqa: PT017  that it is not says nothing of the command
+
+
+def parse_local(arguments: list[str]) -> None:
+    assert int(arguments[0]) > 0
+    parse_main(arguments[1:])
+
+
+def parse_slurm(arguments: list[str]) -> None:
+    own, of_main = split_flags(arguments)
+    slurm.make_parser().parse_args(own)
+    parse_main(of_main)
+
+
+def parse_test(arguments: list[str]) -> None:
+    assert all(a in ("--slow", "--version", "-m", "faults") or (ROOT / a).exists() for a in arguments)
+
+
+PARSERS = {
+    "train": parse_main,
+    "local": parse_local,
+    "slurm": parse_slurm,
+    "tpu": lambda arguments: parse_main(tpu.parse(arguments)[1]),
+    "reproduce": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
+    "benchmark": parse_benchmark,
+    "test": parse_test,
+    "experiments/main.py": parse_main,
+    "experiments/benchmark.py": parse_benchmark,
+    "experiments/reproduce.py": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
+}
+OTHERS = ("python3", "pip", ".", "sbatch", ".ci/run", "ruff", "mypy", "mkdocs")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_understood(command):
+    words = shlex.split(command)
+    while re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words = words[1:]
+    if words[0].removeprefix(".venv/bin/") in OTHERS:
+        return
+    assert words[0] in ("python", "./launch.sh")
+    if words[1] in PARSERS:
+        PARSERS[words[1]](words[2:])
+    else:
+        assert (ROOT / words[1]).exists(), command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_run_by_a_test_or_need_what_a_test_has_not(command):
+    fitting = [pattern for pattern in RUN if re.fullmatch(pattern, command)]
+    if not fitting:
+        fitting = [pattern for pattern in NEEDS if re.fullmatch(pattern, command)]
+    assert len(fitting) == 1
+
+
+@pytest.mark.parametrize("pattern", [*RUN, *NEEDS])
+def test_what_is_said_of_commands_is_said_of_some(pattern):
+    assert any(re.fullmatch(pattern, command) for command in COMMANDS)
+
+
+def run(command: str, folder: Path) -> str:
+    """As a reader would, with the Python of the tests, in another folder: nothing is left in the repository."""
+    words = shlex.split(command.replace("./launch.sh reproduce", "python experiments/reproduce.py"))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / words[1]), *words[2:]],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1) if "--helpshort" in words else done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def find(pattern: str) -> str:
+    (command,) = [c for c in COMMANDS if re.fullmatch(pattern, c)]
+    return command
+
+
+def test_help_lists_every_setting(tmp_path):
+    shown = run(find(".*--helpshort"), tmp_path)
+    assert all(f"--{name}" in shown or f"--[no]{name}" in shown for name in ("auxiliary", "teacher_forcing", "workdir"))
+
+
+def test_a_plan_is_shown_and_nothing_is_done(tmp_path):
+    shown = run(find(".* --dry_run"), tmp_path)
+    assert "table2" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_minute_on_a_laptop(tmp_path):
+    shown = run("python experiments/main.py --flagfile=digits.flags", tmp_path)
+    (accuracy,) = re.findall(r"^test .*accuracy ([\d.]+) %", shown, re.MULTILINE)
+    assert float(accuracy) > 85
+
+
+@pytest.mark.slow
+def test_own_data_shows_what_the_auxiliary_loss_is_worth(tmp_path):
+    without, with_it = map(float, re.findall(r"accuracy ([\d.]+) %", run("python experiments/own_data.py", tmp_path)))
+    assert with_it > without + 15
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_are_linked_are_there(document):
+    targets = [target for target in LINK.findall(document.read_text()) if not target.startswith(("http", "mailto"))]
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_functions_that_the_method_names_are_in_their_files():
+    named = NAMED.findall((ROOT / "docs/method.md").read_text())
+    assert len(named) > 25
+    for name, file in named:
+        module, *attributes = name.split(".")
+        found = functools.reduce(getattr, attributes, importlib.import_module(f"aux_rnn.{module}"))
+        assert module == file
+        assert found.__module__ == f"aux_rnn.{file}", name
+
+
+def test_the_reference_has_every_public_name():
+    listed = re.findall(r"^::: (\S+)$", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
+    homes = [f"aux_rnn.{module}.{name}" for name, module in aux_rnn.MODULES.items()]
+    assert sorted(listed) == sorted(homes)
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == aux_rnn.__version__
+    assert f"## {aux_rnn.__version__}" in (ROOT / "CHANGELOG.md").read_text()

@@ -1,0 +1,153 @@
+"""`fit`: arrays of every kind get in, what does not fit is refused in one line, and a run is continued."""
+
+import json
+
+import numpy as np
+import own_data
+import pytest
+
+import aux_rnn
+from aux_rnn.config import to_flat
+from aux_rnn.datasets.arrays import make_examples
+
+LABELS = np.arange(24) % 3
+FLOATS = np.random.default_rng(0).random((24, 6, 2))
+TOKENS = np.random.default_rng(0).integers(5, size=(24, 6))
+SMALL = dict(
+    segment_length=3,
+    embedding_size=3,
+    hidden_size=4,
+    head_sizes=(4,),
+    decoder_sizes=(4,),
+    decoder_head_sizes=(4,),
+    supervised_truncation=3,
+    auxiliary_truncation=2,
+    batch_size=8,
+    pretrain_epochs=0,
+    train_epochs=1,
+)
+
+
+def refused(*arguments, **options):
+    with pytest.raises((aux_rnn.DataError, aux_rnn.ConfigError)) as caught:
+        aux_rnn.fit(*arguments, **{**SMALL, **options})
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "expected"),
+    [
+        (FLOATS[..., 0], LABELS, "inputs: float64 [24, 6]: must be [N, L, C]; with one value an element write inputs["),
+        (FLOATS[None], LABELS, "inputs: float64 [1, 24, 6, 2]: must be [N, L, C] of floats or uint8, images"),
+        (FLOATS.astype(int), LABELS, "inputs: int64 [24, 6, 2]: must be [N, L, C] of floats or uint8, images"),
+        (FLOATS[:0], LABELS[:0], "inputs: float64 [0, 6, 2] is empty; must be"),
+        (FLOATS * 1e300, LABELS, "288 of 288 values; must be finite in float32"),
+        ([[1, 2], [1]], [0, 1], "inputs: are of unequal shapes; must be one array, padded on the left, with lengths"),
+        (TOKENS - 1, LABELS, "inputs: tokens are from -1 to 3; must be from 0, and below 2^31"),
+        (FLOATS, LABELS[:23], "labels: there are 23 for 24 sequences; must be one an example"),
+        (FLOATS, LABELS - 1, "labels: the smallest is -1; must be classes counted from 0"),
+        (FLOATS, LABELS / 2, "labels: float64 [24]: must be integers [N], one an example"),
+        (FLOATS, LABELS[:, None], "labels: int64 [24, 1]: must be integers [N], one an example"),
+    ],
+)
+def test_arrays_that_will_not_do(inputs, labels, expected):
+    assert expected in refused(inputs, labels)
+
+
+def test_a_value_that_is_no_number_is_found():
+    strange = FLOATS.copy()
+    strange[3, 4, 1] = np.nan
+    strange[5, 0, 0] = np.inf
+    assert refused(strange, LABELS) == "inputs: nan at [3, 4, 1], 2 of 288 values; must be finite in float32"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            dict(num_classes=2),
+            "labels: the largest is 2; must be from 0 to 1, as there are 2 classes (see num_",
+        ),
+        (
+            dict(test=(FLOATS[:, :5], LABELS)),
+            "test inputs: are sequences of 5 x 2 of float32; must be of 6 x 2 of",
+        ),
+        (dict(test=(FLOATS, LABELS + 1)), "test labels: the largest is 3; must be from 0 to 2"),
+        (dict(test=(FLOATS, LABELS, LABELS + 1)), "test lengths: must be given if and only if they were for training"),
+        (dict(test=FLOATS), "test: has 24 parts; must be (inputs, labels) or (inputs, labels, lengths)"),
+        (dict(lengths=LABELS), "lengths: are from 0 to 2; must be from 1 to 6"),
+        (dict(lengths=LABELS + 5), "lengths: are from 5 to 7; must be from 1 to 6"),
+        (dict(segment_length=7), "--segment_length=7: must be at most 6 to reconstruct sequences of 6 elements"),
+        (dict(batch_size=64), "--batch_size=64: must be at most 22, the number of training examples"),
+        (dict(image_size=4), "image_size=4: must be left out; arrays are taken as they are"),
+        (
+            dict(pixel_loss="softmax"),
+            "--pixel_loss=softmax: must be squared for values of float32; softmax is",
+        ),
+    ],
+)
+def test_options_that_will_not_do(options, expected):
+    assert expected in refused(FLOATS, LABELS, **options)
+
+
+def test_tokens_out_of_the_vocabulary():
+    line = refused(TOKENS, LABELS, vocabulary_size=4)
+    assert line == "inputs: the largest token is 4; must be from 0 to 3 (see vocabulary_size)"
+
+
+def test_floats_are_taken_as_they_are_and_bytes_are_scaled():
+    """The same pixels as bytes, as images and as floats give the same network."""
+    pixels = np.random.default_rng(1).integers(256, size=(24, 6, 2), dtype=np.uint8)
+    quick = {**SMALL, "auxiliary": "none"}
+    of_bytes = aux_rnn.fit(pixels, LABELS, **quick)
+    of_images = aux_rnn.fit(pixels.reshape(24, 2, 3, 2), LABELS, **quick)
+    of_floats = aux_rnn.fit(pixels / 255, LABELS, **quick)
+    np.testing.assert_array_equal(of_images.logits(pixels), of_bytes.logits(pixels))
+    np.testing.assert_allclose(of_floats.logits(pixels / 255), of_bytes.logits(pixels), rtol=1e-4, atol=1e-5)
+    with pytest.raises(aux_rnn.DataError, match="inputs: are sequences of 6 x 2 of float32; must be of 6 x 2 of uint8"):
+        of_bytes.predict(pixels / 255)
+
+
+@pytest.mark.parametrize("inputs", [FLOATS, TOKENS], ids=["floats", "tokens"])
+def test_padding_says_nothing(inputs):
+    lengths = 3 + np.arange(24) % 4
+    is_padding = np.arange(6) < 6 - lengths[:, None]
+    padded = np.where(is_padding if inputs.ndim == 2 else is_padding[..., None], 0, inputs)
+    fitted = aux_rnn.fit(padded, LABELS, lengths, **SMALL)
+    logits = fitted.logits(padded, lengths)
+    assert logits.shape == (24, 3)
+    np.testing.assert_allclose(fitted.logits(inputs, lengths), logits, rtol=1e-5)
+    with pytest.raises(aux_rnn.DataError, match="lengths: must be given"):
+        fitted.logits(padded)
+
+
+def test_a_run_in_a_folder_goes_on_and_is_of_these_arrays_alone(tmp_path):
+    first = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), workdir=tmp_path, **SMALL)
+    assert json.loads((tmp_path / "summary.json").read_text())["params_digest"] == first.summary["params_digest"]
+    again = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), workdir=tmp_path, **SMALL)
+    assert again.summary["params_digest"] == first.summary["params_digest"]
+    np.testing.assert_array_equal(again.logits(FLOATS), first.logits(FLOATS))
+    assert np.mean(again.predict(FLOATS) == LABELS) == pytest.approx(again.summary["test_accuracy"])
+    with pytest.raises(aux_rnn.WorkdirError, match=r"holds a run with other settings \(dataset: arrays-"):
+        aux_rnn.fit(FLOATS + 1, LABELS, test=(FLOATS, LABELS), workdir=tmp_path, **SMALL)
+
+
+def test_a_data_set_by_its_name(tiny):
+    fitted = aux_rnn.fit_dataset(**{**to_flat(tiny), "auxiliary": "none"})
+    assert fitted.summary["dataset"] == "digits"
+    assert fitted.logits(np.zeros((2, 4, 4, 1), np.uint8)).shape == (2, 10)
+
+
+def test_the_script_says_what_its_array_lacks(monkeypatch, capsys):
+    monkeypatch.setattr(own_data, "make_data", lambda count, seed: (np.full((8, 48, 1), np.nan), np.arange(8)))
+    assert own_data.main() == 2
+    assert capsys.readouterr().err == "error: inputs: nan at [0, 0, 0], 384 of 384 values; must be finite in float32\n"
+
+
+def test_the_class_of_the_toy_problem_is_where_its_bump_is():
+    sequences, labels = own_data.make_data(50, seed=3)
+    examples = make_examples(sequences, labels)
+    assert examples.inputs.shape == (50, 48, 1)
+    assert np.abs(sequences.argmax(1)[:, 0] // 8 - labels).max() <= 1
+    assert (sequences[:, 40:] < 0.5).all()

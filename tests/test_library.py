@@ -1,0 +1,88 @@
+"""The package as a library: quick to import, every public name with an example that runs."""
+
+import doctest
+import importlib
+import inspect
+import subprocess
+import sys
+import typing
+
+import pytest
+
+import aux_rnn
+
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def find_examples(name: str) -> list[doctest.DocTest]:
+    public = getattr(aux_rnn, name)
+    module = sys.modules[public.__module__]
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    return finder.find(public, name, module=module, globs=dict(vars(module)))
+
+
+@pytest.mark.parametrize("name", aux_rnn.__all__)
+def test_every_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    examples = find_examples(name)
+    assert any(test.examples for test in examples)
+    for test in examples:
+        runner.run(test)
+    assert runner.summarize().failed == 0
+
+
+def test_an_example_that_is_wrong_is_noticed(capsys):
+    wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
+    assert doctest.DocTestRunner(optionflags=OPTIONS).run(wrong).failed == 1
+    assert "Expected:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", aux_rnn.__all__)
+def test_every_public_function_describes_each_argument(name):
+    public = getattr(aux_rnn, name)
+    if inspect.isfunction(public):
+        described = inspect.getdoc(public).partition("Args:")[2]
+        for argument in inspect.signature(public).parameters:
+            assert f"\n  {argument}: " in described or f"\n  **{argument}: " in described
+
+
+def test_the_names_for_people_and_for_type_checkers_are_the_same():
+    source = inspect.getsource(aux_rnn).partition("if TYPE_CHECKING:\n")[2].partition("\n\n")[0]
+    imported = [line.split() for line in source.splitlines()]
+    found = {name.rstrip(","): words[1] for words in imported for name in words[3:]}
+    assert found == {name: f"aux_rnn.{module}" for name, module in aux_rnn.MODULES.items()}
+    assert sorted(found) == sorted(aux_rnn.__all__) == aux_rnn.__all__
+    assert set(aux_rnn.__all__) <= set(dir(aux_rnn))
+
+
+def test_types_of_the_public_functions_can_be_resolved():
+    for name in aux_rnn.__all__:
+        public = getattr(aux_rnn, name)
+        if inspect.isfunction(public):
+            assert "return" in typing.get_type_hints(public)
+
+
+def test_an_unknown_name_is_an_error():
+    with pytest.raises(AttributeError, match="module 'aux_rnn' has no attribute 'fly'"):
+        importlib.import_module("aux_rnn").fly  # noqa: B018
+
+
+def test_the_import_brings_nothing_along():
+    """Neither JAX nor absl, so that there is no flag, no device and no file to be touched by it."""
+    program = "import sys; before = set(sys.modules); import aux_rnn; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    brought = {name.split(".")[0] for name in done.stdout.split()}
+    assert brought <= {"aux_rnn", *sys.stdlib_module_names}
+
+
+def test_a_name_brings_no_flag_along():
+    """absl's own flags come with absl; none is ours, and none is read."""
+    program = (
+        "import aux_rnn; aux_rnn.fit, aux_rnn.joint_loss\n"
+        "from absl import flags\n"
+        "ours = [name for name in flags.FLAGS if 'aux_rnn' in (flags.FLAGS.find_module_defining_flag(name) or '')]\n"
+        "assert not ours and not flags.FLAGS.is_parsed(), ours\n"
+        "import jax; assert not jax._src.xla_bridge._backends\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

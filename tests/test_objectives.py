@@ -1,0 +1,60 @@
+"""A loss of one's own beside the auxiliary losses: the sum that is asked for, and no gradient past a truncation."""
+
+import chex
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from aux_rnn import AuxiliaryRNN, ModelConfig, SequenceSpec, init_params, joint_loss
+
+SPEC = SequenceSpec(length=12, channels=2, num_classes=1)
+SMALL = dict(
+    embedding_size=3,
+    hidden_size=4,
+    head_sizes=(4,),
+    decoder_sizes=(4,),
+    decoder_head_sizes=(4,),
+    segment_length=4,
+    supervised_truncation=3,
+    auxiliary_truncation=2,
+)
+
+
+def make(**options):
+    model = AuxiliaryRNN(ModelConfig(**{**SMALL, **options}), SPEC, cell=nn.OptimizedLSTMCell)
+    return model, init_params(model, jax.random.key(0)), jax.random.normal(jax.random.key(1), (5, 12, 2))
+
+
+def square(outputs):
+    return jnp.mean(outputs**2)
+
+
+def test_the_sum_is_of_the_own_loss_and_the_weighted_auxiliary_losses():
+    model, params, inputs = make(auxiliary="both", auxiliary_weight=3.0)
+    total, auxiliary = joint_loss(model, params, jax.random.key(2), inputs, square)
+    outputs, _ = model.apply({"params": params}, inputs)
+    assert set(auxiliary) == {"reconstruct", "predict"}
+    chex.assert_trees_all_close(
+        total, square(outputs) + 3 * (auxiliary["reconstruct"] + auxiliary["predict"]), rtol=1e-6
+    )
+
+
+def test_anchors_are_drawn_by_the_key():
+    model, params, inputs = make()
+    first, again, other = (joint_loss(model, params, jax.random.key(k), inputs, square)[0] for k in (2, 2, 3))
+    assert first == again != other
+
+
+def test_the_gradient_of_the_own_loss_ends_at_its_truncation():
+    model, params, inputs = make(auxiliary="none")
+    gradient = jax.grad(lambda x: joint_loss(model, params, jax.random.key(2), x, square)[0])(inputs)
+    assert (gradient[:, :9] == 0).all()
+    assert (gradient[:, 9:] != 0).any(axis=(0, 2)).all()
+
+
+def test_without_an_own_loss_only_the_auxiliary_one_shapes_the_encoder():
+    model, params, inputs = make()
+    key = jax.random.key(2)
+    gradient = jax.grad(lambda p: joint_loss(model, p, key, inputs, lambda outputs: 0 * outputs.sum())[0])(params)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient["head"]))
+    assert any((leaf != 0).any() for leaf in jax.tree.leaves(gradient["encoder"]))

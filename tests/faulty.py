@@ -46,14 +46,12 @@ class Ended:
 
     def check_stopped(self, code: int, *parts: str) -> None:
         """It ended with this code and one line on what went wrong, which names each of the parts; no traceback."""
-        shown = self.err[-2000:]
-        assert "Traceback" not in self.err, shown
-        assert [line for line in self.err.splitlines() if line.startswith("error: ")] == self.err.splitlines()[-1:], (
-            shown
-        )
-        assert self.code == code, shown
+        lines, tail = self.err.splitlines(), self.err[-2000:]
+        assert "Traceback" not in self.err, tail
+        assert [line for line in lines if line.startswith("error: ")] == lines[-1:], tail
+        assert self.code == code, tail
         for part in parts:
-            assert part in self.err.splitlines()[-1]
+            assert part in lines[-1], f"{part!r} is not in {lines[-1]!r}"
 
 
 class Program:
@@ -199,7 +197,7 @@ def find_stage(program: Program, workdir: Path, data_dir: Path) -> str:
     steps = [line for line in program.err if line.startswith(("pretrain ", "train "))]
     if (workdir / "summary.json").exists():
         return "end"
-    if any(workdir.glob("checkpoints/*.orbax-checkpoint-tmp*")):
+    if any(workdir.glob("*/*.orbax-checkpoint-tmp*")):
         return "save"
     if steps:
         number = int(steps[-1].split()[1].split("/")[0])

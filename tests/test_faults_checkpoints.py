@@ -103,14 +103,22 @@ def test_strays_and_a_damaged_checkpoint_change_nothing(workdir, undisturbed):
         assert (folder / kept).read_text() == "mine"
 
 
+def spoil_all(*folders):
+    for meta in (path for folder in folders for path in folder.glob("*/meta/metadata")):
+        meta.write_bytes(b"")
+
+
 def test_no_intact_checkpoint_is_refused_and_nothing_is_lost(workdir, undisturbed):
-    steps = newest_steps(workdir)
-    for step in steps:
-        (workdir / f"checkpoints/{step}/meta/metadata").write_bytes(b"")
+    spoil_all(workdir / "checkpoints", workdir / "best")
     before = snapshot(workdir)
-    argv = command(workdir, undisturbed.data_dir)
-    run(argv).check_stopped(BAD_INPUT, str(workdir / "checkpoints"), *map(str, steps))
+    run(command(workdir, undisturbed.data_dir)).check_stopped(BAD_INPUT, str(workdir), "none of the checkpoints")
     assert snapshot(workdir) == before
+
+
+@pytest.mark.slow
+def test_without_an_intact_newest_checkpoint_the_best_is_taken(workdir, undisturbed):
+    spoil_all(workdir / "checkpoints")
+    undisturbed.check_continued(workdir, command(workdir, undisturbed.data_dir))
 
 
 @pytest.mark.slow

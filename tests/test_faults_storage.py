@@ -12,7 +12,6 @@ from faulty import (
     INTERRUPTED,
     STEPS,
     command,
-    exists,
     interrupt,
     read_end,
     run,
@@ -56,7 +55,7 @@ def newest_checkpoint(folder):
     return f"checkpoints/{max(steps)}" if steps else ""
 
 
-def full_at(disk, argv, moment, leave=0):
+def run_full(disk, argv, moment, leave=0):
     """Runs a command on a disk that is full from a moment on; returns its end."""
     with start([*disk.enter, *argv]) as program:
         assert program.freeze(moment), program.err
@@ -77,23 +76,33 @@ CASES = {
 def test_a_disk_that_fills_during_a_run_loses_nothing(case, disk, workdir, seen, undisturbed):
     flags, leave = CASES[case]
     argv = command(workdir, undisturbed.data_dir, *flags)
-    ended = full_at(disk, argv, shown("train 5/"), leave)
+    ended = run_full(disk, argv, shown("train 5/"), leave)
     newest = newest_checkpoint(seen)
     disk.make_room()
     undisturbed.check_continued(seen, [*disk.enter, *argv])
     ended.check_stopped(FAILED, str(workdir), newest, FULL)
 
 
-@pytest.mark.slow
-def test_a_disk_that_fills_before_the_summary_loses_nothing(disk, workdir, seen, undisturbed):
-    argv = command(
-        workdir, undisturbed.data_dir, "--checkpoint_every_steps=1000"
-    )  # no older one makes room when it goes
-    saved, said = exists(seen, f"checkpoints/{STEPS}"), exists(seen, "summary.json*")
-    ended = full_at(disk, argv, lambda program: saved(program) and not said(program))
-    disk.make_room()
-    undisturbed.check_continued(seen, [*disk.enter, *argv])
-    ended.check_stopped(FAILED, str(workdir), f"checkpoints/{STEPS}", FULL)
+@pytest.mark.parametrize(
+    ("name", "has_begun", "code", "newest"),
+    [
+        ("summary.json", False, FAILED, f"checkpoints/{STEPS}"),
+        pytest.param("config.json", False, BAD_INPUT, "", marks=pytest.mark.slow),
+        pytest.param("metrics.jsonl", True, BAD_INPUT, "", marks=pytest.mark.slow),
+    ],
+)
+def test_one_file_without_room_loses_nothing(name, has_begun, code, newest, tmp_path, interrupted, undisturbed):
+    """What is written into it goes to a device that is always full."""
+    workdir = tmp_path / "run"
+    if has_begun:
+        shutil.copytree(interrupted, workdir)
+    else:
+        workdir.mkdir()
+    (workdir / f"{name}.partial").symlink_to("/dev/full")
+    ended = run(command(workdir, undisturbed.data_dir))
+    (workdir / f"{name}.partial").unlink(missing_ok=True)
+    undisturbed.check_continued(workdir, command(workdir, undisturbed.data_dir))
+    ended.check_stopped(code, str(workdir), newest, FULL)
 
 
 @pytest.mark.slow
@@ -152,10 +161,10 @@ def test_files_that_may_not_grow_lose_nothing(flags, limit, tmp_path, undisturbe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_read_only_disk_is_refused_and_left_as_it_is(begun, disk, workdir, seen, undisturbed):
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_read_only_disk_is_refused_and_left_as_it_is(has_begun, disk, workdir, seen, undisturbed):
     argv = [*disk.enter, *command(workdir, undisturbed.data_dir)]
-    if begun:
+    if has_begun:
         assert interrupt(argv).code == INTERRUPTED
     before = snapshot(seen)
     disk.remount("ro")

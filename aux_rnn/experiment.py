@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import numpy as np
 from jax.extend.backend import get_backend
 
 from aux_rnn.config import (
@@ -27,13 +28,18 @@ from aux_rnn.steps import Steps, make_steps
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    Attributes:
+      permutation: int `[L]`, the pixel read at each step; None where they are read in order.
+    """
 
     config: Config
     spec: SequenceSpec
     splits: Splits
     plan: Plan
     steps: Steps
+    permutation: np.ndarray | None
 
 
 def check(config: Config) -> SequenceSpec:
@@ -69,7 +75,7 @@ def create_experiment(config: Config) -> Experiment:
     plan = Plan.of(config, steps_per_epoch(len(splits.train), config.run.batch_size))
     permuted = find_dataset(config.data).permuted
     permutation = make_permutation(spec.length, config.data.permutation_seed) if permuted else None
-    return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation))
+    return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation), permutation)
 
 
 def check_together(config: Config, processes: Processes) -> None:

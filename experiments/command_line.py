@@ -17,7 +17,7 @@ from aux_rnn.config import Config, from_flat, iterate_settings
 from aux_rnn.settings import ConfigError, Truncation, describe_allowed, format_value, is_allowed
 
 FLAG_FILES = Path(__file__).parent / "flags"
-MODES = ("train", "eval", "prepare")
+MODES = ("train", "eval", "reconstruct", "report", "prepare")
 
 
 class SettingParser(flags.ArgumentParser):
@@ -70,7 +70,8 @@ def define_flags() -> None:
         "train",
         MODES,
         "train: to the end, continuing what is there; eval: the newest checkpoint, by its own settings; "
-        "prepare: only the data set, saying what there is.",
+        "reconstruct: draws what its decoders recall; report: writes report.html and the curves; prepare: only the "
+        "data set, saying what there is.",
     )
     flags.DEFINE_integer(
         "cpu_devices",

@@ -262,6 +262,13 @@ def describe_difference(old: Config, new: Config) -> str:
     return ", ".join(f"{name}: {format_value(before[name])} -> {format_value(after[name])}" for name in changes)
 
 
+def name_model(config: Config) -> str:
+    """The model as the paper calls it: 'LSTM', 'r-LSTM', 'p-LSTM'; 'r-p-LSTM' with both losses."""
+    prefix = "".join(f"{kind[0]}-" for kind in config.model.auxiliaries)
+    encoder = config.model.encoder
+    return prefix + (encoder.upper() if encoder in ("lstm", "gru", "mgu") else encoder.capitalize())
+
+
 @dataclasses.dataclass(frozen=True)
 class SequenceSpec:
     """The shape of a data set's sequences, known before any example is read.

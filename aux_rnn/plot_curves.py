@@ -7,9 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from aux_rnn.config import Config
+from aux_rnn.datasets import find_dataset
+from aux_rnn.datasets.specs import TextDataset
 from aux_rnn.plot_style import BLACK, BLUE, VERMILION
 from aux_rnn.run_records import Record, curve_of, end_of_pretraining
 
@@ -41,8 +43,9 @@ SPLITS = {
 SPLIT_NAMES = {"train": "training batches", "validation": "validation", "test": "test"}
 
 
-def panels_of(config: Config, is_text: bool) -> list[Panel]:
+def panels_of(config: Config) -> list[Panel]:
     """What there is to draw of a run: losses with their units, accuracy, gradient norm."""
+    is_text = isinstance(find_dataset(config.data), TextDataset)
     unit = "nats" if is_text or config.model.pixel_loss == "softmax" else "squared error"
     names = {"reconstruct": "reconstruction", "predict": "prediction"}
     auxiliaries = [Panel(f"{kind}_loss", f"{names[kind]} loss ({unit})") for kind in config.model.auxiliaries]
@@ -54,16 +57,15 @@ def panels_of(config: Config, is_text: bool) -> list[Panel]:
     ]
 
 
-def draw_curves(records: Sequence[Record], config: Config, title: str, is_text: bool = False) -> Figure:
+def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure:
     """One panel a number, with pretraining shaded.
 
     Args:
       records: of `metrics.jsonl`.
       config: of the run.
       title: above all.
-      is_text: whether the sequences are of tokens, whose auxiliary loss is in nats.
     """
-    panels = panels_of(config, is_text)
+    panels = panels_of(config)
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(8.4, 0.7 + 2.3 * rows), layout="constrained")
     figure.suptitle(title, fontsize=9)
@@ -72,10 +74,7 @@ def draw_curves(records: Sequence[Record], config: Config, title: str, is_text: 
     for axis, panel in zip(axes, panels, strict=False):
         for split in SPLITS:
             draw_split(axis, panel, split, records)
-        axis.set(ylabel=panel.label, yscale=panel.scale)
-        if panel.scale == "log":
-            axis.yaxis.set_major_formatter(LogFormatter())
-            axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        label_values(axis, panel)
         finish_panel(axis, boundary)
     for axis in axes[len(panels) :]:
         axis.remove()
@@ -90,6 +89,15 @@ def draw_curves(records: Sequence[Record], config: Config, title: str, is_text: 
         )
     add_legend(figure, {record["kind"] for record in records})
     return figure
+
+
+def label_values(axis: Axes, panel: Panel) -> None:
+    """Names the number with its unit; on a logarithmic axis 0.2, 0.5, 1, 2, 5 ... are labelled."""
+    axis.set(ylabel=panel.label, yscale=panel.scale)
+    if panel.scale == "log":
+        axis.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
 
 
 def draw_split(axis: Axes, panel: Panel, split: str, records: Sequence[Record]) -> None:

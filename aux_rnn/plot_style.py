@@ -45,6 +45,8 @@ def plot_style(name: str) -> Iterator[None]:
 def render(figure: Figure, ending: str) -> bytes:
     """The figure as 'png' (200 dots an inch) or 'svg' (text as text), without date and program."""
     stream = io.BytesIO()
-    metadata = {"Software": None} if ending == "png" else {"Date": None, "Creator": None}
-    figure.savefig(stream, format=ending, dpi=PNG_DOTS, metadata=metadata)
+    if ending == "png":
+        figure.savefig(stream, format=ending, dpi=PNG_DOTS, metadata={"Software": None})
+    else:
+        figure.savefig(stream, format=ending, metadata={"Date": None, "Creator": None})
     return stream.getvalue()

@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aux_rnn.config import Config, iterate_settings, to_flat
-from aux_rnn.datasets import find_dataset
-from aux_rnn.datasets.specs import TextDataset
+from aux_rnn.config import Config, iterate_settings, name_model, to_flat
 from aux_rnn.plot_curves import draw_curves
 from aux_rnn.plot_style import plot_style, render
 from aux_rnn.plots_folder import find_reconstructions, save_plot
@@ -17,7 +15,6 @@ from aux_rnn.run_records import Record, read_records
 from aux_rnn.settings import format_flag, format_value
 from aux_rnn.workdir import read_summary, require_config, unwritable, write_atomically
 
-MODEL_NAMES = {"none": "", "reconstruct": "r-", "predict": "p-", "both": "r-p-"}
 SPLITS = ("validation", "test")
 NO_SCORE = "-"
 # Entry of the results, heading, factor, format.
@@ -48,7 +45,7 @@ def save_report(path: Path, summary: Mapping[str, Any] | None = None) -> list[Pa
     summary = summary or read_summary(path) or {"status": "unfinished", "steps": records[-1]["step"]}
     title = name_run(config)
     with plot_style("curves"):
-        figure = draw_curves(records, config, title, isinstance(find_dataset(config.data), TextDataset))
+        figure = draw_curves(records, config, title)
         drawing, picture = render(figure, "svg"), render(figure, "png")
     try:
         plots = [save_plot(path, "curves.png", picture), save_plot(path, "curves.svg", drawing)]
@@ -61,10 +58,7 @@ def save_report(path: Path, summary: Mapping[str, Any] | None = None) -> list[Pa
 
 def name_run(config: Config) -> str:
     """'r-LSTM on digits, seed 0'."""
-    model = MODEL_NAMES[config.model.auxiliary] + {"transformer": "Transformer"}.get(
-        config.model.encoder, config.model.encoder.upper()
-    )
-    return f"{model} on {config.data.dataset}, seed {config.run.seed}"
+    return f"{name_model(config)} on {config.data.dataset}, seed {config.run.seed}"
 
 
 def make_report(
@@ -152,4 +146,4 @@ def command_of(config: Config) -> str:
     """The command that starts such a run."""
     flat = to_flat(config)
     words = [format_flag(name, flat[name]) for name in changed_settings(config)]
-    return shlex.join(["python", "experiments/main.py", *words])
+    return " \\\n  ".join(["python experiments/main.py", *map(shlex.quote, words)])

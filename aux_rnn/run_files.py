@@ -217,10 +217,12 @@ class RunFiles(NoFiles):
 
     def _add_event(self, add: "Callable[[EventFile], None]") -> None:
         """Adds to the events for TensorBoard, until that fails; the next start of the run writes them anew."""
-        if self._events is not None:
-            events, self._events = self._events, None
-            with self._showing("an event in tensorboard/"):
+        events, self._events = self._events, None
+        with self._showing("an event in tensorboard/"), contextlib.ExitStack() as closing:
+            if events is not None:
+                closing.callback(events.close)
                 add(events)
+                closing.pop_all()
                 self._events = events
 
     @contextlib.contextmanager

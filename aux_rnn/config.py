@@ -204,6 +204,11 @@ class RunConfig(Settings):
         "Also evaluate the test split whenever the validation split is evaluated: for curves; choose nothing by it.",
     )
     checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", integer_from(1))
+    pictures: bool = setting(
+        True,
+        "Draw what the decoders recall (after evaluations 1, 2, 4, 8 ... and each phase), write TensorBoard events, "
+        "and at the end curves and report.html.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,8 +228,9 @@ class Config:
             )
 
 
-# Where files lie says nothing about the experiment: a run may be continued with other values of these.
+# Where files lie, and whether pictures are made, says nothing about the experiment: a run may be continued with others.
 LOCATIONS = ("data_dir", "manual_dir")
+INCIDENTAL = (*LOCATIONS, "pictures")
 
 GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
 
@@ -272,10 +278,17 @@ def from_json(text: str) -> Config:
 
 
 def describe_difference(old: Config, new: Config) -> str:
-    """'name: old -> new' for every setting that differs, apart from where files lie; empty if none does."""
+    """'name: old -> new' for every setting that differs, apart from what is incidental; empty if none does."""
     before, after = to_flat(old), to_flat(new)
-    changes = [name for name in after if before[name] != after[name] and name not in LOCATIONS]
+    changes = [name for name in after if before[name] != after[name] and name not in INCIDENTAL]
     return ", ".join(f"{name}: {format_value(before[name])} -> {format_value(after[name])}" for name in changes)
+
+
+def name_model(config: Config) -> str:
+    """The model as the paper calls it: 'LSTM', 'r-LSTM', 'p-LSTM'; 'r-p-LSTM' with both losses."""
+    prefix = "".join(f"{kind[0]}-" for kind in config.model.auxiliaries)
+    encoder = config.model.encoder
+    return prefix + (encoder.upper() if encoder in ("lstm", "gru", "mgu") else encoder.capitalize())
 
 
 @dataclasses.dataclass(frozen=True)

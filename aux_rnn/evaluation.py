@@ -10,13 +10,13 @@ import jax
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.checkpoints import CheckpointError, Checkpoints
-from aux_rnn.config import Config, DataConfig, from_json, to_json
+from aux_rnn.config import DataConfig, from_json, to_json
 from aux_rnn.datasets import evaluation_batches
 from aux_rnn.experiment import create_experiment_together
 from aux_rnn.metrics import Metrics
 from aux_rnn.processes import ALONE, Processes
 from aux_rnn.steps import Batch, TrainState, broadcast, create_train_state, replicate, shard
-from aux_rnn.workdir import WorkdirError, read_config
+from aux_rnn.workdir import require_config
 
 
 def evaluate_split(
@@ -83,14 +83,6 @@ def evaluate_run(path: Path, data: DataConfig, processes: Processes = ALONE) -> 
         "steps": int(state.step),
         "results": results,
     }
-
-
-def require_config(path: Path) -> Config:
-    """The configuration of the run in a folder; raises WorkdirError if there is none."""
-    config = read_config(path)
-    if config is None:
-        raise WorkdirError(f"--workdir={path}: holds no run; train one first, or name another folder")
-    return config
 
 
 def restore_newest(path: Path, like: TrainState) -> TrainState:

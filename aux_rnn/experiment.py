@@ -28,7 +28,11 @@ from aux_rnn.steps import Steps, make_steps
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """See the module's docstring."""
+    """See the module's docstring.
+
+    Attributes:
+      permutation: int `[L]`, the pixel read at each step; None where they are read in order.
+    """
 
     config: Config
     spec: SequenceSpec

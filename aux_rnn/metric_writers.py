@@ -46,12 +46,13 @@ class MetricsFile:
             raise unwritable(path.parent, error) from error
         self.count = len(kept)
 
-    def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """Appends `{"kind": kind, "step": step, **values}`; a value that is not finite is written as null."""
+    def write(self, kind: str, step: int, values: dict[str, Any]) -> dict[str, Any]:
+        """Appends `{"kind": kind, "step": step, **values}` and returns it; a value that is not finite becomes null."""
         record = {"kind": kind, "step": step, **{name: finite(value) for name, value in values.items()}}
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         self.count += 1
+        return record
 
     def sync(self) -> None:
         """Puts all records on disk; to be called before a checkpoint that covers them is written."""

@@ -87,6 +87,15 @@ class Mirror:
         except Exception as error:
             raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
 
+    def put(self, folder: Path, file: Path) -> None:
+        """Copies one file, beside whatever run the address belongs to. Raises MirrorError."""
+        target = self._root / file.relative_to(folder)
+        try:
+            self._filesystem.makedirs(str(target.parent), exist_ok=True)
+            self._filesystem.put_file(str(file), str(target))
+        except Exception as error:
+            raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
+
     def push(self, folder: Path) -> None:
         """Copies what is new or changed, then removes what is gone.
 

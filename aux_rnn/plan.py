@@ -63,3 +63,8 @@ class Plan:
 
     def should_checkpoint(self, step: int) -> bool:
         return step % self.checkpoint_every == 0 or step == self.total_steps
+
+    def should_draw(self, step: int) -> bool:
+        """At the end of a phase, and after the first, second, fourth, eighth ... evaluation: early on more changes."""
+        evaluations, rest = divmod(step, self.evaluate_every)
+        return self.ends_phase(step) or (rest == 0 and evaluations.bit_count() == 1)

@@ -13,6 +13,7 @@ from aux_rnn.evaluation import evaluate_split
 from aux_rnn.experiment import Experiment
 from aux_rnn.idleness import Idleness, Unsettled
 from aux_rnn.interruption import StopRequest
+from aux_rnn.machine import describe_machine, usable_cores
 from aux_rnn.memory import peak_memory_mib
 from aux_rnn.metrics import Metrics
 from aux_rnn.models import count_parameters
@@ -20,6 +21,7 @@ from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.processes import Processes
 from aux_rnn.progress import Progress, format_metrics
 from aux_rnn.run_files import NoFiles
+from aux_rnn.showing import make_artist
 from aux_rnn.steps import NEVER, Batch, TrainState, broadcast, create_train_state, replicate, shard
 from aux_rnn.workdir import WorkdirError
 
@@ -60,7 +62,7 @@ class Run:
         self, experiment: Experiment, files: NoFiles, progress: Progress, processes: Processes, stop: StopRequest
     ) -> None:
         self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
-        self.splits = experiment.splits
+        self.splits, self.artist = experiment.splits, make_artist(experiment)
         self.files, self.progress, self.processes, self.stop = files, progress, processes, stop
         self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
         self.unsettled: Unsettled | None = None
@@ -180,6 +182,14 @@ class Run:
                 self.write(split, self.step, phase, values)
                 self.progress.say(f"{phase} {self.step}/{self.plan.total_steps}  {split}: {format_metrics(values)}")
         self.keep_if_best()
+        if self.config.run.pictures and self.plan.should_draw(self.step):
+            self.draw()
+
+    def draw(self) -> None:
+        """Draws what the decoders recall, in process 0, unless the run is to stop; the others go on to wait for it."""
+        with self.clock.section("draw"):
+            self.files.show(self.step, lambda: self.artist(self.state.params, self.step, lambda: bool(self.stop)))
+        self.idleness.begin()
 
     def measure(self, split: str) -> dict[str, float] | None:
         examples, size = getattr(self.splits, split), self.config.run.batch_size
@@ -249,6 +259,7 @@ class Run:
             "seconds_per_step": self.clock.mean("train"),  # of joint training, without the step that compiled
             "idle_share": self.idle_share(),
             "peak_memory_mib": round(self.peak_mib(), 1),
+            "machine": describe_machine(len(usable_cores())),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "jax": jax.__version__,
         }

@@ -5,17 +5,22 @@ One process of a run has `RunFiles`; the others have `NoFiles`, which takes the 
 
 import contextlib
 import functools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from aux_rnn.checkpoints import CheckpointError, Checkpoints
 from aux_rnn.config import Config
-from aux_rnn.metric_writers import MetricsFile
-from aux_rnn.mirror import Mirror, MirrorError, TakenOverError
+from aux_rnn.metric_writers import MetricsFile, read_lines
+from aux_rnn.mirror import Mirror, MirrorError, TakenOverError, one_line
+from aux_rnn.plots_folder import find_reconstructions, save_reconstructions
 from aux_rnn.workdir import StorageError, Workdir, read_summary
+
+if TYPE_CHECKING:
+    from aux_rnn.tensorboard import EventFile
 
 Restored = tuple[Any, dict[str, Any]]
 
@@ -60,6 +65,14 @@ class NoFiles:
     def save_best(self, step: int, state: Any, meta: dict[str, Any]) -> None:
         """As `save`, for the checkpoint that is kept apart until there is a better one."""
 
+    def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
+        """Draws what the decoders recall after a step, and saves it; a failure is logged and ends nothing.
+
+        Args:
+          step: complete steps.
+          draw: makes the picture, a PNG; None if it did not.
+        """
+
     def finish(self, summary: dict[str, Any]) -> None:
         """Waits until everything is on disk, writes `summary.json`, and copies all to where the run belongs."""
 
@@ -88,8 +101,9 @@ class RunFiles(NoFiles):
 
     def __init__(self, path: Path, config: Config, mirror: Mirror | None = None) -> None:
         super().__init__(path)
-        self._workdir, self._mirror = Workdir(path, config), mirror
+        self._workdir, self._mirror, self._config = Workdir(path, config), mirror, config
         self._records: MetricsFile | None = None
+        self._events: EventFile | None = None
 
     # Opened when a run begins or goes on, not by looking whether it is complete.
     @functools.cached_property
@@ -129,11 +143,15 @@ class RunFiles(NoFiles):
 
     def begin(self, step: int, is_evaluated: bool, count: int) -> None:
         self._records = MetricsFile(self._workdir.metrics, step, is_evaluated, count)
+        if self._config.run.pictures:
+            with self._showing("tensorboard/"):
+                self._events = open_events(self.path, step, is_evaluated)
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
         assert self._records is not None
         with self._storing("metrics.jsonl"):
-            self._records.write(kind, step, values)
+            record = self._records.write(kind, step, values)
+        self._add_event(lambda events: events.write(record))
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
         self._save(self._latest, step, state, meta)
@@ -150,10 +168,22 @@ class RunFiles(NoFiles):
                 checkpoints.wait()  # only what is complete is copied
         self._push()
 
+    def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
+        with self._showing(f"the picture of what the decoders recall after step {step}"):
+            if (picture := draw()) is not None:
+                save_reconstructions(self.path, step, picture)
+                self._add_event(lambda events: events.show(step, picture))
+
     def finish(self, summary: dict[str, Any]) -> None:
         with self._storing("the last checkpoint"):
             self._latest.wait()
             self._best.wait()
+        if self._config.run.pictures and summary["status"] == "complete":
+            with self._showing("report.html"):
+                # Here and not above: it draws, see `open_events`.
+                from aux_rnn.report import save_report
+
+                save_report(self.path, summary)
         with self._storing("summary.json"):
             self._workdir.write_summary(summary)
         if self._mirror:
@@ -170,7 +200,7 @@ class RunFiles(NoFiles):
 
     def close(self) -> None:
         # Whatever had to be written was waited for in `finish`.
-        opened = [self.__dict__.get(name) for name in ("_records", "_latest", "_best", "_workdir")]
+        opened = [self.__dict__.get(name) for name in ("_events", "_records", "_latest", "_best", "_workdir")]
         for part in filter(None, opened):
             with contextlib.suppress(Exception):
                 part.close()
@@ -185,16 +215,43 @@ class RunFiles(NoFiles):
         except MirrorError as error:
             logging.warning("%s; it is tried again after the next checkpoint", error)
 
+    def _add_event(self, add: "Callable[[EventFile], None]") -> None:
+        """Adds to the events for TensorBoard, until that fails; the next start of the run writes them anew."""
+        events, self._events = self._events, None
+        with self._showing("an event in tensorboard/"), contextlib.ExitStack() as closing:
+            if events is not None:
+                closing.callback(events.close)
+                add(events)
+                closing.pop_all()
+                self._events = events
+
+    @contextlib.contextmanager
+    def _showing(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # nothing that is only looked at is worth a run
+            logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, one_line(error))
+
     @contextlib.contextmanager
     def _storing(self, what: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Orbax raises whatever its layers raise
-            reason = getattr(error, "strerror", None) or (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = getattr(error, "strerror", None) or one_line(error)
             raise StorageError(
-                f"{self.path}: {what} cannot be written ({reason[:200]}); the last good checkpoint is "
+                f"{self.path}: {what} cannot be written ({reason}); the last good checkpoint is "
                 f"{self.last_good()}; make room there, then the same command continues"
             ) from error
+
+
+def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
+    """The events for TensorBoard of a run that goes on after a step, with all that its records say so far."""
+    # Here and not above: a second to import, which a run without pictures need not wait for.
+    from aux_rnn.tensorboard import EventFile
+
+    pictures = find_reconstructions(path)
+    stay = {s: file for s, file in pictures.items() if s < step or (s == step and is_evaluated)}
+    return EventFile(path / "tensorboard", read_lines(path / "metrics.jsonl"), stay, time.time())
 
 
 def open_files(path: Path, config: Config, is_main: bool, mirror: Mirror | None = None) -> NoFiles:

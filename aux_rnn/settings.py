@@ -118,6 +118,13 @@ def describe_allowed(field: dataclasses.Field) -> str:
     return (kinds.get(field.type, "") + field.metadata["allowed"].phrase).strip()
 
 
+def format_flag(name: str, value: Any) -> str:
+    """A setting as it is given on the command line; sizes may be a list, as JSON has them."""
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    return f"--{name}={format_value(tuple(value) if isinstance(value, list) else value)}"
+
+
 class Settings:
     """Base of the groups of settings: checks every field against what it allows."""
 

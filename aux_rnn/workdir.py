@@ -37,12 +37,12 @@ class StorageError(Exception):
     """
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that a reader, or a run after a crash, finds the old text or the new one and nothing between."""
     partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -141,6 +141,14 @@ def read_config(path: Path) -> Config | None:
         raise WorkdirError(
             f"{file}: not a configuration of this version ({error}); choose another --workdir"
         ) from error
+
+
+def require_config(path: Path) -> Config:
+    """The configuration of the run in a folder; raises WorkdirError if there is none."""
+    config = read_config(path)
+    if config is None:
+        raise WorkdirError(f"--workdir={path}: holds no run; train one first, or name another folder")
+    return config
 
 
 def read_summary(path: Path) -> dict[str, Any] | None:

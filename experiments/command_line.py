@@ -27,7 +27,7 @@ from aux_rnn.settings import (
 )
 
 FLAG_FILES = Path(__file__).parent / "flags"
-MODES = ("train", "eval", "prepare")
+MODES = ("train", "eval", "reconstruct", "report", "prepare")
 MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and characters of each
 MOST_DEVICES = 1_024
 
@@ -82,7 +82,8 @@ def define_flags() -> None:
         "train",
         MODES,
         "train: to the end, continuing what is there; eval: the newest checkpoint, by its own settings; "
-        "prepare: only the data set, saying what there is.",
+        "reconstruct: draws what its decoders recall; report: writes report.html and the curves; prepare: only the "
+        "data set, saying what there is.",
     )
     flags.DEFINE_integer(
         "cpu_devices",

@@ -10,7 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from machine import has_accelerator, usable_cores
+from machine import has_accelerator
+
+from aux_rnn.machine import usable_cores
 
 # A step takes hundreds of MiB and gives them back, and the system fills what it hands out with zeros, page by page of
 # 4 KiB. With memory that stays in the process, in pages of 2 MiB, a step at the paper's sizes is faster.

@@ -22,8 +22,10 @@ from aux_rnn.joining import find_place, join
 from aux_rnn.mirror import Mirror, is_address, open_address
 from aux_rnn.processes import ProcessError, Processes
 from aux_rnn.progress import Progress, format_summary
+from aux_rnn.report import save_report
 from aux_rnn.run import TrainingError
 from aux_rnn.settings import ConfigError
+from aux_rnn.showing import reconstruct_run
 from aux_rnn.training import train_and_evaluate
 from aux_rnn.workdir import StorageError, WorkdirError
 
@@ -34,7 +36,7 @@ def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any],
     """Does what `mode` says, as one of the processes of a run.
 
     Args:
-      mode: 'train', 'eval' or 'prepare'.
+      mode: 'train', 'eval', 'reconstruct', 'report' or 'prepare'.
       config: the experiment.
       workdir: folder or address of the run.
       place: arguments of `find_place`.
@@ -71,6 +73,8 @@ def carry_out_together(mode: str, config: Config, workdir: str, stop: StopReques
                 print(format_description(description))
             return 0
         with working_folder(workdir, processes) as (folder, mirror):
+            if mode in ("reconstruct", "report"):
+                return look_back(mode, folder, config, workdir, processes, mirror)
             if mode == "eval":
                 summary = evaluate_run(folder, config.data, processes)
             else:
@@ -84,6 +88,22 @@ def carry_out_together(mode: str, config: Config, workdir: str, stop: StopReques
     if processes.is_main:
         print(format_summary(summary, workdir))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
+
+
+def look_back(
+    mode: str, folder: Path, config: Config, workdir: str, processes: Processes, mirror: Mirror | None
+) -> int:
+    """Draws what the decoders of a run recall, or writes its report; in process 0."""
+
+    def look() -> None:
+        made = [reconstruct_run(folder, config.data)] if mode == "reconstruct" else save_report(folder)
+        for file in made:
+            if mirror:
+                mirror.put(folder, file)
+            print(f"{workdir}/{file.relative_to(folder)}")
+
+    processes.attempt(lambda: look() if processes.is_main else None)
+    return 0
 
 
 def make_progress(processes: Processes) -> Progress:

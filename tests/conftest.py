@@ -95,5 +95,6 @@ def tiny(data_dir: str) -> Config:
             train_epochs=2,
             log_every_steps=2,
             checkpoint_every_steps=2,
+            pictures=False,
         )
     )

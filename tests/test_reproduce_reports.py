@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from machine import code_version, describe_machine, processor_name
+from machine import code_version
 from reproduction import presets, records
 from reproduction.curves import mean_curve
 from reproduction.figures import place_truncations
@@ -20,6 +20,7 @@ from reproduction.session import Session
 from reproduction.statistics import estimate_difference, estimate_mean
 
 from aux_rnn.config import to_flat
+from aux_rnn.machine import describe_machine, processor_name
 
 MACHINE = dict(cpu="Abacus 3", cores=1, memory_gib=16, os="Debian, x86_64", devices="1 x cpu")
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from machine import code_version, describe_machine, usable_cores
+from machine import code_version
 
-from aux_rnn.config import LOCATIONS, Config, SequenceSpec, to_flat
+from aux_rnn.config import INCIDENTAL, Config, SequenceSpec, to_flat
+from aux_rnn.machine import describe_machine, usable_cores
 from benchmarking.comparable import check_peer_data, describe_ignored
 from benchmarking.options import Options
 from benchmarking.processes import Worker
@@ -27,7 +28,7 @@ def load(worker: Worker, config: Config, length: int, phase: str) -> dict[str, A
 
 def make_record(options: Options, spec: dict[str, Any], values: Record) -> Record:
     """What was measured, and what every record says: settings, machine, code and date."""
-    settings = {name: value for name, value in to_flat(options.config).items() if name not in LOCATIONS}
+    settings = {name: value for name, value in to_flat(options.config).items() if name not in INCIDENTAL}
     return {
         "benchmark": options.command,
         "spec": spec,

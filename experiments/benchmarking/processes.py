@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from environment import make_variables
-from machine import has_accelerator, usable_cores
+from machine import has_accelerator
 
+from aux_rnn.machine import usable_cores
 from aux_rnn.settings import ConfigError
 from benchmarking.options import Options
 from benchmarking.worker import VARIABLES

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from aux_rnn.config import LOCATIONS, Config, SequenceSpec, check_sequence, from_flat, to_flat
+from aux_rnn.config import INCIDENTAL, Config, SequenceSpec, check_sequence, from_flat, to_flat
 from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
 from aux_rnn.plan import Plan
-from aux_rnn.settings import ConfigError, format_value
+from aux_rnn.settings import ConfigError, format_flag
 
 Row = tuple[str, str, str]  # data set, model, truncation: what a line of a report is about
 
@@ -88,9 +88,9 @@ class Cell:
 
 
 def changed_settings(config: Config) -> dict[str, Any]:
-    """The settings that differ from the defaults, apart from where files lie; tuples as lists, as JSON has them."""
+    """The settings that differ from the defaults, apart from what is incidental; tuples as lists, as JSON has them."""
     defaults = to_flat(Config())
-    changed = {k: v for k, v in to_flat(config).items() if v != defaults[k] and k not in LOCATIONS}
+    changed = {k: v for k, v in to_flat(config).items() if v != defaults[k] and k not in INCIDENTAL}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
 
 
@@ -101,9 +101,3 @@ def digest_of(settings: Mapping[str, Any]) -> str:
 
 def digest_without_seed(settings: Mapping[str, Any]) -> str:
     return digest_of({name: value for name, value in settings.items() if name != "seed"})
-
-
-def format_flag(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return f"--{name}" if value else f"--no{name}"
-    return f"--{name}={format_value(tuple(value) if isinstance(value, list) else value)}"

@@ -4,14 +4,14 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from aux_rnn.plot_style import plot_style, render
 from reproduction.curves import draw_curves
 from reproduction.rows import MODEL_NAMES, Line
-from reproduction.styles import RC, STYLES, draw_estimate, keep_to_percent, style_of
+from reproduction.styles import STYLES, draw_estimate, keep_to_percent, style_of
 
 Draw = Callable[[Sequence[Line]], Figure]
 
@@ -25,10 +25,10 @@ def save_figure(path: Path, experiment: str, preset: str, lines: Sequence[Line])
       preset: its name, by which the drawing's inner names are chosen.
       lines: at least one with records.
     """
-    with matplotlib.rc_context({**RC, "svg.hashsalt": f"{experiment} {preset}"}):
+    with plot_style(f"{experiment} {preset}"):
         figure = FIGURES[experiment](lines)
-        figure.savefig(path.with_name(path.name + ".png"), dpi=200, metadata={"Software": None})
-        figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None, "Creator": None})
+        for ending in ("png", "svg"):
+            path.with_name(f"{path.name}.{ending}").write_bytes(render(figure, ending))
 
 
 def draw_dots(lines: Sequence[Line]) -> Figure:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from machine import code_version, describe_machine
+from machine import code_version
 
+from aux_rnn.machine import describe_machine
 from aux_rnn.workdir import write_atomically
 from reproduction.records import is_complete
 from reproduction.schedule import Task
@@ -47,8 +48,8 @@ class Process:
 
 
 def command_of(task: Task, locations: Sequence[str], program: str = "experiments/main.py") -> list[str]:
-    """The command line of a run, to be repeated by hand if need be."""
-    return ["python", program, *task.cell.flags(), *locations, f"--workdir={task.workdir}"]
+    """The command line of a run, to be repeated by hand if need be; time and memory go to what is measured."""
+    return ["python", program, *task.cell.flags(), *locations, "--nopictures", f"--workdir={task.workdir}"]
 
 
 def launch(task: Task, locations: Sequence[str], cores: Sequence[int]) -> Process:

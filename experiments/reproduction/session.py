@@ -4,8 +4,9 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from machine import describe_machine, has_accelerator, usable_cores
+from machine import has_accelerator
 
+from aux_rnn.machine import describe_machine, usable_cores
 from reproduction.cells import Cell
 from reproduction.grids import make_grid, select_cells, take_shard
 from reproduction.options import Options

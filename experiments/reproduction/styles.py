@@ -1,20 +1,12 @@
 """Colours, markers and line styles by model; how a mean with its seeds is drawn."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 
+from aux_rnn.plot_style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION
 from reproduction.rows import Line
-
-RC: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "svg.fonttype": "none",
-}
 
 
 class Style(NamedTuple):
@@ -25,14 +17,14 @@ class Style(NamedTuple):
     linestyle: str
 
 
-# Colours of Okabe and Ito (2008), which the colour-blind tell apart; markers and lines differ as well.
+# Markers and lines differ as well as colours.
 STYLES = {
-    "lstm": Style("#000000", "o", "-"),
-    "r-lstm": Style("#0072B2", "s", "-"),
-    "p-lstm": Style("#D55E00", "^", "-"),
-    "both": Style("#009E73", "P", "-"),
-    "transformer": Style("#CC79A7", "v", "-."),
-    "r-lstm-cut-both": Style("#56B4E9", "X", ":"),
+    "lstm": Style(BLACK, "o", "-"),
+    "r-lstm": Style(BLUE, "s", "-"),
+    "p-lstm": Style(VERMILION, "^", "-"),
+    "both": Style(GREEN, "P", "-"),
+    "transformer": Style(PURPLE, "v", "-."),
+    "r-lstm-cut-both": Style(SKY, "X", ":"),
 }
 
 

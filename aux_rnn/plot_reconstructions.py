@@ -1,0 +1,62 @@
+"""The picture of what the decoders recall: the segment and two attempts at it, for several anchors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from aux_rnn.datasets import Examples
+from aux_rnn.plot_images import draw_images, image_height
+from aux_rnn.plot_texts import draw_texts, text_height
+from aux_rnn.reconstructions import Recall
+
+WIDTH = 8.4  # inches
+TITLES = {
+    "reconstruct": "reconstruction: {steps} steps before each anchor",
+    "predict": "prediction: {steps} steps after each anchor",
+}
+EXPLANATIONS = {
+    "image": "dot: the last element read at the anchor; shaded: not asked for",
+    "text": "heavy: another byte than was to be recalled; a dot stands for what is no printable ASCII",
+}
+
+
+def draw_reconstructions(
+    recalls: Sequence[Recall],
+    examples: Examples,
+    title: str,
+    permutation: np.ndarray | None = None,
+    dropout: float = 0.0,
+) -> Figure:
+    """One panel a decoder; in it four rows of images, or three columns of text.
+
+    Args:
+      recalls: of at least one decoder.
+      examples: that they are of, in the same order.
+      title: above all.
+      permutation: int `[L]`, the pixel read at each step, where they are not read in order.
+      dropout: the share of a teacher-forced decoder's inputs that is dropped.
+    """
+    is_text = examples.lengths is not None
+    heights = [text_height(r) if is_text else image_height(r, examples.inputs) for r in recalls]
+    figure = Figure(figsize=(WIDTH, 0.6 + sum(heights)), layout="constrained")
+    figure.suptitle(title, fontsize=9)
+    figure.supxlabel(explain(is_text, dropout), fontsize=7, color="0.35")
+    parts = figure.subfigures(len(recalls), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, recall in zip(parts, recalls, strict=True):
+        part.suptitle(title_of(recall), fontsize=8, x=0.01, ha="left")
+        if is_text:
+            draw_texts(part, recall)
+        else:
+            draw_images(part, recall, examples.inputs, permutation)
+    return figure
+
+
+def title_of(recall: Recall) -> str:
+    steps = f"{'the' if recall.mask.all() else 'at most'} {recall.mask.shape[-1]:,}"
+    return TITLES[recall.kind].format(steps=steps)
+
+
+def explain(is_text: bool, dropout: float) -> str:
+    told = f"the true element before each, {100 * dropout:.0f} % of them withheld" if dropout else "the true element"
+    return f"teacher-forced: told {told}; {EXPLANATIONS['text' if is_text else 'image']}"

@@ -1,0 +1,44 @@
+"""What the records of a run say over time, as curves."""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aux_rnn.metric_writers import read_lines
+from aux_rnn.workdir import WorkdirError
+
+Record = dict[str, Any]
+
+
+class Curve(NamedTuple):
+    """One number of one split over a run: epochs, and a value at each; NaN where it was not finite."""
+
+    epochs: list[float]
+    values: list[float]
+
+
+def read_records(path: Path) -> list[Record]:
+    """The records of the run in a folder. Raises WorkdirError if there are none, or they cannot be read."""
+    file = path / "metrics.jsonl"
+    try:
+        records = [json.loads(line) for line in read_lines(file)]
+        for record in records:
+            _ = record["kind"], record["phase"], float(record["epoch"]), int(record["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WorkdirError(f"{file}: cannot be read ({error}); restore it from a copy") from error
+    if not records:
+        raise WorkdirError(f"--workdir={path}: has no records; train first, or name another folder")
+    return records
+
+
+def curve_of(records: Iterable[Record], split: str, name: str) -> Curve:
+    """The values of `name` ('accuracy', 'supervised_loss', ...) on a split ('train', 'validation', 'test')."""
+    found = [(record["epoch"], record[name]) for record in records if record["kind"] == split and name in record]
+    return Curve([epoch for epoch, _ in found], [math.nan if value is None else value for _, value in found])
+
+
+def end_of_pretraining(records: Iterable[Record]) -> float:
+    """The epoch that pretraining ends, or has reached; 0 where there is none."""
+    return max((record["epoch"] for record in records if record["phase"] == "pretrain"), default=0.0)

@@ -1,0 +1,75 @@
+"""Pictures of what the decoders of an experiment recall: during training, and from a checkpoint."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aux_rnn.config import DataConfig
+from aux_rnn.evaluation import restore_newest
+from aux_rnn.experiment import Experiment, create_experiment
+from aux_rnn.plots_folder import save_reconstructions
+from aux_rnn.reconstructions import make_recollect, pick_examples
+from aux_rnn.settings import ConfigError
+from aux_rnn.steps import create_train_state
+from aux_rnn.workdir import require_config, unwritable
+
+# `(params, step, is_stopping) -> PNG`; None where there is nothing to draw, or it was stopped.
+Artist = Callable[[Any, int, Callable[[], bool]], bytes | None]
+
+
+def make_artist(experiment: Experiment) -> Artist:
+    """The function that draws what the decoders recall of a few test examples after a step.
+
+    It uses one device of the process that calls it, and compiles in the first call.
+    """
+    config, permutation = experiment.config, experiment.permutation
+    examples = pick_examples(experiment.splits.test)
+    recollect = make_recollect(config, experiment.spec, permutation)
+
+    def draw(params: Any, step: int, is_stopping: Callable[[], bool]) -> bytes | None:
+        if not config.model.auxiliaries or not len(examples):
+            return None
+        recalls = recollect(params, examples, is_stopping)
+        if recalls is None or is_stopping():
+            return None
+        # Here and not above: matplotlib takes a second to import, which a run without pictures need not wait for.
+        from aux_rnn.plot_reconstructions import draw_reconstructions
+        from aux_rnn.plot_style import plot_style, render
+
+        title = f"{config.data.dataset}, after {step:,} of {experiment.plan.total_steps:,} steps"
+        with plot_style("reconstructions"):
+            dropout = config.model.decoder_input_dropout
+            return render(draw_reconstructions(recalls, examples, title, permutation, dropout), "png")
+
+    return draw
+
+
+def reconstruct_run(path: Path, data: DataConfig) -> Path:
+    """Draws what the decoders recall at the newest checkpoint of a run, in `plots/` of its folder.
+
+    Args:
+      path: the run's folder. Its own configuration counts.
+      data: where the files lie.
+
+    Returns:
+      Where the picture lies.
+
+    Raises:
+      WorkdirError, CheckpointError: there is no run, or no checkpoint of it, or the picture cannot be written.
+      ConfigError, DataError: it has no decoder, or the data cannot be read.
+    """
+    config = require_config(path)
+    if not config.model.auxiliaries:
+        raise ConfigError(f"--workdir={path}: a run with --auxiliary=none has no decoder; name one that has")
+    located = dataclasses.replace(config.data, data_dir=data.data_dir, manual_dir=data.manual_dir)
+    experiment = create_experiment(dataclasses.replace(config, data=located))
+    state = restore_newest(path, create_train_state(config, experiment.spec, experiment.plan))
+    step = int(state.step)
+    picture = make_artist(experiment)(state.params, step, lambda: False)
+    if picture is None:
+        raise ConfigError(f"--dataset={config.data.dataset}: its test split is empty; there is nothing to draw")
+    try:
+        return save_reconstructions(path, step, picture)
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,0 +1,264 @@
+"""What decoders recall, and the pictures of it."""
+
+import io
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from absl import logging
+from PIL import Image
+
+from aux_rnn import plot_reconstructions
+from aux_rnn.config import SequenceSpec, from_flat, to_flat
+from aux_rnn.datasets import Examples
+from aux_rnn.losses import auxiliary_loss
+from aux_rnn.objectives import make_losses, make_model, make_reader, make_segments
+from aux_rnn.plan import Plan
+from aux_rnn.plot_images import OUTSIDE, canvas_shape, paint
+from aux_rnn.plot_texts import to_text
+from aux_rnn.progress import Progress
+from aux_rnn.reconstructions import make_recollect, pick_examples, spread_anchors
+from aux_rnn.run_files import RunFiles
+from aux_rnn.settings import ConfigError
+from aux_rnn.showing import reconstruct_run
+from aux_rnn.training import train_and_evaluate
+from aux_rnn.workdir import WorkdirError
+
+SPEC = SequenceSpec(length=12, channels=1, num_classes=3)
+# Three images of 3 x 4 pixels that have nothing in common.
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 1), np.uint8)
+EXAMPLES = Examples(IMAGES, np.arange(3, dtype=np.int32))
+
+
+def change(config, **settings):
+    return from_flat({**to_flat(config), **settings})
+
+
+def never():
+    return False
+
+
+def init(config, spec, examples):
+    batch = dict(examples.arrays(), rows=np.arange(len(examples), dtype=np.int32))
+    inputs, lengths = make_reader(spec, None)(batch)
+    model = make_model(config.model, spec)
+    segments = make_segments(config.model, jax.random.key(0), inputs, lengths, batch["rows"])
+    return model, model.init(jax.random.key(1), inputs, lengths, segments)["params"]
+
+
+def memorise(config, permutation=None, steps=1500):
+    """Parameters that were trained on the three images alone, without a classifier."""
+    model, params = init(config, SPEC, EXAMPLES)
+    losses = make_losses(config, model, make_reader(SPEC, permutation))
+    batch = dict(inputs=IMAGES, labels=EXAMPLES.labels, rows=np.arange(3, dtype=np.int32), mask=np.ones(3, bool))
+    optimizer = optax.adam(5e-3)
+
+    @jax.jit
+    def train(params):
+        def step(number, carry):
+            params, state = carry
+            key = jax.random.fold_in(jax.random.key(0), number)
+            gradient = jax.grad(lambda p: sum(loss.compute() for loss in losses(p, batch, key, False).values()))(params)
+            updates, state = optimizer.update(gradient, state, params)
+            return optax.apply_updates(params, updates), state
+
+        return jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params)))[0]
+
+    return train(params)
+
+
+@pytest.fixture
+def memory(tiny):
+    sizes = dict(embedding_size=16, hidden_size=48, decoder_sizes=(48,), decoder_head_sizes=(32,), num_anchors=4)
+    return change(tiny, **sizes, auxiliary_truncation="full", decoder_input_dropout=0.5)
+
+
+@pytest.mark.parametrize("permutation", [None, np.random.default_rng(1).permutation(12)])
+def test_a_network_that_has_memorised_its_data_gives_the_segments_back(memory, permutation):
+    recalls = make_recollect(memory, SPEC, permutation)(memorise(memory, permutation), EXAMPLES, never)
+    assert [recall.kind for recall in recalls] == ["reconstruct", "predict"]
+    for recall in recalls:
+        spread = np.square(recall.targets - recall.targets.mean()).mean()
+        assert np.square(recall.teacher_forced - recall.targets).mean() < 0.1 * spread
+        assert np.square(recall.own_output - recall.targets).mean() < 0.1 * spread
+
+
+def test_segments_lie_where_the_anchors_say(tiny):
+    _, params = init(tiny, SPEC, EXAMPLES)
+    reconstruct, predict = make_recollect(tiny, SPEC)(params, EXAMPLES, never)
+    pixels = IMAGES.reshape(3, 12, 1) / np.float32(255)
+    np.testing.assert_array_equal(reconstruct.anchors, [[5, 8, 12]] * 3)
+    np.testing.assert_array_equal(reconstruct.begins, [[0, 3, 7]] * 3)
+    np.testing.assert_array_equal(predict.anchors, [[1, 4, 7]] * 3)
+    np.testing.assert_array_equal(predict.begins, predict.anchors)
+    for recall in (reconstruct, predict):
+        for example, number in np.ndindex(3, 3):
+            begin = recall.begins[example, number]
+            np.testing.assert_allclose(recall.targets[example, number], pixels[example, begin : begin + 5])
+
+
+def test_anchors_of_texts_are_spread_over_what_each_allows():
+    lengths = np.array([12, 6, 3], np.int32)
+    np.testing.assert_array_equal(spread_anchors("reconstruct", lengths, 5, 3), [[5, 8, 12], [5, 6, 6], [3, 3, 3]])
+    np.testing.assert_array_equal(spread_anchors("predict", lengths, 5, 2), [[1, 7], [1, 1], [1, 1]])
+    assert spread_anchors("reconstruct", np.array([5], np.int32), 5).tolist() == [[5]]
+
+
+@pytest.mark.parametrize(("loss", "dropout"), [("squared", 0.5), ("softmax", 0.0)])
+def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout):
+    # A segment as long as the sequence leaves one anchor, so that an evaluation has the same one.
+    config = change(tiny, pixel_loss=loss, decoder_input_dropout=dropout, auxiliary="reconstruct", segment_length=12)
+    config = change(config, num_anchors=1)
+    model, params = init(config, SPEC, EXAMPLES)
+    (recall,) = make_recollect(config, SPEC)(params, EXAMPLES, never)
+    inputs = jnp.asarray(IMAGES.reshape(3, 12, 1) / np.float32(255))
+    segments = make_segments(config.model, jax.random.key(0), inputs, None, np.arange(3, dtype=np.int32))
+    outputs = model.apply({"params": params}, inputs, None, segments)[1]["reconstruct"]
+    np.testing.assert_array_equal(segments["reconstruct"].targets, recall.targets)
+    if loss == "softmax":
+        np.testing.assert_allclose(recall.teacher_forced, outputs.argmax(-1) / 255)
+    else:
+        expected = float(auxiliary_loss(outputs, segments["reconstruct"], jnp.ones(3, bool)).compute())
+        assert np.square(recall.teacher_forced - recall.targets).mean() == pytest.approx(expected, rel=1e-5)
+
+
+def test_own_output_is_fed_back_as_without_teacher_forcing(tiny):
+    config = change(tiny, auxiliary="predict")
+    _, params = init(change(config, teacher_forcing=False), SPEC, EXAMPLES)
+    (recall,) = make_recollect(config, SPEC)(params, EXAMPLES, never)
+    (other,) = make_recollect(change(config, teacher_forcing=False), SPEC)(params, EXAMPLES, never)
+    np.testing.assert_allclose(recall.own_output, other.own_output, atol=1e-6)
+    np.testing.assert_allclose(recall.teacher_forced, other.teacher_forced, atol=1e-6)
+    np.testing.assert_allclose(recall.own_output[:, :, 0], recall.teacher_forced[:, :, 0], atol=1e-6)
+    assert np.abs(recall.own_output - recall.teacher_forced)[:, :, 1:].max() > 1e-4
+
+
+def test_a_stop_is_heard_between_the_parts(tiny):
+    _, params = init(tiny, SPEC, EXAMPLES)
+    for heard in (1, 2, 3, 5):
+        asked = iter([False] * (heard - 1) + [True])
+        assert make_recollect(tiny, SPEC)(params, EXAMPLES, lambda asked=asked: next(asked)) is None
+
+
+def test_examples_are_of_different_classes():
+    labels = np.array([2, 2, 0, 1, 0], np.int32)
+    picked = pick_examples(Examples(np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1), labels), 2)
+    assert picked.labels.tolist() == [0, 1]
+    assert picked.inputs.ravel().tolist() == [2, 3]
+
+
+def test_pixels_are_painted_where_they_belong_and_the_rest_is_shaded():
+    picture = paint(np.array([[0.5], [2.0], [-1.0]]), np.array([3, 0, 5]), (2, 3))
+    np.testing.assert_allclose(picture[0], [[1, 1, 1], OUTSIDE, OUTSIDE])
+    np.testing.assert_allclose(picture[1], [[0.5] * 3, OUTSIDE, [0, 0, 0]])
+    np.testing.assert_allclose(paint(np.array([[0.1, 0.2, 0.3]]), np.array([0]), (1, 1)), [[[0.1, 0.2, 0.3]]])
+    assert canvas_shape(28, 28) == (28, 28)
+    assert canvas_shape(1, 64) == (8, 8)
+
+
+def test_a_permuted_segment_is_drawn_over_the_image_it_comes_from(tiny):
+    permutation = np.random.default_rng(2).permutation(12)
+    _, params = init(tiny, SPEC, EXAMPLES)
+    recalls = make_recollect(tiny, SPEC, permutation)(params, EXAMPLES, never)
+    figure = plot_reconstructions.draw_reconstructions(recalls, EXAMPLES, "title", permutation)
+    for part, recall in zip(figure.subfigs, recalls, strict=True):
+        pictures = np.array([panel.images[0].get_array() for panel in part.axes]).reshape(4, 9, 3, 4, 3)
+        original, segment = pictures[0], pictures[1]
+        is_inside = (segment != np.array(OUTSIDE)).any(-1)
+        np.testing.assert_allclose(original, np.repeat(IMAGES, 3, axis=0).repeat(3, axis=-1) / 255)
+        assert is_inside.sum(axis=(1, 2)).tolist() == [5] * 9
+        np.testing.assert_allclose(segment[is_inside], original[is_inside], rtol=1e-6)
+        for column, begin in enumerate(recall.begins.ravel()):
+            assert set(np.flatnonzero(is_inside[column])) == set(permutation[begin : begin + 5])
+
+
+def test_texts_stand_side_by_side_with_the_wrong_bytes_heavy(tiny):
+    spec = SequenceSpec(12, 1, 2, 256)
+    inputs = np.zeros((2, 12), np.uint8)
+    inputs[0] = np.frombuffer(b"a$b c$d\xc3\xa9 ef", np.uint8)
+    inputs[1, 8:] = np.frombuffer(b"wxyz", np.uint8)
+    examples = Examples(inputs, np.arange(2, dtype=np.int32), np.array([12, 4], np.int32))
+    config = change(tiny, auxiliary="reconstruct")
+    _, params = init(config, spec, examples)
+    (recall,) = make_recollect(config, spec)(params, examples, never)
+    assert to_text(recall.targets[0, 0]) == "a$b c"
+    assert to_text(recall.targets[0, 2]) == "·· ef"
+    assert recall.mask[1].sum(-1).tolist() == [4, 4, 4]
+    assert to_text(recall.targets[1, 0][recall.mask[1, 0]]) == "wxyz"
+    wrong = recall._replace(own_output=np.where(recall.targets == ord("$"), ord(" "), recall.targets))
+    figure = plot_reconstructions.draw_reconstructions([wrong], examples, "title")
+    texts = figure.subfigs[0].axes[0].texts
+    lines = [(text.get_weight(), text.get_text()) for text in texts if text.get_family() == ["monospace"]]
+    hard = "\u00a0"
+    assert ("normal", "a$b c") in lines
+    assert ("normal", f"a{hard}b c") in lines
+    assert ("bold", f"{hard}\u2423") in lines
+
+
+def test_pictures_become_rarer_and_do_not_depend_on_where_a_run_was_continued():
+    plan = Plan(5, pretrain_steps=35, train_steps=65, log_every=1, evaluate_every=10, checkpoint_every=1)
+    assert [step for step in range(1, 101) if plan.should_draw(step)] == [10, 20, 35, 40, 80, 100]
+
+
+@pytest.fixture
+def quiet():
+    with open(os.devnull, "w") as stream:
+        yield Progress(stream)
+
+
+@pytest.fixture
+def drawing(tiny):
+    return change(tiny, auxiliary="reconstruct", num_anchors=1, pictures=True)
+
+
+def test_a_run_draws_what_its_decoder_recalls_and_a_checkpoint_gives_the_same(drawing, quiet, tmp_path):
+    path = tmp_path / "run"
+    summary = train_and_evaluate(drawing, path, quiet)
+    assert summary["status"] == "complete"
+    assert summary["seconds_by_section"]["draw"] > 0
+    assert sorted(file.name for file in (path / "plots").glob("*-*.png")) == [
+        f"reconstructions-{step}.png" for step in (3, 6, 9)
+    ]
+    during = (path / "plots/reconstructions-9.png").read_bytes()
+    image = Image.open(io.BytesIO(during))
+    assert image.size[0] > 1000
+    (path / "plots/reconstructions-9.png").unlink()
+    assert reconstruct_run(path, drawing.data).read_bytes() == during
+
+
+def test_a_picture_that_fails_is_logged_in_one_line_and_ends_nothing(drawing, quiet, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(logging, "warning", lambda text, *arguments: lines.append(text % arguments))
+
+    def fail(*arguments):
+        raise MemoryError("no room\nfor a picture")
+
+    monkeypatch.setattr(plot_reconstructions, "draw_reconstructions", fail)
+    summary = train_and_evaluate(drawing, tmp_path / "run", quiet)
+    assert summary["status"] == "complete"
+    told = [line for line in lines if "recall" in line]
+    assert told == [
+        f"{tmp_path}/run: the picture of what the decoders recall after step {step} could not be made (no room); "
+        "the run goes on"
+        for step in (3, 6, 9)
+    ]
+
+
+def test_a_stop_while_a_picture_is_made_leaves_it_out(tiny, tmp_path, monkeypatch):
+    files = RunFiles(tmp_path / "run", tiny)
+    files.show(4, lambda: None)
+    files.show(5, lambda: b"picture")
+    assert [file.name for file in (tmp_path / "run/plots").iterdir()] == ["reconstructions-5.png"]
+    files.close()
+
+
+def test_what_cannot_be_drawn_is_said_in_one_line(tiny, quiet, tmp_path):
+    with pytest.raises(WorkdirError, match="holds no run"):
+        reconstruct_run(tmp_path, tiny.data)
+    alone = change(tiny, auxiliary="none", train_epochs=1)
+    train_and_evaluate(alone, tmp_path / "run", quiet)
+    with pytest.raises(ConfigError, match="has no decoder"):
+        reconstruct_run(tmp_path / "run", tiny.data)

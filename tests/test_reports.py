@@ -1,0 +1,256 @@
+"""Curves, report.html and compare.py, from records that are written by hand."""
+
+import html.parser
+import json
+import math
+import re
+import shlex
+
+import compare
+import numpy as np
+import pytest
+from comparison.figure import draw_comparison
+from comparison.runs import group_runs, read_run
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from aux_rnn import config as config_lib
+from aux_rnn.plot_curves import SPLITS, draw_curves
+from aux_rnn.plot_style import COLORS, DASHES, MARKERS, plot_style, render
+from aux_rnn.plots_folder import save_reconstructions
+from aux_rnn.report import save_report
+from aux_rnn.run_records import read_records
+from aux_rnn.workdir import WorkdirError
+
+
+def change(config, **settings):
+    return config_lib.from_flat({**config_lib.to_flat(config), **settings})
+
+
+def make_records(scale=1.0):
+    """One epoch of pretraining and two of joint training; a loss that was not finite."""
+    records = []
+    for epoch in (0.5, 1.0, 1.5, 2.0, 3.0):
+        phase = "pretrain" if epoch <= 1 else "train"
+        record = dict(kind="train", step=int(10 * epoch), phase=phase, epoch=epoch, seconds=epoch)
+        record |= dict(reconstruct_loss=scale / epoch, gradient_norm=0.5 * epoch)
+        if phase == "train":
+            record |= dict(supervised_loss=None if epoch == 2 else 2.0 * scale, accuracy=0.25 * epoch)
+        records.append(record)
+    for split in ("validation", "test"):
+        scores = dict(supervised_loss=1.5, accuracy=0.625, reconstruct_loss=0.25)
+        records.append(dict(kind=split, step=30, phase="train", epoch=3.0, seconds=3.0, **scores))
+    return records
+
+
+def write_run(path, config, records=None, **summary):
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(config_lib.to_json(config))
+    (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records or make_records()))
+    if summary:
+        (path / "summary.json").write_text(json.dumps(summary))
+    return path
+
+
+@pytest.fixture
+def config(tiny):
+    return change(tiny, auxiliary="reconstruct", clip_norm=0.75)
+
+
+def panel_of(figure, label):
+    (panel,) = [axis for axis in figure.axes if axis.get_ylabel().startswith(label)]
+    return panel
+
+
+def test_curves_show_every_number_with_its_unit_and_the_phases(config):
+    with plot_style("curves"):
+        figure = draw_curves(make_records(), config, "title")
+        svg = render(figure, "svg").decode()
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "supervised loss (nats)",
+        "reconstruction loss (squared error)",
+        "accuracy (%)",
+        "gradient norm, before clipping",
+    ]
+    accuracy = panel_of(figure, "accuracy")
+    train, validation, test, boundary = accuracy.lines
+    np.testing.assert_allclose(train.get_xydata(), [[1.5, 37.5], [2.0, 50.0], [3.0, 75.0]])
+    assert validation.get_xydata().tolist() == test.get_xydata().tolist() == [[3.0, 62.5]]
+    assert set(boundary.get_xdata()) == {1.0}
+    assert {text.get_text() for text in accuracy.texts} == {"pretraining", "joint training"}
+    loss = panel_of(figure, "supervised").lines[0].get_ydata()
+    assert math.isnan(loss[1]), "what was not finite leaves a gap"
+    assert panel_of(figure, "gradient").get_yscale() == "log"
+    for label in ("accuracy (%)", "epoch", "pretraining", "training batches", "validation", "clipped at 0.75"):
+        assert f">{label}</text>" in svg
+
+
+def test_units_of_the_auxiliary_loss_follow_the_data_and_the_loss(config):
+    softmax = draw_curves(make_records(), change(config, pixel_loss="softmax"), "title")
+    assert panel_of(softmax, "reconstruction").get_ylabel() == "reconstruction loss (nats)"
+    texts = draw_curves(make_records(), change(config, dataset="digits_text", image_size=0), "title")
+    assert panel_of(texts, "reconstruction").get_ylabel() == "reconstruction loss (nats)"
+
+
+def test_lines_differ_without_their_colours():
+    assert len({(style.linestyle, style.marker) for style in SPLITS.values()}) == len(SPLITS)
+    assert len(set(map(str, DASHES))) == len(set(MARKERS)) == len(set(COLORS)) == 6
+    greys = [np.dot(to_rgb(style.color), [0.299, 0.587, 0.114]) for style in SPLITS.values()]
+    assert min(abs(a - b) for k, a in enumerate(greys) for b in greys[:k]) > 0.05
+
+
+def test_the_same_records_give_the_same_bytes(config):
+    drawings = []
+    for _ in range(2):
+        with plot_style("curves"):
+            figure = draw_curves(make_records(), config, "title")
+            drawings.append((render(figure, "svg"), render(figure, "png")))
+    assert drawings[0] == drawings[1]
+
+
+class Page(html.parser.HTMLParser):
+    """All tags with what they refer to, and all text; fails on tags that are not closed in order."""
+
+    VOID = ("meta", "img", "use", "path", "stop")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.references, self.text, self._open = [], [], "", []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(config, tmp_path):
+    located = change(config, manual_dir="<b>&'\"")
+    scores = dict(validation=dict(accuracy=0.625, supervised_loss=1.5), test=dict(accuracy=0.5))
+    path = write_run(
+        tmp_path / "run",
+        located,
+        status="complete",
+        steps=30,
+        results=scores,
+        seconds=61.0,
+        devices="1 x cpu",
+        machine=dict(cpu="A & B", cores=2, memory_gib=8, os="Linux"),
+    )
+    for step in (20, 3):
+        picture = tmp_path / "picture.png"
+        Image.new("RGB", (step, 1)).save(picture)
+        save_reconstructions(path, step, picture.read_bytes())
+    made = save_report(path)
+    assert [str(file.relative_to(path)) for file in made] == ["report.html", "plots/curves.png", "plots/curves.svg"]
+    text = made[0].read_text()
+    page = Page(text)
+    assert "script" not in page.tags
+    assert page.tags.count("img") == 2
+    assert all(reference.startswith(("data:", "#")) for reference in page.references)
+    assert not re.search(r"url\((?!#)|@import", text)
+    for shown in ("r-LSTM on digits, seed 0", "62.50", "50.00", "A & B", "<b>&'\"", "0:01:01", "hidden_size"):
+        assert shown in page.text
+    assert shlex.quote("--manual_dir=<b>&'\"") in page.text
+    assert page.text.index("After 20 steps.") < page.text.index("After 3 steps.")
+
+
+def test_a_report_of_a_run_that_has_not_ended_says_so(config, tmp_path):
+    path = write_run(tmp_path / "run", change(config, auxiliary="none"))
+    page = Page(save_report(path)[0].read_text())
+    assert "unfinished after 30 steps, 3 epochs" in page.text
+    assert "no scores yet" in page.text
+    assert "has no decoder" in page.text
+
+
+def test_what_cannot_be_reported_is_said_in_one_line(config, tmp_path):
+    with pytest.raises(WorkdirError, match="holds no run"):
+        save_report(tmp_path)
+    path = write_run(tmp_path / "run", config)
+    (path / "metrics.jsonl").write_text("")
+    with pytest.raises(WorkdirError, match="has no records"):
+        read_records(path)
+    (path / "metrics.jsonl").write_text('{"kind": "train"}\n')
+    with pytest.raises(WorkdirError, match=r"metrics\.jsonl: cannot be read"):
+        read_records(path)
+
+
+@pytest.fixture
+def runs(config, tmp_path):
+    """Three seeds of one row, one of another."""
+    folders = []
+    for seed, scale in enumerate((1.0, 2.0, 3.0)):
+        scores = dict(test_accuracy=0.5 + 0.1 * seed, validation_accuracy=0.5, seconds=60.0)
+        folder = tmp_path / f"r{seed}"
+        folders.append(write_run(folder, change(config, seed=seed), make_records(scale), **scores))
+    other = change(config, auxiliary="none", hidden_size=7, manual_dir="elsewhere")
+    alone = [{k: v for k, v in record.items() if k != "reconstruct_loss"} for record in make_records()]
+    return [*map(str, folders), str(write_run(tmp_path / "none", other, alone))]
+
+
+def test_runs_that_differ_in_their_seed_are_one_row(runs):
+    rows = group_runs([read_run(folder) for folder in runs])
+    assert [(row.name, row.seeds) for row in rows] == [
+        ("r-LSTM on digits, hidden_size=6", [0, 1, 2]),
+        ("LSTM on digits, hidden_size=7", [0]),
+    ]
+    curve = rows[0].curve("train", "supervised_loss")
+    assert curve[1.5].mean == pytest.approx(4.0)
+    # Student's t for two degrees of freedom times the standard error of 2, 4 and 6.
+    assert curve[1.5].half == pytest.approx(4.3027 * 2 / math.sqrt(3), rel=1e-4)
+    assert math.isnan(curve[2.0].mean)
+    assert rows[1].curve("train", "supervised_loss")[1.5].half is None
+    figure = draw_comparison(rows, "train")
+    band = panel_of(figure, "supervised").collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(4.0 + curve[1.5].half)
+    assert len(panel_of(figure, "reconstruction").lines) == 1
+    assert len(panel_of(figure, "gradient").lines) == 2
+
+
+def test_compare_prints_a_table_and_writes_both_pictures(runs, tmp_path, capsys):
+    assert compare.main(["compare.py", *runs, f"--output={tmp_path}/figures/all"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("  ")[0] == "r-LSTM on digits, hidden_size=6"
+    assert "60.0 ± 24.8" in lines[1]
+    assert lines[1].rstrip().endswith("0:01:00")
+    assert lines[2].split()[-3:] == ["-", "-", "-"]
+    svg = (tmp_path / "figures/all.svg").read_text()
+    for label in ("r-LSTM on digits, hidden_size=6", "accuracy (%)", "epoch, pretraining included"):
+        assert label in svg
+    assert Image.open(tmp_path / "figures/all.png").size[0] == 1680
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: RUN: none given"),
+        (["nowhere"], "error: --workdir=nowhere: holds no run"),
+        (["{0}", "{0}"], "error: RUN: r-LSTM on digits with seed 0 is given twice"),
+        (["{0}", "--split=all"], "error: --split=all"),
+        (["{0}", "--output=/dev/null/x"], "error: --workdir=/dev/null: cannot be written"),
+    ],
+)
+def test_a_mistake_gets_one_line(arguments, message, runs, capsys):
+    assert compare.main(["compare.py", *(word.format(*runs) for word in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_more_rows_than_can_be_told_apart_are_refused(config, tmp_path, capsys):
+    folders = [str(write_run(tmp_path / str(n), change(config, hidden_size=n))) for n in range(1, 8)]
+    assert compare.main(["compare.py", *folders]) == 2
+    assert "7 sets of settings; 6 at most" in capsys.readouterr().err

@@ -45,6 +45,15 @@ class SettingParser(flags.ArgumentParser):
         return kind(text)
 
 
+class CheckpointParser(flags.ArgumentParser):
+    """Takes the name of a checkpoint, as `restore_state` does."""
+
+    def parse(self, argument: Any) -> str:
+        if argument in ("latest", "best") or (argument.isascii() and argument.isdigit()):
+            return argument
+        raise ValueError("must be latest, best or the step of a checkpoint")
+
+
 class SettingSerializer(flags.ArgumentSerializer):
     """Writes the value of a setting as it is written in a flag file."""
 
@@ -69,8 +78,11 @@ def define_flags() -> None:
         "mode",
         "train",
         MODES,
-        "train: to the end, continuing what is there; eval: the newest checkpoint, by its own settings; "
+        "train: to the end, continuing what is there; eval: a checkpoint, by its own settings; "
         "prepare: only the data set, saying what there is.",
+    )
+    flags.DEFINE(
+        CheckpointParser(), "checkpoint", "latest", "Which checkpoint to use: latest, best or a step; not to train."
     )
     flags.DEFINE_integer(
         "cpu_devices",
@@ -177,6 +189,14 @@ def workdir_from_flags(config: Config) -> str:
     dataset = config.data.dataset.replace(":", "-").replace("/", "-")
     name = f"{dataset}-{config.model.auxiliary}-seed{config.run.seed}"
     return os.path.expanduser(flags.FLAGS.workdir or f"runs/{name}")
+
+
+def checkpoint_from_flags() -> str:
+    """Which checkpoint to use; raises ConfigError where none can be chosen."""
+    mode, checkpoint = flags.FLAGS.mode, flags.FLAGS.checkpoint
+    if mode in ("train", "prepare") and checkpoint != "latest":
+        raise ConfigError(f"--checkpoint={checkpoint}: must be latest, or left out, with --mode={mode}")
+    return checkpoint
 
 
 def place_flags() -> dict[str, Any]:

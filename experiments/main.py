@@ -2,7 +2,7 @@
 
   python experiments/main.py --flagfile=digits.flags
   python experiments/main.py --flagfile=cifar.flags --auxiliary=predict --workdir=runs/cifar-p
-  python experiments/main.py --mode=eval --workdir=runs/cifar-p
+  python experiments/main.py --mode=eval --workdir=runs/cifar-p --checkpoint=best
   python experiments/main.py --mode=prepare --dataset=stanford_dogs --manual_dir=DOWNLOADS
 
 A flag after --flagfile wins over the file. The same command continues a run that was interrupted.
@@ -49,12 +49,12 @@ def main(argv: Sequence[str]) -> int:
     try:
         with interrupt_on_signals() as stop:
             config = command_line.config_from_flags()
-            workdir = command_line.workdir_from_flags(config)
+            workdir, checkpoint = command_line.workdir_from_flags(config), command_line.checkpoint_from_flags()
             prepare_environment(config, workdir)
             # Only now, as JAX reads its environment when it is imported; and a mistake above need not wait for it.
             from modes import carry_out
 
-            return carry_out(flags.FLAGS.mode, config, workdir, command_line.place_flags(), stop)
+            return carry_out(flags.FLAGS.mode, config, workdir, command_line.place_flags(), stop, checkpoint)
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except KeyboardInterrupt:

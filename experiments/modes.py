@@ -30,7 +30,14 @@ from aux_rnn.workdir import StorageError, WorkdirError
 REPORT_SECONDS = 5.0  # for the watch over the other processes to say what happened, before a failure here is told
 
 
-def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any], stop: StopRequest) -> int:
+def carry_out(
+    mode: str,
+    config: Config,
+    workdir: str,
+    place: Mapping[str, Any],
+    stop: StopRequest,
+    checkpoint: str = "latest",
+) -> int:
     """Does what `mode` says, as one of the processes of a run.
 
     Args:
@@ -39,6 +46,7 @@ def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any],
       workdir: folder or address of the run.
       place: arguments of `find_place`.
       stop: whether the run was asked to stop.
+      checkpoint: which one to use, see `restore_state`; of no meaning to training, which goes on from the newest.
 
     Returns:
       The exit code.
@@ -49,7 +57,7 @@ def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any],
         return report(error, BAD_INPUT)
     try:
         with contextlib.closing(processes):
-            return carry_out_together(mode, config, workdir, stop, processes)
+            return carry_out_together(mode, config, workdir, stop, processes, checkpoint)
     except (StorageError, OSError) as error:
         return end_alone(report(error, FAILED), str(error), processes)
     except KeyboardInterrupt:
@@ -62,7 +70,9 @@ def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any],
         return end_alone(FAILED, f"{type(error).__name__}: {error}".splitlines()[0], processes)
 
 
-def carry_out_together(mode: str, config: Config, workdir: str, stop: StopRequest, processes: Processes) -> int:
+def carry_out_together(
+    mode: str, config: Config, workdir: str, stop: StopRequest, processes: Processes, checkpoint: str
+) -> int:
     """As `carry_out`; what ends in an exit code here ends so in all processes, and one of them says why."""
     try:
         if mode == "prepare":
@@ -72,7 +82,7 @@ def carry_out_together(mode: str, config: Config, workdir: str, stop: StopReques
             return 0
         with working_folder(workdir, processes) as (folder, mirror):
             if mode == "eval":
-                summary = evaluate_run(folder, config.data, processes)
+                summary = evaluate_run(folder, config.data, processes, checkpoint)
             else:
                 summary = train_and_evaluate(config, folder, make_progress(processes), processes, mirror, stop)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:

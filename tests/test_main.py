@@ -159,6 +159,8 @@ MISTAKES = {
     "nothing prepared": (["--dataset=tfds:fashion_mnist"], ["--dataset=tfds:fashion_mnist: not prepared in"]),
     "no epoch at all": ([*DIGITS, "--pretrain_epochs=0", "--train_epochs=0"], ["--train_epochs=0: must be at least 1"]),
     "no such manual folder": ([*DIGITS, "--manual_dir=/nonexistent"], ["--manual_dir=/nonexistent"]),
+    "no name of a checkpoint": (["--checkpoint=first"], ["--checkpoint=first: must be latest, best or the step"]),
+    "a checkpoint to train from": (["--checkpoint=best"], ["--checkpoint=best: must be latest", "--mode=train"]),
     "eval without a run": (["--mode=eval", "--workdir=/nonexistent/run"], ["--workdir=/nonexistent/run: holds no run"]),
 }
 

@@ -9,7 +9,7 @@ import pytest
 import together
 
 from aux_rnn.config import from_json
-from aux_rnn.evaluation import restore_newest
+from aux_rnn.evaluation import restore_state
 from aux_rnn.experiment import create_experiment
 from aux_rnn.steps import create_train_state
 
@@ -54,7 +54,7 @@ def alone(tmp_path_factory, settings):
 def restore(run):
     config = from_json((run / "config.json").read_text())
     experiment = create_experiment(config)
-    return restore_newest(run, create_train_state(config, experiment.spec, experiment.plan))
+    return restore_state(run, create_train_state(config, experiment.spec, experiment.plan))
 
 
 def read_records(run):

@@ -182,9 +182,9 @@ class Checkpoints:
 
     def _require_form(self, step: int, host: Any) -> None:
         """Raises CheckpointError if the checkpoint is that of another network or optimizer."""
-        with ocp.StandardCheckpointer() as reader:
-            found = shapes_of(reader.metadata(self.folder.resolve() / str(step) / STATE).item_metadata.tree)
-        if difference := describe_shapes(found, shapes_of(host)):
+        # The handler alone waits for no other process.
+        metadata = ocp.StandardCheckpointHandler().metadata(self.folder.resolve() / str(step) / STATE)
+        if difference := describe_shapes(shapes_of(metadata.tree), shapes_of(host)):
             raise CheckpointError(f"of another architecture: {difference}")
 
     def wait(self) -> None:

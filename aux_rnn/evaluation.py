@@ -12,7 +12,7 @@ from aux_rnn import metrics as metrics_lib
 from aux_rnn.checkpoints import CheckpointError, Checkpoints, list_steps
 from aux_rnn.config import Config, DataConfig, from_json, to_json
 from aux_rnn.datasets import evaluation_batches
-from aux_rnn.experiment import Experiment, create_experiment_together
+from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.metrics import Metrics
 from aux_rnn.processes import ALONE, Processes
 from aux_rnn.steps import Batch, TrainState, broadcast, create_train_state, replicate, shard
@@ -102,7 +102,9 @@ def load_run(
     text = processes.share(processes.attempt(lambda: to_json(require_config(path)) if processes.is_main else None))
     config = from_json(text)
     located = dataclasses.replace(config.data, data_dir=data.data_dir, manual_dir=data.manual_dir)
-    experiment = create_experiment_together(dataclasses.replace(config, data=located), processes)
+    config = dataclasses.replace(config, data=located)
+    check_together(config, processes)  # the devices of all processes start at the same time, or never
+    experiment = create_experiment_together(config, processes)
     fresh = create_train_state(config, experiment.spec, experiment.plan)
     restored = processes.attempt(lambda: restore_state(path, fresh, checkpoint) if processes.is_main else fresh)
     return experiment, replicate(broadcast(restored))

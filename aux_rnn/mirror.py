@@ -6,6 +6,7 @@ its digest shows, so that the one before is used.
 """
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -84,6 +85,16 @@ class Mirror:
         try:
             self._filesystem.makedirs(str(self._root), exist_ok=True)
             self._filesystem.pipe_file(str(self._root / OWNER), self._token.encode())
+        except Exception as error:
+            raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
+
+    def put(self, folder: Path, names: Sequence[str]) -> None:
+        """Copies files that a run does not write itself, whoever the address belongs to. Raises MirrorError."""
+        try:
+            for name in names:
+                target = self._root / name
+                self._filesystem.makedirs(str(target.parent), exist_ok=True)
+                self._filesystem.put_file(str(folder / name), str(target))
         except Exception as error:
             raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
 

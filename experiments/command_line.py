@@ -17,7 +17,8 @@ from aux_rnn.config import Config, from_flat, iterate_settings
 from aux_rnn.settings import ConfigError, Truncation, describe_allowed, format_value, is_allowed
 
 FLAG_FILES = Path(__file__).parent / "flags"
-MODES = ("train", "eval", "prepare")
+MODES = ("train", "eval", "predict", "prepare")
+SPLITS = ("train", "validation", "test")
 
 
 class SettingParser(flags.ArgumentParser):
@@ -79,11 +80,13 @@ def define_flags() -> None:
         "train",
         MODES,
         "train: to the end, continuing what is there; eval: a checkpoint, by its own settings; "
+        "predict: the same, and what it says of every example of a split goes to its folder; "
         "prepare: only the data set, saying what there is.",
     )
     flags.DEFINE(
         CheckpointParser(), "checkpoint", "latest", "Which checkpoint to use: latest, best or a step; not to train."
     )
+    flags.DEFINE_enum("split", "test", SPLITS, "Which part of the data --mode=predict is about.")
     flags.DEFINE_integer(
         "cpu_devices",
         0,

@@ -3,6 +3,7 @@
   python experiments/main.py --flagfile=digits.flags
   python experiments/main.py --flagfile=cifar.flags --auxiliary=predict --workdir=runs/cifar-p
   python experiments/main.py --mode=eval --workdir=runs/cifar-p --checkpoint=best
+  python experiments/main.py --mode=predict --workdir=runs/cifar-p --split=validation
   python experiments/main.py --mode=prepare --dataset=stanford_dogs --manual_dir=DOWNLOADS
 
 A flag after --flagfile wins over the file. The same command continues a run that was interrupted.
@@ -54,7 +55,8 @@ def main(argv: Sequence[str]) -> int:
             # Only now, as JAX reads its environment when it is imported; and a mistake above need not wait for it.
             from modes import carry_out
 
-            return carry_out(flags.FLAGS.mode, config, workdir, command_line.place_flags(), stop, checkpoint)
+            given, place = flags.FLAGS, command_line.place_flags()
+            return carry_out(given.mode, config, workdir, place, stop, checkpoint, given.split)
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except KeyboardInterrupt:

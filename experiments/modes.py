@@ -37,16 +37,18 @@ def carry_out(
     place: Mapping[str, Any],
     stop: StopRequest,
     checkpoint: str = "latest",
+    split: str = "test",
 ) -> int:
     """Does what `mode` says, as one of the processes of a run.
 
     Args:
-      mode: 'train', 'eval' or 'prepare'.
+      mode: one of `command_line.MODES`.
       config: the experiment.
       workdir: folder or address of the run.
       place: arguments of `find_place`.
       stop: whether the run was asked to stop.
       checkpoint: which one to use, see `restore_state`; of no meaning to training, which goes on from the newest.
+      split: of the data, to predict.
 
     Returns:
       The exit code.
@@ -57,7 +59,7 @@ def carry_out(
         return report(error, BAD_INPUT)
     try:
         with contextlib.closing(processes):
-            return carry_out_together(mode, config, workdir, stop, processes, checkpoint)
+            return carry_out_together(mode, config, workdir, stop, processes, checkpoint, split)
     except (StorageError, OSError) as error:
         return end_alone(report(error, FAILED), str(error), processes)
     except KeyboardInterrupt:
@@ -71,7 +73,7 @@ def carry_out(
 
 
 def carry_out_together(
-    mode: str, config: Config, workdir: str, stop: StopRequest, processes: Processes, checkpoint: str
+    mode: str, config: Config, workdir: str, stop: StopRequest, processes: Processes, checkpoint: str, split: str
 ) -> int:
     """As `carry_out`; what ends in an exit code here ends so in all processes, and one of them says why."""
     try:
@@ -81,6 +83,8 @@ def carry_out_together(
                 print(format_description(description))
             return 0
         with working_folder(workdir, processes) as (folder, mirror):
+            if mode == "predict":
+                return predict(config, workdir, folder, mirror, processes, checkpoint, split)
             if mode == "eval":
                 summary = evaluate_run(folder, config.data, processes, checkpoint)
             else:
@@ -94,6 +98,30 @@ def carry_out_together(
     if processes.is_main:
         print(format_summary(summary, workdir))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
+
+
+def predict(
+    config: Config,
+    workdir: str,
+    folder: Path,
+    mirror: Mirror | None,
+    processes: Processes,
+    checkpoint: str,
+    split: str,
+) -> int:
+    """Writes what a run says of a split to its folder, and shows how good that is."""
+    # Here and not above: scikit-learn and Matplotlib take a while, which training need not wait for.
+    from predictions_report import format_predictions
+
+    from aux_rnn.predictions import predict_run, save_predictions
+
+    found = predict_run(folder, config.data, split, processes, checkpoint)
+    if processes.is_main:
+        files = save_predictions(folder, found)
+        if mirror:
+            mirror.put(folder, files)
+        print(format_predictions(found, files, workdir))
+    return 0
 
 
 def make_progress(processes: Processes) -> Progress:

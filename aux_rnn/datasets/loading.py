@@ -101,4 +101,4 @@ def read_examples(records: Any, rows: np.ndarray, spec: DatasetSpec, reader: Rea
     if len(strange):
         reason = f"label {strange[0]} is none of the {spec.num_classes} classes"
         raise unusable(records.dataset_info.data_dir, reason, spec.remedy)
-    return Examples(inputs, labels, lengths)
+    return Examples(inputs, labels, lengths, rows)

@@ -17,7 +17,7 @@ from aux_rnn.config import Config, from_flat, iterate_settings
 from aux_rnn.settings import ConfigError, Truncation, describe_allowed, format_value, is_allowed
 
 FLAG_FILES = Path(__file__).parent / "flags"
-MODES = ("train", "eval", "predict", "prepare")
+MODES = ("train", "eval", "predict", "dry_run", "prepare")
 SPLITS = ("train", "validation", "test")
 
 
@@ -81,6 +81,7 @@ def define_flags() -> None:
         MODES,
         "train: to the end, continuing what is there; eval: a checkpoint, by its own settings; "
         "predict: the same, and what it says of every example of a split goes to its folder; "
+        "dry_run: says what a run would be and take, as a flag file with comments; "
         "prepare: only the data set, saying what there is.",
     )
     flags.DEFINE(
@@ -197,7 +198,7 @@ def workdir_from_flags(config: Config) -> str:
 def checkpoint_from_flags() -> str:
     """Which checkpoint to use; raises ConfigError where none can be chosen."""
     mode, checkpoint = flags.FLAGS.mode, flags.FLAGS.checkpoint
-    if mode in ("train", "prepare") and checkpoint != "latest":
+    if mode not in ("eval", "predict") and checkpoint != "latest":
         raise ConfigError(f"--checkpoint={checkpoint}: must be latest, or left out, with --mode={mode}")
     return checkpoint
 

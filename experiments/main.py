@@ -2,6 +2,7 @@
 
   python experiments/main.py --flagfile=digits.flags
   python experiments/main.py --flagfile=cifar.flags --auxiliary=predict --workdir=runs/cifar-p
+  python experiments/main.py --mode=dry_run --flagfile=cifar.flags
   python experiments/main.py --mode=eval --workdir=runs/cifar-p --checkpoint=best
   python experiments/main.py --mode=predict --workdir=runs/cifar-p --split=validation
   python experiments/main.py --mode=prepare --dataset=stanford_dogs --manual_dir=DOWNLOADS

@@ -82,6 +82,8 @@ def carry_out_together(
             if processes.is_main:
                 print(format_description(description))
             return 0
+        if mode == "dry_run":
+            return dry_run(config, workdir, processes)
         with working_folder(workdir, processes) as (folder, mirror):
             if mode == "predict":
                 return predict(config, workdir, folder, mirror, processes, checkpoint, split)
@@ -98,6 +100,18 @@ def carry_out_together(
     if processes.is_main:
         print(format_summary(summary, workdir))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
+
+
+def dry_run(config: Config, workdir: str, processes: Processes) -> int:
+    """Shows what a run would be and take, without beginning it."""
+    # Here and not above: no other mode needs them.
+    from rehearsal import rehearse
+    from rehearsal_report import format_rehearsal
+
+    found = rehearse(config, processes)
+    if processes.is_main:
+        print(format_rehearsal(found, workdir))
+    return 0
 
 
 def predict(

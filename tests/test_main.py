@@ -136,7 +136,7 @@ MISTAKES = {
     ),
     "no anchor": (["--num_anchors=0"], ["--num_anchors=0: must be an integer from 1 to 2147483647"]),
     "bad sizes": (["--head_sizes=3,,4"], ["--head_sizes=3,,4: must be positive integers separated by commas"]),
-    "bad mode": (["--mode=fly"], ["--mode=fly", "<train|eval|predict|prepare>"]),
+    "bad mode": (["--mode=fly"], ["--mode=fly", "<train|eval|predict|dry_run|prepare>"]),
     "segment longer than the sequence": (
         ["--dataset=digits", "--batch_size=8", "--segment_length=65"],
         ["--segment_length=65: must be at most 64 to reconstruct sequences of 64"],

@@ -132,6 +132,14 @@ def test_two_processes_predict_what_one_does(pair, tmp_path, data_dir):
         np.testing.assert_array_equal(found["ids"], expected.ids)
 
 
+def test_two_processes_rehearse_a_run_together(tmp_path, settings):
+    processes = together.start(2, tmp_path, ["--mode=dry_run", *settings, "--workdir=run", "--cpu_devices=1"])
+    assert together.wait(processes) == [0, 0]
+    assert "# devices     2 x cpu in 2 processes" in processes[0].lines
+    assert processes[1].lines == []
+    assert [p.name for p in (tmp_path / "0").iterdir()] == ["log"]
+
+
 @pytest.mark.parametrize("asked", [0, 1])
 def test_a_stop_asked_of_one_is_taken_by_all_at_the_same_step(asked, tmp_path, settings, alone):
     slow = [*settings, "--workdir=run"]

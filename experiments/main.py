@@ -17,7 +17,7 @@ import command_line
 import environment
 from absl import app, flags
 from exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
-from noise import quiet_libraries
+from noise import quiet_libraries, results_alone
 
 from aux_rnn.config import Config
 from aux_rnn.interruption import ignore_signals, interrupt_on_signals
@@ -57,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
             from modes import carry_out
 
             given, place = flags.FLAGS, command_line.place_flags()
-            return carry_out(given.mode, config, workdir, place, stop, checkpoint, given.split)
+            with results_alone():
+                return carry_out(given.mode, config, workdir, place, stop, checkpoint, given.split)
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except KeyboardInterrupt:

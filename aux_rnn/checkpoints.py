@@ -19,6 +19,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from aux_rnn.shapes import describe_shapes, shapes_of
+
 STATE, META, DIGEST = "state", "meta", "sha256"
 OVERHEAD_BYTES = 1 << 18  # of a checkpoint: its many small files
 
@@ -58,6 +60,17 @@ def free_name(path: Path) -> Path:
     """The path, or with a number behind it the first that does not exist."""
     candidates = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
     return next(c for c in itertools.chain([path], candidates) if not c.exists())
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0][:160]
+
+
+def list_steps(folder: Path) -> list[int]:
+    """The steps of all complete checkpoints in a folder, newest first; any other folder in it is none."""
+    folders = folder.glob("[0-9]*") if folder.is_dir() else []
+    complete = [f for f in folders if f.name.isdigit() and all((f / item).is_dir() for item in (STATE, META))]
+    return sorted((int(f.name) for f in complete), reverse=True)
 
 
 class Checkpoints:
@@ -112,10 +125,8 @@ class Checkpoints:
         self._manager.save(step, args=items, force=True)
 
     def steps(self) -> list[int]:
-        """The steps of all complete checkpoints, newest first; any other folder is none."""
-        folders = self.folder.glob("[0-9]*") if self.folder.is_dir() else []
-        complete = [f for f in folders if f.name.isdigit() and all((f / item).is_dir() for item in (STATE, META))]
-        return sorted((int(f.name) for f in complete), reverse=True)
+        """The steps of all complete checkpoints, newest first."""
+        return list_steps(self.folder)
 
     def restore_latest(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
         """The newest checkpoint that is intact, or None if there is none at all.
@@ -130,24 +141,33 @@ class Checkpoints:
           CheckpointError: there are checkpoints but none is intact; a fresh start would hide the loss.
         """
         host = jax.device_get(like)
-        damaged: list[int] = []
+        damaged: dict[int, str] = {}
         steps = self.steps()
         for step in steps:
             try:
                 restored = self._restore(step, host)
             except Exception as error:  # Orbax raises whatever its layers raise for a damaged file.
-                reason = str(error).strip().split("\n")[0][:120]
-                logging.warning("checkpoint %d in %s cannot be used (%s)", step, self.folder, reason)
-                damaged.append(step)
+                damaged[step] = first_line(error)
             else:
-                self.set_aside(damaged)
+                for each, reason in damaged.items():
+                    logging.warning("checkpoint %d in %s cannot be used (%s)", each, self.folder, reason)
+                self.set_aside(list(damaged))
                 return restored
         if steps:
             raise CheckpointError(
-                f"{self.folder}: none of the checkpoints {steps} is intact; "
+                f"{self.folder}: none of the checkpoints {steps} is intact ({steps[0]}: {damaged[steps[0]]}); "
                 "restore the folder from a copy, or start again with another --workdir"
             )
         return None
+
+    def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
+        """As `restore_latest`, for one checkpoint; raises CheckpointError if it is damaged or of another form."""
+        try:
+            return self._restore(step, jax.device_get(like))
+        except Exception as error:  # as above
+            raise CheckpointError(
+                f"{self.folder / str(step)}: cannot be used ({first_line(error)}); choose another --checkpoint"
+            ) from error
 
     def set_aside(self, steps: list[int]) -> None:
         """Moves damaged checkpoints out of the way of the run, which will save these steps again."""
@@ -158,12 +178,20 @@ class Checkpoints:
             self._manager.reload()
 
     def _restore(self, step: int, host: Any) -> tuple[Any, dict[str, Any]]:
+        self._require_form(step, host)
         items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(host), META: ocp.args.JsonRestore()})
         restored = self._manager.restore(step, args=items)
         state, meta = jax.device_get(restored[STATE]), dict(restored[META])
         if meta.pop(DIGEST, None) != digest_of(step, state, meta):
             raise CheckpointError("its content does not match its digest")
         return state, meta
+
+    def _require_form(self, step: int, host: Any) -> None:
+        """Raises CheckpointError if the checkpoint is that of another network or optimizer."""
+        # The handler alone waits for no other process.
+        metadata = ocp.StandardCheckpointHandler().metadata(self.folder.resolve() / str(step) / STATE)
+        if difference := describe_shapes(shapes_of(metadata.tree), shapes_of(host)):
+            raise CheckpointError(f"of another architecture: {difference}")
 
     def wait(self) -> None:
         """Waits until everything is on disk."""

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 
 from aux_rnn import metrics as metrics_lib
-from aux_rnn.checkpoints import CheckpointError, Checkpoints
+from aux_rnn.checkpoints import CheckpointError, Checkpoints, list_steps
 from aux_rnn.config import DataConfig, from_json, to_json
 from aux_rnn.datasets import evaluation_batches
-from aux_rnn.experiment import create_experiment_together
+from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.metrics import Metrics
 from aux_rnn.processes import ALONE, Processes
 from aux_rnn.steps import Batch, TrainState, broadcast, create_train_state, replicate, shard
@@ -48,30 +48,25 @@ def evaluate_split(
     return metrics_lib.compute(total)
 
 
-def evaluate_run(path: Path, data: DataConfig, processes: Processes = ALONE) -> dict[str, Any]:
-    """Evaluates the newest checkpoint of a run on its validation and its whole test split; writes nothing.
+def evaluate_run(
+    path: Path, data: DataConfig, processes: Processes = ALONE, checkpoint: str = "latest"
+) -> dict[str, Any]:
+    """Evaluates a checkpoint of a run on its validation and its whole test split; writes nothing.
 
     Args:
       path: the run's folder, which process 0 alone reads. Its own configuration counts.
       data: where the files lie.
       processes: those that evaluate. All of them call this.
+      checkpoint: which, see `restore_state`.
 
     Returns:
       `dataset`, `auxiliary`, `status` 'evaluated', `steps` and `results` by split.
 
     Raises:
-      WorkdirError, CheckpointError: there is no run, or no checkpoint of it.
-      ConfigError, DataError: the data cannot be read.
-      ProcessError: one of these, in another process.
+      WorkdirError, CheckpointError, ConfigError, DataError, ProcessError: as `load_run` does.
     """
-    text = processes.share(processes.attempt(lambda: to_json(require_config(path)) if processes.is_main else None))
-    config = from_json(text)
-    located = dataclasses.replace(config.data, data_dir=data.data_dir, manual_dir=data.manual_dir)
-    experiment = create_experiment_together(dataclasses.replace(config, data=located), processes)
-    fresh = create_train_state(config, experiment.spec, experiment.plan)
-    restored = processes.attempt(lambda: restore_newest(path, fresh) if processes.is_main else fresh)
-    state = replicate(broadcast(restored))
-    results = {}
+    experiment, state = load_run(path, data, processes, checkpoint)
+    config, results = experiment.config, {}
     for split in ("validation", "test"):
         examples, size = getattr(experiment.splits, split), config.run.batch_size
         batches = evaluation_batches(examples, size, processes.index, processes.count)
@@ -85,10 +80,68 @@ def evaluate_run(path: Path, data: DataConfig, processes: Processes = ALONE) -> 
     }
 
 
-def restore_newest(path: Path, like: TrainState) -> TrainState:
-    """The newest intact state of a run; raises CheckpointError if there is none."""
-    with closing(Checkpoints(path / "checkpoints", read_only=True)) as checkpoints:
-        restored = checkpoints.restore_latest(like)
-    if restored is None:
-        raise CheckpointError(f"--workdir={path}: has no checkpoint yet; train first")
-    return restored[0]
+def load_run(
+    path: Path, data: DataConfig, processes: Processes = ALONE, checkpoint: str = "latest"
+) -> tuple[Experiment, TrainState]:
+    """A run as it was at one of its checkpoints; writes nothing.
+
+    Args:
+      path: the run's folder, which process 0 alone reads. Its own configuration counts.
+      data: where the files lie.
+      processes: those that use the run. All of them call this.
+      checkpoint: which, see `restore_state`.
+
+    Returns:
+      The experiment, with its data, and the state, replicated over this process's devices.
+
+    Raises:
+      WorkdirError, CheckpointError: there is no run, or no such checkpoint of it.
+      ConfigError, DataError: the data cannot be read.
+      ProcessError: one of these, in another process.
+    """
+    text = processes.share(processes.attempt(lambda: to_json(require_config(path)) if processes.is_main else None))
+    config = from_json(text)
+    located = dataclasses.replace(config.data, data_dir=data.data_dir, manual_dir=data.manual_dir)
+    config = dataclasses.replace(config, data=located)
+    check_together(config, processes)  # the devices of all processes start at the same time, or never
+    experiment = create_experiment_together(config, processes)
+    fresh = create_train_state(config, experiment.spec, experiment.plan)
+    restored = processes.attempt(lambda: restore_state(path, fresh, checkpoint) if processes.is_main else fresh)
+    return experiment, replicate(broadcast(restored))
+
+
+def restore_state(path: Path, like: TrainState, checkpoint: str = "latest") -> TrainState:
+    """A state of a run, on the host; nothing is written.
+
+    Args:
+      path: the run's folder.
+      like: a state of the same structure, shapes and types, as `create_train_state` makes it.
+      checkpoint: 'latest' (the newest that is intact), 'best' (by the accuracy on the validation split), or a step in
+        digits, of those in `checkpoints/` and `best/`.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it is damaged or of another architecture.
+    """
+    newest, best = path / "checkpoints", path / "best"
+    folders = {"latest": [newest], "best": [best]}.get(checkpoint, [newest, best])
+    for folder in filter(Path.is_dir, folders):
+        with closing(Checkpoints(folder, read_only=True)) as checkpoints:
+            if not checkpoint.isdigit():
+                restored = checkpoints.restore_latest(like)
+            else:
+                step = int(checkpoint)
+                restored = checkpoints.restore(step, like) if step in checkpoints.steps() else None
+        if restored is not None:
+            return restored[0]
+    raise CheckpointError(f"--checkpoint={checkpoint}: {path} has {describe_checkpoints(newest, best)}")
+
+
+def describe_checkpoints(newest: Path, best: Path) -> str:
+    """What checkpoints there are, in words, and what to do about those that are not."""
+    found, kept = list_steps(newest), list_steps(best)
+    if not found and not kept:
+        return "no checkpoint yet; train first"
+    steps = f"checkpoints {', '.join(map(str, found))}" if found else "no checkpoint but the best"
+    if not kept:
+        return f"{steps} and no best one, which is kept from the first evaluation of joint training on"
+    return f"{steps} and, as its best, {kept[0]}; name one of these steps, latest or best"

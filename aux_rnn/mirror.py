@@ -6,6 +6,7 @@ its digest shows, so that the one before is used.
 """
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -87,12 +88,13 @@ class Mirror:
         except Exception as error:
             raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
 
-    def put(self, folder: Path, file: Path) -> None:
-        """Copies one file, beside whatever run the address belongs to. Raises MirrorError."""
-        target = self._root / file.relative_to(folder)
+    def put(self, folder: Path, names: Sequence[str]) -> None:
+        """Copies files that a run does not write itself, whoever the address belongs to. Raises MirrorError."""
         try:
-            self._filesystem.makedirs(str(target.parent), exist_ok=True)
-            self._filesystem.put_file(str(file), str(target))
+            for name in names:
+                target = self._root / name
+                self._filesystem.makedirs(str(target.parent), exist_ok=True)
+                self._filesystem.put_file(str(folder / name), str(target))
         except Exception as error:
             raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
 

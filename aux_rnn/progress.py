@@ -1,7 +1,10 @@
 """What a person sees of a run: a progress bar on a terminal, plain lines anywhere else."""
 
 import datetime
+import os
+import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,35 +13,35 @@ from tqdm import tqdm
 
 from aux_rnn.plan import Plan
 
+WIDTH = 80  # columns, where nothing says how many there are
+
 # The order in which metrics are shown, and how.
 FORMATS: dict[str, Callable[[float], str]] = {
     "loss": lambda value: f"loss {value:.3g}",
+    "accuracy": lambda value: f"accuracy {100 * value:.1f} %",
     "supervised_loss": lambda value: f"supervised {value:.3g}",
     "reconstruct_loss": lambda value: f"reconstruct {value:.3g}",
-    "predict_loss": lambda value: f"predict {value:.3g}",
     "reconstruct_memory_gain": lambda value: f"memory {value:+.2g}",
+    "predict_loss": lambda value: f"predict {value:.3g}",
     "predict_memory_gain": lambda value: f"memory {value:+.2g}",
-    "accuracy": lambda value: f"accuracy {100 * value:.1f} %",
     "gradient_norm": lambda value: f"|grad| {value:.2g}",
     "learning_rate": lambda value: f"rate {value:.2g}",
     "examples_per_second": lambda value: f"{value:,.0f} ex/s",
 }
 
 
-# The same, where a bar must fit beside them.
+# Those that have room beside a bar; all are in `metrics.jsonl`.
 IN_BAR: dict[str, Callable[[float], str]] = {
+    "accuracy": lambda value: f"acc {100 * value:.1f}%",
     "supervised_loss": lambda value: f"sup {value:.3g}",
     "reconstruct_loss": lambda value: f"rec {value:.3g}",
     "predict_loss": lambda value: f"pre {value:.3g}",
-    "accuracy": lambda value: f"acc {100 * value:.1f}%",
-    "gradient_norm": lambda value: f"|g| {value:.1g}",
-    "learning_rate": lambda value: f"lr {value:.0e}".replace("e-0", "e-"),
-    "examples_per_second": lambda value: f"{value:,.0f}/s",
+    "examples_per_second": lambda value: f"{value:,.0f} ex/s",
 }
 
 
 def format_metrics(values: Mapping[str, float]) -> str:
-    """'supervised 1.204  accuracy 61.3 %  |grad| 0.84'."""
+    """'accuracy 61.3 %  supervised 1.204  |grad| 0.84'."""
     return "  ".join(show(values[name]) for name, show in FORMATS.items() if name in values)
 
 
@@ -46,11 +49,35 @@ def format_duration(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
+def fold(line: str, width: int, indent: int) -> str:
+    """The line broken where it has two spaces, so that its parts fit into `width` columns.
+
+    Args:
+      line: parts with two spaces between them.
+      width: columns.
+      indent: spaces before what goes on to the next line.
+    """
+    first, *rest = line.split("  ")
+    folded = [first]
+    for part in rest:
+        longer = f"{folded[-1]}  {part}"
+        if len(longer) <= width or not part.strip():
+            folded[-1] = longer
+        else:
+            folded.append(" " * indent + part.strip())
+    return "\n".join(folded)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether lines can be drawn over again there."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 def format_summary(summary: Mapping[str, Any], path: Path | str) -> str:
     """The closing table of a run."""
     rows = [("data set", summary["dataset"]), ("auxiliary", summary["auxiliary"])]
     rows += [("status", f"{summary['status']} after {summary['steps']} steps")]
-    rows += [(split, format_metrics(values)) for split, values in summary["results"].items()]
+    rows += [(split, fold(format_metrics(values), WIDTH - 12, 12)) for split, values in summary["results"].items()]
     if "seconds" in summary:
         rows += [("time", format_duration(summary["seconds"]))]
     rows += [("folder", str(path))]
@@ -62,6 +89,7 @@ class Progress:
 
     Args:
       stream: where to; standard error by default, so that standard output holds results only.
+      now: the time in seconds.
 
     Examples:
       >>> import sys
@@ -69,40 +97,58 @@ class Progress:
       train 50/0  accuracy 61.3 %  |grad| 0.84
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._now = stream or sys.stderr, now
         self._bar: tqdm | None = None
         self._total = 0
+        self._phase, self._since, self._counted = "", 0.0, 0
+        self._metrics = ""
 
     def begin(self, plan: Plan, step: int) -> None:
-        self._total = plan.total_steps
+        self._total, self._phase = plan.total_steps, ""
         self._bar = tqdm(
+            desc="compiling ",
             total=plan.total_steps,
             initial=step,
             file=self._stream,
-            disable=not self._stream.isatty(),
+            disable=not is_terminal(self._stream),
             dynamic_ncols=True,
             leave=False,
-            smoothing=0.05,
-            bar_format="{desc}|{bar}| {n}/{total} {remaining}{postfix}",
+            # No word of tqdm's on the time left, for which it counts the steps that compile, too.
+            bar_format="{desc}|{bar}| {n}/{total}{postfix}",
         )
 
     def advance(self, phase: str) -> None:
         """One more step is complete."""
-        if self._bar is not None:
-            self._bar.set_description_str(f"{phase} ", refresh=False)
-            self._bar.update()
+        if self._bar is None:
+            return
+        if phase != self._phase:  # the first step of a phase compiles
+            self._phase, self._since, self._counted = phase, self._now(), 0
+        else:
+            self._counted += 1
+        self._bar.set_description_str(f"{phase} ", refresh=False)
+        self._bar.set_postfix_str(f"{self._time_left()}{self._metrics}", refresh=False)
+        self._bar.update()
+
+    def _time_left(self) -> str:
+        """How long the steps that are left will take, evaluations and all; nothing while that is not known."""
+        if self._bar is None or not self._counted:
+            return ""
+        seconds = (self._now() - self._since) / self._counted
+        return f"ETA {format_duration(seconds * (self._total - self._bar.n - 1))} "
 
     def log(self, phase: str, step: int, values: Mapping[str, float], remaining: float | None) -> None:
         """Shows training metrics: in the bar, or as a line with the time that the run will still take, in seconds."""
         if self._bar is not None and not self._bar.disable:
-            self._bar.set_postfix_str(" ".join(show(values[name]) for name, show in IN_BAR.items() if name in values))
+            self._metrics = " ".join(show(values[name]) for name, show in IN_BAR.items() if name in values)
         else:
             time_left = "" if remaining is None else f"  ETA {format_duration(remaining)}"
             self.say(f"{phase} {step}/{self._total}  {format_metrics(values)}{time_left}")
 
     def say(self, line: str) -> None:
-        """Writes a line of its own."""
+        """Writes a line of its own; on a terminal that is too narrow for it, several."""
+        if is_terminal(self._stream):
+            line = fold(line, shutil.get_terminal_size((WIDTH, 24)).columns, indent=2)
         if self._bar is None or self._bar.disable:
             print(line, file=self._stream, flush=True)
         else:

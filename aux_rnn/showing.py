@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aux_rnn.config import DataConfig
-from aux_rnn.evaluation import restore_newest
+from aux_rnn.evaluation import restore_state
 from aux_rnn.experiment import Experiment, create_experiment
 from aux_rnn.plots_folder import save_reconstructions
 from aux_rnn.reconstructions import make_recollect, pick_examples
@@ -45,12 +45,13 @@ def make_artist(experiment: Experiment) -> Artist:
     return draw
 
 
-def reconstruct_run(path: Path, data: DataConfig) -> Path:
-    """Draws what the decoders recall at the newest checkpoint of a run, in `plots/` of its folder.
+def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") -> Path:
+    """Draws what the decoders recall at a checkpoint of a run, in `plots/` of its folder.
 
     Args:
       path: the run's folder. Its own configuration counts.
       data: where the files lie.
+      checkpoint: which, see `restore_state`.
 
     Returns:
       Where the picture lies.
@@ -64,7 +65,7 @@ def reconstruct_run(path: Path, data: DataConfig) -> Path:
         raise ConfigError(f"--workdir={path}: a run with --auxiliary=none has no decoder; name one that has")
     located = dataclasses.replace(config.data, data_dir=data.data_dir, manual_dir=data.manual_dir)
     experiment = create_experiment(dataclasses.replace(config, data=located))
-    state = restore_newest(path, create_train_state(config, experiment.spec, experiment.plan))
+    state = restore_state(path, create_train_state(config, experiment.spec, experiment.plan), checkpoint)
     step = int(state.step)
     picture = make_artist(experiment)(state.params, step, lambda: False)
     if picture is None:

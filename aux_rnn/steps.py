@@ -58,11 +58,14 @@ class Steps:
       pretrain: `(state, batch) -> state`, on the auxiliary loss alone. The old state's memory is reused.
       train: `(state, batch) -> state`, on the weighted sum of the losses.
       evaluate: `(params, batch) -> metrics` over the rows whose mask is true.
+      classify: `(params, batch) -> {'logits' float32 [B, K], 'labels' and 'rows' int32 [B], 'mask' bool [B]}`, of the
+        whole global batch in every process, in the order of the devices.
     """
 
     pretrain: Callable[[TrainState, Batch], TrainState]
     train: Callable[[TrainState, Batch], TrainState]
     evaluate: Callable[[Any, Batch], Metrics]
+    classify: Callable[[Any, Batch], Batch]
 
 
 def metric_names(config: Config) -> tuple[str, ...]:
@@ -142,6 +145,11 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
     def evaluate(params: Any, batch: Batch) -> Metrics:
         return jax.lax.psum(measure(params, batch), AXIS)
 
+    def classify(params: Any, batch: Batch) -> Batch:
+        logits, _ = model.apply({"params": params}, *read(batch))
+        own = {"logits": logits, **{name: batch[name] for name in ("labels", "rows", "mask")}}
+        return jax.lax.all_gather(own, AXIS, tiled=True)
+
     def step(function: Callable, **options: Any) -> Callable:
         # Left to themselves GPUs and TPUs round the factors of float32 products.
         exact = jax.default_matmul_precision("highest")(function)
@@ -151,6 +159,7 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         pretrain=step(partial(update, classify=False), donate_argnums=0),
         train=step(partial(update, classify=True), donate_argnums=0),
         evaluate=step(evaluate),
+        classify=step(classify),
     )
 
 

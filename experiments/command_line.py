@@ -27,9 +27,10 @@ from aux_rnn.settings import (
 )
 
 FLAG_FILES = Path(__file__).parent / "flags"
-MODES = ("train", "eval", "reconstruct", "report", "prepare")
+MODES = ("train", "eval", "predict", "reconstruct", "report", "dry_run", "prepare")
 MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and characters of each
 MOST_DEVICES = 1_024
+SPLITS = ("train", "validation", "test")
 
 
 class SettingParser(flags.ArgumentParser):
@@ -57,6 +58,15 @@ class SettingParser(flags.ArgumentParser):
         return kind(text)
 
 
+class CheckpointParser(flags.ArgumentParser):
+    """Takes the name of a checkpoint, as `restore_state` does."""
+
+    def parse(self, argument: Any) -> str:
+        if argument in ("latest", "best") or (argument.isascii() and argument.isdigit()):
+            return argument
+        raise ValueError("must be latest, best or the step of a checkpoint")
+
+
 class SettingSerializer(flags.ArgumentSerializer):
     """Writes the value of a setting as it is written in a flag file."""
 
@@ -81,10 +91,16 @@ def define_flags() -> None:
         "mode",
         "train",
         MODES,
-        "train: to the end, continuing what is there; eval: the newest checkpoint, by its own settings; "
-        "reconstruct: draws what its decoders recall; report: writes report.html and the curves; prepare: only the "
-        "data set, saying what there is.",
+        "train: to the end, continuing what is there; eval: a checkpoint, by its own settings; "
+        "predict: the same, and what it says of every example of a split goes to its folder; "
+        "reconstruct: draws what its decoders recall; report: writes report.html and the curves; "
+        "dry_run: says what a run would be and take, as a flag file with comments; "
+        "prepare: only the data set, saying what there is.",
     )
+    flags.DEFINE(
+        CheckpointParser(), "checkpoint", "latest", "Which checkpoint to use: latest, best or a step; not to train."
+    )
+    flags.DEFINE_enum("split", "test", SPLITS, "Which part of the data --mode=predict is about.")
     flags.DEFINE_integer(
         "cpu_devices",
         0,
@@ -235,6 +251,14 @@ def workdir_from_flags(config: Config) -> str:
     dataset = config.data.dataset.replace(":", "-").replace("/", "-")
     name = f"{dataset}-{config.model.auxiliary}-seed{config.run.seed}"
     return os.path.expanduser(flags.FLAGS.workdir or f"runs/{name}")
+
+
+def checkpoint_from_flags() -> str:
+    """Which checkpoint to use; raises ConfigError where none can be chosen."""
+    mode, checkpoint = flags.FLAGS.mode, flags.FLAGS.checkpoint
+    if mode not in ("eval", "predict") and checkpoint != "latest":
+        raise ConfigError(f"--checkpoint={checkpoint}: must be latest, or left out, with --mode={mode}")
+    return checkpoint
 
 
 def place_flags() -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
   python experiments/main.py --flagfile=digits.flags
   python experiments/main.py --flagfile=cifar.flags --auxiliary=predict --workdir=runs/cifar-p
-  python experiments/main.py --mode=eval --workdir=runs/cifar-p
+  python experiments/main.py --mode=dry_run --flagfile=cifar.flags
+  python experiments/main.py --mode=eval --workdir=runs/cifar-p --checkpoint=best
+  python experiments/main.py --mode=predict --workdir=runs/cifar-p --split=validation
   python experiments/main.py --mode=prepare --dataset=stanford_dogs --manual_dir=DOWNLOADS
 
 A flag after --flagfile wins over the file. The same command continues a run that was interrupted.
@@ -15,7 +17,7 @@ import command_line
 import environment
 from absl import app, flags
 from exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
-from noise import quiet_libraries
+from noise import quiet_libraries, results_alone
 
 from aux_rnn.config import Config
 from aux_rnn.interruption import ignore_signals, interrupt_on_signals
@@ -49,12 +51,14 @@ def main(argv: Sequence[str]) -> int:
     try:
         with interrupt_on_signals() as stop:
             config = command_line.config_from_flags()
-            workdir = command_line.workdir_from_flags(config)
+            workdir, checkpoint = command_line.workdir_from_flags(config), command_line.checkpoint_from_flags()
             prepare_environment(config, workdir)
             # Only now, as JAX reads its environment when it is imported; and a mistake above need not wait for it.
             from modes import carry_out
 
-            return carry_out(flags.FLAGS.mode, config, workdir, command_line.place_flags(), stop)
+            given, place = flags.FLAGS, command_line.place_flags()
+            with results_alone():
+                return carry_out(given.mode, config, workdir, place, stop, checkpoint, given.split)
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except KeyboardInterrupt:

@@ -32,15 +32,25 @@ from aux_rnn.workdir import StorageError, WorkdirError
 REPORT_SECONDS = 5.0  # for the watch over the other processes to say what happened, before a failure here is told
 
 
-def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any], stop: StopRequest) -> int:
+def carry_out(
+    mode: str,
+    config: Config,
+    workdir: str,
+    place: Mapping[str, Any],
+    stop: StopRequest,
+    checkpoint: str = "latest",
+    split: str = "test",
+) -> int:
     """Does what `mode` says, as one of the processes of a run.
 
     Args:
-      mode: 'train', 'eval', 'reconstruct', 'report' or 'prepare'.
+      mode: one of `command_line.MODES`.
       config: the experiment.
       workdir: folder or address of the run.
       place: arguments of `find_place`.
       stop: whether the run was asked to stop.
+      checkpoint: which one to use, see `restore_state`; of no meaning to training, which goes on from the newest.
+      split: of the data, to predict.
 
     Returns:
       The exit code.
@@ -51,7 +61,7 @@ def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any],
         return report(error, BAD_INPUT)
     try:
         with contextlib.closing(processes):
-            return carry_out_together(mode, config, workdir, stop, processes)
+            return carry_out_together(mode, config, workdir, stop, processes, checkpoint, split)
     except (StorageError, OSError) as error:
         return end_alone(report(error, FAILED), str(error), processes)
     except KeyboardInterrupt:
@@ -64,7 +74,9 @@ def carry_out(mode: str, config: Config, workdir: str, place: Mapping[str, Any],
         return end_alone(FAILED, f"{type(error).__name__}: {error}".splitlines()[0], processes)
 
 
-def carry_out_together(mode: str, config: Config, workdir: str, stop: StopRequest, processes: Processes) -> int:
+def carry_out_together(
+    mode: str, config: Config, workdir: str, stop: StopRequest, processes: Processes, checkpoint: str, split: str
+) -> int:
     """As `carry_out`; what ends in an exit code here ends so in all processes, and one of them says why."""
     try:
         if mode == "prepare":
@@ -72,11 +84,15 @@ def carry_out_together(mode: str, config: Config, workdir: str, stop: StopReques
             if processes.is_main:
                 print(format_description(description))
             return 0
+        if mode == "dry_run":
+            return dry_run(config, workdir, processes)
         with working_folder(workdir, processes) as (folder, mirror):
             if mode in ("reconstruct", "report"):
-                return look_back(mode, folder, config, workdir, processes, mirror)
+                return look_back(mode, folder, config, workdir, processes, mirror, checkpoint)
+            if mode == "predict":
+                return predict(config, workdir, folder, mirror, processes, checkpoint, split)
             if mode == "eval":
-                summary = evaluate_run(folder, config.data, processes)
+                summary = evaluate_run(folder, config.data, processes, checkpoint)
             else:
                 summary = train_and_evaluate(config, folder, make_progress(processes), processes, mirror, stop)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
@@ -91,18 +107,60 @@ def carry_out_together(mode: str, config: Config, workdir: str, stop: StopReques
 
 
 def look_back(
-    mode: str, folder: Path, config: Config, workdir: str, processes: Processes, mirror: Mirror | None
+    mode: str,
+    folder: Path,
+    config: Config,
+    workdir: str,
+    processes: Processes,
+    mirror: Mirror | None,
+    checkpoint: str,
 ) -> int:
     """Draws what the decoders of a run recall, or writes its report; in process 0."""
 
     def look() -> None:
-        made = [reconstruct_run(folder, config.data)] if mode == "reconstruct" else save_report(folder)
+        made = [reconstruct_run(folder, config.data, checkpoint)] if mode == "reconstruct" else save_report(folder)
         for file in made:
             if mirror:
-                mirror.put(folder, file)
+                mirror.put(folder, [str(file.relative_to(folder))])
             print(f"{workdir}/{file.relative_to(folder)}")
 
     processes.attempt(lambda: look() if processes.is_main else None)
+    return 0
+
+
+def dry_run(config: Config, workdir: str, processes: Processes) -> int:
+    """Shows what a run would be and take, without beginning it."""
+    # Here and not above: no other mode needs them.
+    from rehearsal import rehearse
+    from rehearsal_report import format_rehearsal
+
+    found = rehearse(config, processes)
+    if processes.is_main:
+        print(format_rehearsal(found, workdir))
+    return 0
+
+
+def predict(
+    config: Config,
+    workdir: str,
+    folder: Path,
+    mirror: Mirror | None,
+    processes: Processes,
+    checkpoint: str,
+    split: str,
+) -> int:
+    """Writes what a run says of a split to its folder, and shows how good that is."""
+    # Here and not above: scikit-learn and Matplotlib take a while, which training need not wait for.
+    from predictions_report import format_predictions
+
+    from aux_rnn.predictions import predict_run, save_predictions
+
+    found = predict_run(folder, config.data, split, processes, checkpoint)
+    if processes.is_main:
+        files = save_predictions(folder, found)
+        if mirror:
+            mirror.put(folder, files)
+        print(format_predictions(found, files, workdir))
     return 0
 
 

@@ -1,7 +1,10 @@
 """Keeping what libraries say of their own insides off the terminal: what goes wrong is reported once, in one line."""
 
+import contextlib
 import logging as python_logging
+import os
 import sys
+from collections.abc import Iterator
 
 from absl import logging
 
@@ -24,3 +27,31 @@ def quiet_libraries() -> None:
             report_unraisable(unraisable)
 
     sys.unraisablehook = report
+
+
+@contextlib.contextmanager
+def results_alone() -> Iterator[None]:
+    """Keeps standard output for what this program prints: what C libraries write there goes to standard error.
+
+    Gloo says there which processes it has connected, from inside JAX. Does nothing where Python's standard output is
+    not the process's own, as in a test.
+    """
+    try:
+        is_own = sys.stdout.fileno() == 1
+    except (OSError, ValueError):
+        is_own = False
+    if not is_own:
+        yield
+        return
+    sys.stdout.flush()
+    kept, python_stdout = os.dup(1), sys.stdout
+    try:
+        sys.stdout = os.fdopen(kept, "w", buffering=1, encoding=python_stdout.encoding, closefd=False)  # line by line
+        os.dup2(2, 1)
+        yield
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        sys.stdout = python_stdout
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -136,7 +136,7 @@ MISTAKES = {
     ),
     "no anchor": (["--num_anchors=0"], ["--num_anchors=0: must be an integer from 1 to 2147483647"]),
     "bad sizes": (["--head_sizes=3,,4"], ["--head_sizes=3,,4: must be positive integers separated by commas"]),
-    "bad mode": (["--mode=fly"], ["--mode=fly", "<train|eval|reconstruct|report|prepare>"]),
+    "bad mode": (["--mode=fly"], ["--mode=fly", "<train|eval|predict|reconstruct|report|dry_run|prepare>"]),
     "segment longer than the sequence": (
         ["--dataset=digits", "--batch_size=8", "--segment_length=65"],
         ["--segment_length=65: must be at most 64 to reconstruct sequences of 64"],
@@ -159,6 +159,8 @@ MISTAKES = {
     "nothing prepared": (["--dataset=tfds:fashion_mnist"], ["--dataset=tfds:fashion_mnist: not prepared in"]),
     "no epoch at all": ([*DIGITS, "--pretrain_epochs=0", "--train_epochs=0"], ["--train_epochs=0: must be at least 1"]),
     "no such manual folder": ([*DIGITS, "--manual_dir=/nonexistent"], ["--manual_dir=/nonexistent"]),
+    "no name of a checkpoint": (["--checkpoint=first"], ["--checkpoint=first: must be latest, best or the step"]),
+    "a checkpoint to train from": (["--checkpoint=best"], ["--checkpoint=best: must be latest", "--mode=train"]),
     "eval without a run": (["--mode=eval", "--workdir=/nonexistent/run"], ["--workdir=/nonexistent/run: holds no run"]),
 }
 

@@ -17,8 +17,16 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_plain_lines_elsewhere_than_on_a_terminal():
-    stream = io.StringIO()
+@pytest.fixture(autouse=True)
+def eighty_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.mark.parametrize(("kind", "name"), [(io.StringIO, "xterm"), (Terminal, "dumb")])
+def test_plain_lines_elsewhere_than_on_a_terminal_that_can_draw(kind, name, monkeypatch):
+    monkeypatch.setenv("TERM", name)
+    stream = kind()
     progress = Progress(stream)
     progress.begin(PLAN, 0)
     progress.advance("pretrain")
@@ -32,32 +40,55 @@ def test_a_bar_on_a_terminal_that_continues_where_the_run_was():
     stream = Terminal()
     progress = Progress(stream)
     progress.begin(PLAN, 12)
+    assert "compiling |" in stream.getvalue()
+    progress.log("train", 13, {"supervised_loss": 0.25, "accuracy": 0.5, "examples_per_second": 1234.5}, remaining=60)
     progress.advance("train")
-    progress.log(
-        "train",
-        13,
-        {"supervised_loss": 0.25, "accuracy": 0.5, "gradient_norm": 0.41, "learning_rate": 1e-3},
-        remaining=60,
-    )
     progress.say("a line")
     progress.end()
     shown = stream.getvalue()
-    assert "12/30" in shown
-    assert "sup 0.25 acc 50.0% |g| 0.4 lr 1e-3" in shown
-    assert "a line" in shown
+    assert "13/30" in shown
+    assert "acc 50.0% sup 0.25 1,234 ex/s" in shown
+    assert "a line\n" in shown
+    assert "\x1b" not in shown, "no colours, whatever NO_COLOR says"
+
+
+def test_the_time_left_counts_no_step_that_compiles():
+    times = iter([100.0, 104.0, 106.0, 500.0, 503.0])
+    stream = Terminal()
+    progress = Progress(stream, now=lambda: next(times))
+    progress.begin(PLAN, 7)
+    left = []
+    for phase in ("pretrain", "pretrain", "pretrain", "train", "train"):
+        progress.advance(phase)
+        left.append(progress._bar.postfix.rstrip(", "))
+    progress.end()
+    # 4 s for each of 21 steps, 3 on average for 20; then, after one that took minutes, 3 s for 18.
+    assert left == ["", "ETA 0:01:24", "ETA 0:01:00", "", "ETA 0:00:54"]
+
+
+def test_a_long_line_is_folded_on_a_terminal_and_left_alone_in_a_pipe():
+    line = "train 10/105  validation: accuracy 6.9 %  " + "  ".join(["reconstruct 0.168"] * 5)
+    for stream in (Terminal(), io.StringIO()):
+        progress = Progress(stream)
+        progress.say(line)
+        lines = stream.getvalue().splitlines()
+        assert " ".join(" ".join(lines).split()) == " ".join(line.split())
+        assert (max(map(len, lines)) <= 80) == stream.isatty()
 
 
 def test_metrics_are_shown_in_one_order():
-    shuffled = {"examples_per_second": 1234.5, "accuracy": 0.5, "gradient_norm": 0.123, "supervised_loss": 1.0}
-    assert format_metrics(shuffled) == "supervised 1  accuracy 50.0 %  |grad| 0.12  1,234 ex/s"
+    shuffled = {"examples_per_second": 1234.5, "gradient_norm": 0.123, "supervised_loss": 1.0, "accuracy": 0.5}
+    assert format_metrics(shuffled) == "accuracy 50.0 %  supervised 1  |grad| 0.12  1,234 ex/s"
 
 
 def test_the_closing_table_fits_80_columns(tmp_path):
     summary = dict(dataset="digits", auxiliary="both", status="complete", steps=30, seconds=59.6)
-    results = dict(test=dict(supervised_loss=0.123456, reconstruct_loss=0.0123456, predict_loss=0.1, accuracy=0.987654))
+    losses = dict(supervised_loss=0.123456, reconstruct_loss=0.0123456, predict_loss=0.1)
+    gains = dict(reconstruct_memory_gain=-0.000123, predict_memory_gain=0.0456)
+    results = dict(test=dict(**losses, **gains, accuracy=0.987654))
     table = format_summary({**summary, "results": results}, tmp_path.__class__("runs/digits"))
     assert max(map(len, table.splitlines())) <= 80
-    assert "98.8 %" in table
+    assert "test        accuracy 98.8 %" in table
     assert "0:01:00" in table
 
 

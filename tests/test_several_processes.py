@@ -5,12 +5,14 @@ import os
 import signal
 
 import chex
+import numpy as np
 import pytest
 import together
 
-from aux_rnn.config import from_json
-from aux_rnn.evaluation import restore_newest
+from aux_rnn.config import DataConfig, from_json
+from aux_rnn.evaluation import restore_state
 from aux_rnn.experiment import create_experiment
+from aux_rnn.predictions import predict_run
 from aux_rnn.steps import create_train_state
 
 SETTINGS = [
@@ -54,7 +56,7 @@ def alone(tmp_path_factory, settings):
 def restore(run):
     config = from_json((run / "config.json").read_text())
     experiment = create_experiment(config)
-    return restore_newest(run, create_train_state(config, experiment.spec, experiment.plan))
+    return restore_state(run, create_train_state(config, experiment.spec, experiment.plan))
 
 
 def read_records(run):
@@ -115,6 +117,28 @@ def test_two_processes_evaluate_every_example_once(pair, tmp_path, data_dir):
     for split in ("validation", "test"):
         assert f"accuracy {100 * results[split]['accuracy']:.1f} %" in table[split]
     assert processes[1].lines == []
+
+
+def test_two_processes_predict_what_one_does(pair, tmp_path, data_dir):
+    flags = ["--mode=predict", f"--workdir={pair}/0/run", "--cpu_devices=1", f"--data_dir={data_dir}"]
+    # 144 examples in batches of 8, and 1 + 1 devices here and 4 there.
+    expected = predict_run(pair / "0/run", DataConfig(data_dir=data_dir), "validation")
+    processes = together.start(2, tmp_path, [*flags, "--split=validation"])
+    assert together.wait(processes) == [0, 0]
+    assert processes[1].lines == []
+    with np.load(pair / "0/run/predictions-validation.npz") as found:
+        np.testing.assert_allclose(found["logits"], expected.logits, atol=1e-5)
+        np.testing.assert_array_equal(found["labels"], expected.labels)
+        np.testing.assert_array_equal(found["ids"], expected.ids)
+
+
+@pytest.mark.slow
+def test_two_processes_rehearse_a_run_together(tmp_path, settings):
+    processes = together.start(2, tmp_path, ["--mode=dry_run", *settings, "--workdir=run", "--cpu_devices=1"])
+    assert together.wait(processes) == [0, 0]
+    assert "# devices     2 x cpu in 2 processes" in processes[0].lines
+    assert processes[1].lines == []
+    assert [p.name for p in (tmp_path / "0").iterdir()] == ["log"]
 
 
 @pytest.mark.parametrize("asked", [pytest.param(0, marks=pytest.mark.slow), 1])

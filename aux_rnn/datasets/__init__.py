@@ -1,7 +1,7 @@
 """Data sets: prepared once by tfds, read into arrays, served as batches by Grain. No TensorFlow is involved."""
 
 from aux_rnn.datasets.batches import evaluation_batches, steps_per_epoch, train_batches
-from aux_rnn.datasets.describing import DataDescription, describe_data
+from aux_rnn.datasets.describing import DataDescription, class_names, describe_data
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.loading import load_splits
@@ -17,6 +17,7 @@ __all__ = [
     "Examples",
     "SplitSizes",
     "Splits",
+    "class_names",
     "describe_data",
     "divide_examples",
     "evaluation_batches",

@@ -79,6 +79,12 @@ def describe_data(config: DataConfig, seed: int) -> DataDescription:
     )
 
 
+def class_names(config: DataConfig) -> list[str]:
+    """What the classes of a prepared data set are called, by label. Raises what `prepare` does."""
+    label = prepare(config).info.features[find_dataset(config).make_reader(config).label_name]
+    return [label.int2str(k) for k in range(label.num_classes)]
+
+
 def measure_texts(splits: Splits) -> tuple[int, int, int] | None:
     """Shortest, median and longest text of all splits, in bytes."""
     parts = [part.lengths for part in (splits.train, splits.validation, splits.test) if part.lengths is not None]

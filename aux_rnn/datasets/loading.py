@@ -116,7 +116,7 @@ def read_examples(records: Any, rows: np.ndarray, spec: DatasetSpec, reader: Rea
             raise unusable(records.dataset_info.data_dir, first_line(error), spec.remedy) from error
         if lengths is not None and own_lengths is not None:
             lengths[piece] = own_lengths
-    return Examples(inputs, labels, lengths)
+    return Examples(inputs, labels, lengths, rows)
 
 
 def check_stored(stored: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -1,0 +1,133 @@
+"""Predictions of a whole split: every example once, scores worked out by hand, and a picture that says the same."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from aux_rnn.checkpoints import Checkpoints
+from aux_rnn.config import to_json
+from aux_rnn.confusion import draw_confusion
+from aux_rnn.datasets import evaluation_batches, load_splits
+from aux_rnn.evaluation import evaluate_split, load_run
+from aux_rnn.experiment import create_experiment
+from aux_rnn.predictions import Predictions, predict_run, save_predictions
+from aux_rnn.settings import ConfigError
+from aux_rnn.steps import create_train_state
+from aux_rnn.workdir import StorageError
+from experiments.predictions_report import format_predictions
+
+# Of class a 2 of 3 are right, of b 1 of 2, c is never met and predicted once, d neither.
+LABELS = np.array([0, 0, 0, 1, 1], np.int32)
+PREDICTED = np.array([0, 0, 1, 1, 2])
+BY_HAND = Predictions(
+    dataset="toys",
+    split="test",
+    step=1234,
+    logits=np.eye(4, dtype=np.float32)[PREDICTED],
+    labels=LABELS,
+    ids=np.arange(5),
+    classes=["a", "b", "c", "d"],
+)
+
+
+@pytest.fixture
+def run(tiny, tmp_path):
+    """A run without training, in batches of 16, which do not divide the 360 and 144 examples."""
+    config = dataclasses.replace(tiny, run=dataclasses.replace(tiny.run, batch_size=16))
+    experiment = create_experiment(config)
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(1, create_train_state(config, experiment.spec, experiment.plan), {})
+    checkpoints.wait()
+    checkpoints.close()
+    (tmp_path / "config.json").write_text(to_json(config))
+    return tmp_path
+
+
+def test_every_example_of_a_split_is_predicted_once_as_the_evaluation_counts_it(run, tiny):
+    found = predict_run(run, tiny.data, "test")
+    experiment, state = load_run(run, tiny.data)
+    assert found.logits.shape == (360, 10)
+    assert found.logits.dtype == np.float32
+    np.testing.assert_array_equal(found.labels, experiment.splits.test.labels)
+    batches = evaluation_batches(experiment.splits.test, 16)
+    accuracy = evaluate_split(experiment.steps.evaluate, state.params, batches)["accuracy"]
+    assert np.mean(found.logits.argmax(-1) == found.labels) == pytest.approx(accuracy)
+    assert found.classes == [str(digit) for digit in range(10)]
+    # The last example, in a batch that is filled up, on its own.
+    last = {name: values[-1:] for name, values in experiment.splits.test.arrays().items()}
+    batch = {name: np.repeat(values, 16, 0).reshape(4, 4, *values.shape[1:]) for name, values in last.items()}
+    batch |= {"rows": np.arange(16, dtype=np.int32).reshape(4, 4), "mask": np.ones((4, 4), bool)}
+    alone = jax.device_get(experiment.steps.classify(state.params, batch))["logits"]
+    np.testing.assert_allclose(found.logits[-1], alone[0], atol=1e-5)
+
+
+def test_ids_are_places_in_the_stored_split(run, tiny):
+    splits = load_splits(tiny.data, tiny.run.seed)
+    found = predict_run(run, tiny.data, "validation")
+    np.testing.assert_array_equal(found.ids, splits.validation.ids)
+    assert len(found.ids) == 144
+    assert not set(found.ids) & set(splits.train.ids)
+    assert max(found.ids) < 1437
+    stored = load_splits(dataclasses.replace(tiny.data, validation_fraction=0.0, train_examples=0), 0).train
+    np.testing.assert_array_equal(stored.ids, np.arange(1437))
+    np.testing.assert_array_equal(stored.inputs[found.ids], splits.validation.inputs)
+    np.testing.assert_array_equal(stored.labels[found.ids], found.labels)
+
+
+def test_an_empty_split_is_refused(run, tiny):
+    config = dataclasses.replace(tiny, data=dataclasses.replace(tiny.data, validation_fraction=0.0))
+    (run / "config.json").write_text(to_json(config))
+    with pytest.raises(ConfigError, match="--split=validation: must be train or test"):
+        predict_run(run, tiny.data, "validation")
+
+
+def test_scores_worked_out_by_hand():
+    precision, recall, counts = BY_HAND.scores()
+    np.testing.assert_allclose(precision, [1, 1 / 2, 0, np.nan])
+    np.testing.assert_allclose(recall, [2 / 3, 1 / 2, np.nan, np.nan])
+    assert counts.tolist() == [3, 2, 0, 0]
+    assert BY_HAND.confusion().tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_the_table_of_classes():
+    lines = format_predictions(BY_HAND, ["x.npz"], "runs/toys").splitlines()
+    assert lines[1].split() == ["a", "100.0", "%", "66.7", "%", "3", "b", "(1)"]
+    assert lines[4].split() == ["d", "-", "-", "0"]
+    assert "accuracy    60.0 % (3 of 5)" in lines
+    long = dataclasses.replace(BY_HAND, classes=[letter * 50 for letter in "abcd"])
+    assert max(map(len, format_predictions(long, ["x.npz"], "runs/toys").splitlines())) <= 80
+
+
+def test_what_is_saved_can_be_read_again(tmp_path):
+    assert save_predictions(tmp_path, BY_HAND) == ["predictions-test.npz", "plots/confusion.png"]
+    with np.load(tmp_path / "predictions-test.npz") as found:  # without pickle
+        assert sorted(found) == ["classes", "ids", "labels", "logits", "step"]
+        np.testing.assert_array_equal(found["logits"], BY_HAND.logits)
+        assert found["classes"].tolist() == BY_HAND.classes
+        assert found["step"] == 1234
+    assert imread(tmp_path / "plots/confusion.png").ndim == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["plots", "predictions-test.npz"]
+
+
+def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path):
+    (tmp_path / "plots").write_text("in the way")
+    with pytest.raises(StorageError, match=r"cannot be written \(File exists\)"):
+        save_predictions(tmp_path, BY_HAND)
+
+
+@pytest.mark.parametrize("size", [2, 10, 120])
+def test_the_names_of_the_classes_do_not_overlap_in_the_picture(size):
+    counts = np.diag(np.arange(size))
+    figure = draw_confusion(counts, [f"class with a longish name {k}" for k in range(size)], "toys")
+    figure.draw_without_rendering()
+    panel = figure.axes[0]
+    boxes = [label.get_window_extent() for label in panel.get_yticklabels()]
+    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(boxes))
+    assert all(box.x0 >= 0 for box in boxes)
+    beside = [label.get_window_extent() for label in panel.get_xticklabels()]
+    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(beside))
+    assert min(box.y0 for box in beside) >= 0

@@ -12,6 +12,7 @@ PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "results/*
 # What pages link to or show; of results also what the reports name.
 LINKED = (
     "CITATION.cff",
+    "docs/*.png",
     "aux_rnn/**/*.py",
     "experiments/**/*.py",
     "experiments/flags/*.flags",

@@ -179,6 +179,7 @@ def test_data_that_one_process_lacks_ends_all(tmp_path, settings):
     assert processes[0].error.startswith("error: process 1 of 2: --data_dir=")
 
 
+@pytest.mark.slow
 def test_unequal_devices_are_refused(tmp_path, settings):
     own = [["--cpu_devices=2"], ["--cpu_devices=1"]]
     processes = together.start(2, tmp_path, [*settings, "--workdir=run"], own)
@@ -189,6 +190,7 @@ def test_unequal_devices_are_refused(tmp_path, settings):
     assert processes[1].lines == []
 
 
+@pytest.mark.slow
 def test_a_workdir_in_use_ends_all(tmp_path, settings, endless):
     (tmp_path / "0").mkdir()
     busy = together.start(1, tmp_path / "0", [*endless, f"--workdir={tmp_path}/run", "--cpu_devices=1"])

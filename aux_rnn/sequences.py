@@ -164,7 +164,7 @@ def drop_inputs(key: jax.Array, segments: Segments, rows: jax.Array, rate: float
     shape = segments.mask.shape[1:]
 
     def keep_row(row: jax.Array) -> jax.Array:
-        return jax.random.bernoulli(jax.random.fold_in(key, row), 1 - rate, shape)
+        return jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, shape)
 
     kept = jax.vmap(keep_row)(rows) | (jnp.arange(shape[1]) == 0)
     kept = kept.reshape(kept.shape + (1,) * (segments.inputs.ndim - kept.ndim))

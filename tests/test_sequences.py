@@ -130,7 +130,7 @@ def test_inputs_are_dropped_but_for_the_first_of_a_segment():
     part = jax.tree.map(lambda leaf: leaf[100:200], segments)
     again = sequences.drop_inputs(jax.random.key(0), part, rows[100:200], 0.75)
     np.testing.assert_array_equal(again.inputs, kept[100:200])
-    only_first = np.asarray(sequences.drop_inputs(jax.random.key(0), segments, rows, 1.0).inputs)
+    only_first = np.asarray(sequences.drop_inputs(jax.random.key(0), segments, rows, 1).inputs)  # as in a config.json
     assert only_first[:, :, 0].all()
     assert not only_first[:, :, 1:].any()
     assert sequences.drop_inputs(jax.random.key(0), segments, rows, 0.0) is segments

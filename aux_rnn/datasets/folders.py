@@ -52,7 +52,7 @@ def check_space(data_dir: Path, wanted: int) -> None:
     """Raises DataError unless the folder's disk has room for so many bytes."""
     free = shutil.disk_usage(data_dir).free
     if wanted > free:
-        takes = f"the data takes {wanted / 2**30:,.1f} GiB and there are {free / 2**30:,.1f}"
+        takes = f"too little space: the data takes {wanted / 2**20:,.1f} MiB and there are {free / 2**20:,.1f}"
         raise DataError(f"--data_dir={data_dir}: {takes}; name another folder, or take shorter sequences")
 
 

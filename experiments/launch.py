@@ -5,6 +5,10 @@ Only the standard library is needed, so that a machine that starts a run elsewhe
 
 import importlib
 import sys
+from pathlib import Path
+
+# Where nothing is installed, the package is found in the folder above; its names are loaded when they are asked for.
+sys.path.append(str(Path(__file__).parents[1]))
 
 from exits import BAD_INPUT, report
 

@@ -37,6 +37,8 @@ RUN = {
     r"python experiments/own_data\.py": "here, with --slow",
     r"(\w+=\S+ )?\./launch\.sh test( .*)?": "they run this",
     r"\.ci/run": "it runs this",
+    r"python experiments/main\.py --mode=reconstruct --workdir=.*": "tests/test_reconstructions.py, with tiny settings",
+    r"python experiments/(main\.py --mode=report --workdir=|compare\.py ).*": "tests/test_reports.py, on tiny runs",
     r"(\.venv/bin/)?ruff .*|(\.venv/bin/)?mypy|(\.venv/bin/)?mkdocs .*": ".ci/run",
     r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_launch_local.py, with tiny settings",
     r"\./launch\.sh slurm .*": "tests/test_launch_slurm.py, with stand-ins for srun and scontrol",

@@ -19,13 +19,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from aux_rnn.errors import OneLineError, first_line
 from aux_rnn.shapes import describe_shapes, shapes_of
 
 STATE, META, DIGEST = "state", "meta", "sha256"
+LONGEST_REASON = 160
 OVERHEAD_BYTES = 1 << 18  # of a checkpoint: its many small files
 
 
-class CheckpointError(Exception):
+class CheckpointError(OneLineError):
     """No checkpoint can be used. The text says, in one line, what was tried and what to do.
 
     Examples:
@@ -60,10 +62,6 @@ def free_name(path: Path) -> Path:
     """The path, or with a number behind it the first that does not exist."""
     candidates = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
     return next(c for c in itertools.chain([path], candidates) if not c.exists())
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0][:160]
 
 
 def list_steps(folder: Path) -> list[int]:
@@ -147,7 +145,7 @@ class Checkpoints:
             try:
                 restored = self._restore(step, host)
             except Exception as error:  # Orbax raises whatever its layers raise for a damaged file.
-                damaged[step] = first_line(error)
+                damaged[step] = first_line(error, LONGEST_REASON)
             else:
                 for each, reason in damaged.items():
                     logging.warning("checkpoint %d in %s cannot be used (%s)", each, self.folder, reason)
@@ -165,8 +163,9 @@ class Checkpoints:
         try:
             return self._restore(step, jax.device_get(like))
         except Exception as error:  # as above
+            reason = first_line(error, LONGEST_REASON)
             raise CheckpointError(
-                f"{self.folder / str(step)}: cannot be used ({first_line(error)}); choose another --checkpoint"
+                f"{self.folder / str(step)}: cannot be used ({reason}); choose another --checkpoint"
             ) from error
 
     def set_aside(self, steps: list[int]) -> None:

@@ -232,6 +232,13 @@ class Config:
 LOCATIONS = ("data_dir", "manual_dir")
 INCIDENTAL = (*LOCATIONS, "pictures")
 
+
+def locate_data(config: Config, data: DataConfig) -> Config:
+    """The configuration with its files where the other one has them."""
+    located = {name: getattr(data, name) for name in LOCATIONS}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **located))
+
+
 GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
 
 
@@ -310,6 +317,10 @@ class SequenceSpec:
     channels: int
     num_classes: int
     vocabulary_size: int = 0
+
+    def describe(self) -> str:
+        """'1,024 x 3', or 'at most 1,014 bytes'."""
+        return f"at most {self.length:,} bytes" if self.vocabulary_size else f"{self.length:,} x {self.channels}"
 
 
 def check_sequence(config: Config, spec: SequenceSpec) -> None:

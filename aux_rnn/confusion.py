@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-DOTS_AN_INCH = 200
+from aux_rnn.plot_style import PNG_DOTS
+
 FEW = 20  # classes whose squares have room for a number
 LONGEST_NAME = 32
 
@@ -25,7 +26,7 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], title: str) -> Figu
     cell = 0.36 if size <= FEW else 0.13  # inches; letters of the names are as high as that allows
     side = max(3.2, cell * size)
     # A space of the same width for the names on the left and below, and for the bar on the right.
-    figure = Figure(figsize=(side + 2.2, side + 1.8), dpi=DOTS_AN_INCH, layout="constrained")
+    figure = Figure(figsize=(side + 2.2, side + 1.8), dpi=PNG_DOTS, layout="constrained")
     panel = figure.subplots()
     # The square root makes few mistakes visible beside many right answers.
     image = panel.imshow(shares, cmap="Greys", norm=PowerNorm(0.5, 0, 100))

@@ -27,6 +27,11 @@ def leave_out_middle(text: str) -> str:
     return text[:half] + CUT + text[-half:]
 
 
+def first_line(error: BaseException, longest: int = LONGEST) -> str:
+    """What went wrong, in one line of a library's many; the name of the error if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest]
+
+
 class OneLineError(Exception):
     """An error whose text is one line."""
 

@@ -1,7 +1,6 @@
 """Evaluation over a whole split, the last, partial batch included."""
 
-import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,19 @@ import jax
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.checkpoints import CheckpointError, Checkpoints, list_steps
-from aux_rnn.config import DataConfig, from_json, to_json
+from aux_rnn.config import DataConfig, from_json, locate_data, to_json
 from aux_rnn.datasets import evaluation_batches
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.metrics import Metrics
 from aux_rnn.processes import ALONE, Processes
 from aux_rnn.steps import Batch, TrainState, broadcast, create_train_state, replicate, shard
 from aux_rnn.workdir import require_config
+
+
+def batches_of(experiment: Experiment, split: str, processes: Processes) -> Iterator[Batch]:
+    """This process's share of a split, for evaluation."""
+    examples, size = getattr(experiment.splits, split), experiment.config.run.batch_size
+    return evaluation_batches(examples, size, processes.index, processes.count)
 
 
 def evaluate_split(
@@ -66,17 +71,16 @@ def evaluate_run(
       WorkdirError, CheckpointError, ConfigError, DataError, ProcessError: as `load_run` does.
     """
     experiment, state = load_run(path, data, processes, checkpoint)
-    config, results = experiment.config, {}
-    for split in ("validation", "test"):
-        examples, size = getattr(experiment.splits, split), config.run.batch_size
-        batches = evaluation_batches(examples, size, processes.index, processes.count)
-        results[split] = evaluate_split(experiment.steps.evaluate, state.params, batches)
+    evaluate = experiment.steps.evaluate
     return {
-        "dataset": config.data.dataset,
-        "auxiliary": config.model.auxiliary,
+        "dataset": experiment.config.data.dataset,
+        "auxiliary": experiment.config.model.auxiliary,
         "status": "evaluated",
         "steps": int(state.step),
-        "results": results,
+        "results": {
+            split: evaluate_split(evaluate, state.params, batches_of(experiment, split, processes))
+            for split in ("validation", "test")
+        },
     }
 
 
@@ -100,9 +104,7 @@ def load_run(
       ProcessError: one of these, in another process.
     """
     text = processes.share(processes.attempt(lambda: to_json(require_config(path)) if processes.is_main else None))
-    config = from_json(text)
-    located = dataclasses.replace(config.data, data_dir=data.data_dir, manual_dir=data.manual_dir)
-    config = dataclasses.replace(config, data=located)
+    config = locate_data(from_json(text), data)
     check_together(config, processes)  # the devices of all processes start at the same time, or never
     experiment = create_experiment_together(config, processes)
     fresh = create_train_state(config, experiment.spec, experiment.plan)

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.experiment import Experiment, assemble, check_step, create_experiment
 from aux_rnn.interruption import StopRequest
 from aux_rnn.objectives import make_model, make_reader
+from aux_rnn.precision import exact
 from aux_rnn.processes import ALONE
-from aux_rnn.progress import Progress
+from aux_rnn.progress import Progress, unseen_progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import NoFiles, open_files
 from aux_rnn.settings import ConfigError, reject
@@ -82,11 +83,7 @@ class Fitted:
         spec = self.form.spec
         model, read = make_model(self.config.model, spec), make_reader(spec, self.permutation)
 
-        def classify(params: Any, batch: Any) -> jax.Array:
-            with jax.default_matmul_precision("highest"):  # as in training
-                return model.apply({"params": params}, *read(batch))[0]
-
-        return jax.jit(classify)
+        return jax.jit(exact(lambda params, batch: model.apply({"params": params}, *read(batch))[0]))
 
 
 def fit(
@@ -205,19 +202,13 @@ def split(config: Config, examples: Examples, test: Examples) -> Splits:
     return Splits(take(examples, np.sort(rows[: sizes.train])), take(examples, np.sort(held_out)), test)
 
 
-@contextlib.contextmanager
-def unseen() -> Iterator[Progress]:
-    with open(os.devnull, "w") as nowhere:
-        yield Progress(nowhere)
-
-
 def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: Progress | None) -> Fitted:
     """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
     with contextlib.ExitStack() as stack:
-        shown = progress or stack.enter_context(unseen())
+        shown = progress or stack.enter_context(unseen_progress())
         files = NoFiles(Path()) if workdir is None else open_files(Path(workdir), experiment.config, is_main=True)
         stack.enter_context(contextlib.closing(files))
-        files.adopt(experiment.config)
+        files.adopt()
         run = stack.enter_context(contextlib.closing(Run(experiment, files, shown, ALONE, StopRequest())))
         summary = finish(run)
         form = Form.of(experiment.splits.train, experiment.spec)

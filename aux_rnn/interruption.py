@@ -4,7 +4,7 @@ Before there is a step to finish, the first one raises KeyboardInterrupt.
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -53,24 +53,31 @@ def catch_signals(request: StopRequest | None = None) -> Iterator[StopRequest]:
 @contextmanager
 def handle_signals(request: StopRequest, action: Callable[[], None]) -> Iterator[None]:
     """Notes the first signal and does `action`; restores the former handlers at the end."""
-    former: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
         if request.is_over:
             return
         request.signal_name = signal.Signals(number).name
-        for each in former:
+        for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
         action()
 
-    for number in SIGNALS:
-        former[number] = signal.signal(number, note)
+    with handlers(note, SIGNALS):
+        yield
+
+
+@contextmanager
+def handlers(handler: Callable[[int, FrameType | None], None], signals: Iterable[signal.Signals]) -> Iterator[None]:
+    """Has signals handled so; restores the former handlers at the end."""
+    former: dict[signal.Signals, Any] = {}
     try:
+        for number in signals:
+            former[number] = signal.signal(number, handler)
         yield
     finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+        for number, each in former.items():
+            signal.signal(number, each)
 
 
 def ignore_signals() -> None:

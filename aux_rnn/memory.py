@@ -14,6 +14,13 @@ def peak_memory_mib() -> float:
     return statistics["peak_bytes_in_use"] / 2**20 if statistics else peak_process_mib()
 
 
+def describe_devices() -> str:
+    """'2 x cpu', of all processes together."""
+    import jax  # as above
+
+    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
 def available_bytes() -> int | None:
     """The memory that all devices of this process have for a program; None where the system does not say."""
     import jax  # here and not above, see below

@@ -5,17 +5,20 @@ checkpoint what is new there is copied to the address. A copy that was cut short
 its digest shows, so that the one before is used.
 """
 
+import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
 
+from aux_rnn.errors import first_line
 from aux_rnn.settings import ConfigError
 from aux_rnn.workdir import StorageError
 
 OWNER = "owner"
+LONGEST_REASON = 200
 NEEDED = {"gs": "gcs", "gcs": "gcs"}  # extras of this package by protocol
 
 
@@ -43,12 +46,8 @@ def open_address(address: str) -> "Mirror":
             f"--workdir={address}: {protocol}:// needs a package that is not installed; {remedy}"
         ) from error
     except Exception as error:  # each protocol has errors of its own
-        raise ConfigError(f"--workdir={address}: cannot be used ({one_line(error)})") from error
+        raise ConfigError(f"--workdir={address}: cannot be used ({first_line(error, LONGEST_REASON)})") from error
     return Mirror(address, filesystem, root)
-
-
-def one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class Mirror:
@@ -68,7 +67,7 @@ class Mirror:
 
     def fetch(self, folder: Path) -> None:
         """Brings what lies at the address into an empty folder. Raises MirrorError."""
-        try:
+        with self._reporting("read"):
             found = self._filesystem.find(str(self._root)) if self._filesystem.exists(str(self._root)) else []
             for path in found:
                 name = PurePosixPath(path).relative_to(self._root)
@@ -76,27 +75,19 @@ class Mirror:
                     target = folder / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     self._filesystem.get_file(path, str(target))
-        except Exception as error:
-            raise MirrorError(f"--workdir={self.address}: cannot be read ({one_line(error)})") from error
         self._known = list_files(folder)
 
     def claim(self) -> None:
         """From now on the address belongs to this run; one that had it before will not write there again."""
-        try:
+        with self._reporting("written"):
             self._filesystem.makedirs(str(self._root), exist_ok=True)
             self._filesystem.pipe_file(str(self._root / OWNER), self._token.encode())
-        except Exception as error:
-            raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
 
     def put(self, folder: Path, names: Sequence[str]) -> None:
         """Copies files that a run does not write itself, whoever the address belongs to. Raises MirrorError."""
-        try:
+        with self._reporting("written"):
             for name in names:
-                target = self._root / name
-                self._filesystem.makedirs(str(target.parent), exist_ok=True)
-                self._filesystem.put_file(str(folder / name), str(target))
-        except Exception as error:
-            raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
+                self._put(folder, name)
 
     def push(self, folder: Path) -> None:
         """Copies what is new or changed, then removes what is gone.
@@ -106,21 +97,30 @@ class Mirror:
           MirrorError: it cannot be written; the next time what is missing will be copied, too.
         """
         files = list_files(folder)
-        try:
+        with self._reporting("written"):
             owner = self._filesystem.cat_file(str(self._root / OWNER)).decode()
             if owner == self._token:
                 for name in (name for name, state in files.items() if self._known.get(name) != state):
-                    target = self._root / name
-                    self._filesystem.makedirs(str(target.parent), exist_ok=True)
-                    self._filesystem.put_file(str(folder / name), str(target))
+                    self._put(folder, name)
                     self._known[name] = files[name]
                 for name in set(self._known) - set(files):
                     self._filesystem.rm_file(str(self._root / name))
                     del self._known[name]
-        except Exception as error:
-            raise MirrorError(f"--workdir={self.address}: cannot be written ({one_line(error)})") from error
         if owner != self._token:
             raise TakenOverError(f"--workdir={self.address}: another run was started there and goes on; this one ends")
+
+    def _put(self, folder: Path, name: str) -> None:
+        target = self._root / name
+        self._filesystem.makedirs(str(target.parent), exist_ok=True)
+        self._filesystem.put_file(str(folder / name), str(target))
+
+    @contextlib.contextmanager
+    def _reporting(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each protocol has errors of its own
+            reason = first_line(error, LONGEST_REASON)
+            raise MirrorError(f"--workdir={self.address}: cannot be {what} ({reason})") from error
 
 
 def list_files(folder: Path) -> dict[str, tuple[int, int]]:

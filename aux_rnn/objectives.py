@@ -81,6 +81,25 @@ def make_segments(
     return segments
 
 
+def run_in_training(
+    config: ModelConfig,
+    model: nn.Module,
+    params: Any,
+    key: jax.Array,
+    inputs: jax.Array,
+    lengths: jax.Array | None,
+    rows: jax.Array,
+    mask: jax.Array,
+    classify: bool = True,
+) -> tuple[Any, Metrics]:
+    """What the network says of whole sequences (None unless it is to classify), and the auxiliary losses by kind."""
+    anchor_key, dropconnect_key = jax.random.split(key)
+    segments = make_segments(config, anchor_key, inputs, lengths, rows)
+    rngs = {"dropconnect": dropconnect_key}
+    outputs, decoded = model.apply({"params": params}, inputs, lengths, segments, classify, False, rngs=rngs)
+    return outputs, {kind: auxiliary_loss(decoded[kind], segments[kind], mask) for kind in decoded}
+
+
 def joint_loss(
     model: AuxiliaryRNN,
     params: Any,
@@ -121,13 +140,9 @@ def joint_loss(
       >>> loss.shape, list(auxiliary)
       ((), ['reconstruct'])
     """
-    draw_key, dropconnect_key = jax.random.split(key)
-    rows = jnp.arange(len(inputs))
-    segments = make_segments(model.config, draw_key, inputs, lengths, rows)
-    rngs = {"dropconnect": dropconnect_key}
-    outputs, decoded = model.apply({"params": params}, inputs, lengths, segments, True, False, rngs=rngs)
-    mask = jnp.ones(len(inputs), bool)
-    auxiliary = {kind: auxiliary_loss(decoded[kind], segments[kind], mask).compute() for kind in decoded}
+    rows, mask = jnp.arange(len(inputs)), jnp.ones(len(inputs), bool)
+    outputs, means = run_in_training(model.config, model, params, key, inputs, lengths, rows, mask)
+    auxiliary = {kind: mean.compute() for kind, mean in means.items()}
     return loss(outputs) + model.config.auxiliary_weight * sum(auxiliary.values()), auxiliary
 
 
@@ -135,15 +150,10 @@ def make_losses(config: Config, model: nn.Module, read: ReadInputs) -> Callable[
     """The function `(params, batch, key, classify) -> metrics` for training."""
 
     def losses(params: Any, batch: Batch, key: jax.Array, classify: bool) -> Metrics:
-        inputs, lengths = read(batch)
-        anchor_key, dropconnect_key = jax.random.split(key)
-        segments = make_segments(config.model, anchor_key, inputs, lengths, batch["rows"])
-        rngs = {"dropconnect": dropconnect_key}
-        logits, decoded = model.apply({"params": params}, inputs, lengths, segments, classify, False, rngs=rngs)
+        rows, mask = batch["rows"], batch["mask"]
+        logits, means = run_in_training(config.model, model, params, key, *read(batch), rows, mask, classify)
         measured = classifier_metrics(logits, batch) if classify else {}
-        for kind, outputs in decoded.items():
-            measured[f"{kind}_loss"] = auxiliary_loss(outputs, segments[kind], batch["mask"])
-        return measured
+        return measured | {f"{kind}_loss": mean for kind, mean in means.items()}
 
     return losses
 

@@ -8,6 +8,11 @@ import jax.numpy as jnp
 MatMul = Callable[[jax.Array, jax.Array], jax.Array]  # [..., K] and [K, N] to [..., N]
 
 
+def exact(function: Callable) -> Callable:
+    """The function with products in full float32; left to themselves GPUs and TPUs round the factors."""
+    return jax.default_matmul_precision("highest")(function)
+
+
 @jax.custom_vjp
 def bfloat16_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     """`a b` of factors rounded to bfloat16, added up in float32, as are both products of its gradient.

@@ -1,7 +1,7 @@
 """What a run says of every example of a split, and how good that is for each class."""
 
 import dataclasses
-import os
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from aux_rnn.config import DataConfig
-from aux_rnn.datasets import class_names, evaluation_batches
-from aux_rnn.evaluation import load_run
+from aux_rnn.datasets import class_names
+from aux_rnn.evaluation import batches_of, load_run
+from aux_rnn.plots_folder import save_plot
 from aux_rnn.processes import ALONE, Processes
 from aux_rnn.settings import reject
 from aux_rnn.steps import shard
-from aux_rnn.workdir import StorageError
+from aux_rnn.workdir import StorageError, write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def predict_run(
         raise reject("split", split, "train or test, as the run has no validation split (--validation_fraction=0)")
     logits = np.empty((len(examples), experiment.spec.num_classes), np.float32)
     labels = np.empty(len(examples), np.int32)
-    for batch in evaluation_batches(examples, config.run.batch_size, processes.index, processes.count):
+    for batch in batches_of(experiment, split, processes):
         found = jax.device_get(experiment.steps.classify(state.params, shard(batch)))
         rows = found["rows"][found["mask"]]
         logits[rows], labels[rows] = found["logits"][found["mask"]], found["labels"][found["mask"]]
@@ -94,18 +95,19 @@ def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     Raises:
       StorageError: they cannot be written.
     """
-    from aux_rnn.confusion import draw_confusion  # Matplotlib takes its time, and the other processes need none of it
+    # Matplotlib takes its time, and the other processes need none of it.
+    from aux_rnn.confusion import draw_confusion
+    from aux_rnn.plot_style import render
 
-    npz, png = f"predictions-{predictions.split}.npz", "plots/confusion.png"
+    npz = f"predictions-{predictions.split}.npz"
     arrays: dict[str, Any] = {name: getattr(predictions, name) for name in ("logits", "labels", "ids", "step")}
     title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
+    content = io.BytesIO()
+    np.savez(content, **arrays, classes=np.array(predictions.classes))
+    picture = render(draw_confusion(predictions.confusion(), predictions.classes, title), "png")
     try:
-        (path / "plots").mkdir(exist_ok=True)
-        with (path / f"{npz}.partial").open("wb") as file:
-            np.savez(file, **arrays, classes=np.array(predictions.classes))
-        os.replace(path / f"{npz}.partial", path / npz)
-        draw_confusion(predictions.confusion(), predictions.classes, title).savefig(path / png)
+        write_atomically(path / npz, content.getvalue())
+        save_plot(path, "confusion.png", picture)
     except OSError as error:
-        (path / f"{npz}.partial").unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot be written ({error.strerror}); make room, then do it again") from error
-    return [npz, png]
+    return [npz, "plots/confusion.png"]

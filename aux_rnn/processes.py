@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from aux_rnn.connections import BEAT_SECONDS, Connection, ConnectionLost, Message
+from aux_rnn.errors import OneLineError
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ OnLoss = Callable[[str, int], None]
 FAILED = 1
 
 
-class ProcessError(Exception):
+class ProcessError(OneLineError):
     """Another process is missing, lost, or could not do its part. The text says which, in one line."""
 
 

@@ -1,11 +1,12 @@
 """What a person sees of a run: a progress bar on a terminal, plain lines anywhere else."""
 
+import contextlib
 import datetime
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -158,3 +159,10 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
         self._bar = None
+
+
+@contextlib.contextmanager
+def unseen_progress() -> Iterator[Progress]:
+    """Shows nothing to anybody."""
+    with open(os.devnull, "w") as nowhere:
+        yield Progress(nowhere)

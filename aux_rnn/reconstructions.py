@@ -15,6 +15,7 @@ import numpy as np
 from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.datasets import Examples
 from aux_rnn.objectives import make_model, make_reader
+from aux_rnn.precision import exact
 from aux_rnn.sequences import Segments, allowed_anchors, cut_segments, drop_inputs
 
 NUM_EXAMPLES, NUM_ANCHORS = 4, 3
@@ -89,11 +90,8 @@ def make_recollect(config: Config, spec: SequenceSpec, permutation: np.ndarray |
         forced: make_model(dataclasses.replace(config.model, teacher_forcing=forced), spec) for forced in (True, False)
     }
 
-    def exact(function: Callable, **options: Any) -> Callable:
-        # As the steps do: left to themselves GPUs and TPUs round the factors of float32 products.
-        return jax.jit(jax.default_matmul_precision("highest")(function), **options)
-
-    @partial(exact, static_argnames="kind")
+    @partial(jax.jit, static_argnames="kind")
+    @exact
     def cut(inputs: jax.Array, lengths: jax.Array, anchors: jax.Array, kind: str) -> Segments:
         segments = cut_segments(kind, inputs, lengths, anchors, config.model.segment_length)
         # The keys of an evaluation, see `make_segments`.
@@ -101,12 +99,14 @@ def make_recollect(config: Config, spec: SequenceSpec, permutation: np.ndarray |
         rows = jnp.arange(len(inputs), dtype=jnp.int32)
         return drop_inputs(jax.random.split(key)[1], segments, rows, config.model.decoder_input_dropout)
 
-    @partial(exact, static_argnames="kind")
+    @partial(jax.jit, static_argnames="kind")
+    @exact
     def encode(params: Any, inputs: jax.Array, lengths: jax.Array | None, segments: Segments, kind: str) -> Any:
         arguments = (inputs, lengths, {kind: segments}, False)
         return models[True].apply({"params": params}, *arguments, method="encode")[1][kind]
 
-    @partial(exact, static_argnames=("kind", "forced"))
+    @partial(jax.jit, static_argnames=("kind", "forced"))
+    @exact
     def decode(params: Any, states: Any, segments: Segments, kind: str, forced: bool) -> Any:
         def elements(model: Any) -> jax.Array:
             return model.decoders[kind].to_element(model.decode(kind, states, segments))

@@ -8,13 +8,14 @@ import jax
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.checkpoints import digest
 from aux_rnn.clock import Clock, Speed
-from aux_rnn.datasets import evaluation_batches, train_batches
-from aux_rnn.evaluation import evaluate_split
+from aux_rnn.datasets import train_batches
+from aux_rnn.errors import OneLineError
+from aux_rnn.evaluation import batches_of, evaluate_split
 from aux_rnn.experiment import Experiment
 from aux_rnn.idleness import Idleness, Unsettled
 from aux_rnn.interruption import StopRequest
 from aux_rnn.machine import describe_machine, usable_cores
-from aux_rnn.memory import peak_memory_mib
+from aux_rnn.memory import describe_devices, peak_memory_mib
 from aux_rnn.metrics import Metrics
 from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
@@ -26,7 +27,7 @@ from aux_rnn.steps import NEVER, Batch, TrainState, broadcast, create_train_stat
 from aux_rnn.workdir import WorkdirError
 
 
-class TrainingError(Exception):
+class TrainingError(OneLineError):
     """The run cannot go on. The text says why, in one line.
 
     Examples:
@@ -61,6 +62,7 @@ class Run:
     def __init__(
         self, experiment: Experiment, files: NoFiles, progress: Progress, processes: Processes, stop: StopRequest
     ) -> None:
+        self.experiment = experiment
         self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
         self.splits, self.artist = experiment.splits, make_artist(experiment)
         self.files, self.progress, self.processes, self.stop = files, progress, processes, stop
@@ -192,8 +194,7 @@ class Run:
         self.idleness.begin()
 
     def measure(self, split: str) -> dict[str, float] | None:
-        examples, size = getattr(self.splits, split), self.config.run.batch_size
-        batches = evaluation_batches(examples, size, self.processes.index, self.processes.count)
+        batches = batches_of(self.experiment, split, self.processes)
         with self.clock.section("evaluate"):
             return evaluate_split(self.steps.evaluate, self.state.params, batches, self.is_stopping)
 
@@ -260,7 +261,7 @@ class Run:
             "idle_share": self.idle_share(),
             "peak_memory_mib": round(self.peak_mib(), 1),
             "machine": describe_machine(len(usable_cores())),
-            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "devices": describe_devices(),
             "jax": jax.__version__,
         }
 

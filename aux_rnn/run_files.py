@@ -14,8 +14,9 @@ from absl import logging
 
 from aux_rnn.checkpoints import CheckpointError, Checkpoints
 from aux_rnn.config import Config
+from aux_rnn.errors import first_line
 from aux_rnn.metric_writers import MetricsFile, read_lines
-from aux_rnn.mirror import Mirror, MirrorError, TakenOverError, one_line
+from aux_rnn.mirror import LONGEST_REASON, Mirror, MirrorError, TakenOverError
 from aux_rnn.plots_folder import find_reconstructions, save_reconstructions
 from aux_rnn.workdir import StorageError, Workdir, read_summary
 
@@ -39,7 +40,7 @@ class NoFiles:
         """What `summary.json` says if the run that is there is complete."""
         return None
 
-    def adopt(self, config: Config) -> None:
+    def adopt(self) -> None:
         """Writes down what the folder is for; to be called once nothing but training is left to go wrong."""
 
     def restore(self, like: Any) -> Restored | None:
@@ -118,8 +119,8 @@ class RunFiles(NoFiles):
         summary = read_summary(self.path)
         return summary if summary and summary.get("status") == "complete" else None
 
-    def adopt(self, config: Config) -> None:
-        self._workdir.adopt(config)
+    def adopt(self) -> None:
+        self._workdir.adopt(self._config)
         if self._mirror:
             self._mirror.claim()
             self._mirror.push(self.path)
@@ -230,14 +231,15 @@ class RunFiles(NoFiles):
         try:
             yield
         except Exception as error:  # nothing that is only looked at is worth a run
-            logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, one_line(error))
+            reason = first_line(error, LONGEST_REASON)
+            logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, reason)
 
     @contextlib.contextmanager
     def _storing(self, what: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Orbax raises whatever its layers raise
-            reason = getattr(error, "strerror", None) or one_line(error)
+            reason = getattr(error, "strerror", None) or first_line(error, LONGEST_REASON)
             raise StorageError(
                 f"{self.path}: {what} cannot be written ({reason}); the last good checkpoint is "
                 f"{self.last_good()}; make room there, then the same command continues"

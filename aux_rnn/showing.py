@@ -1,11 +1,10 @@
 """Pictures of what the decoders of an experiment recall: during training, and from a checkpoint."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config import DataConfig, locate_data
 from aux_rnn.evaluation import restore_state
 from aux_rnn.experiment import Experiment, create_experiment
 from aux_rnn.plots_folder import save_reconstructions
@@ -63,8 +62,7 @@ def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") ->
     config = require_config(path)
     if not config.model.auxiliaries:
         raise ConfigError(f"--workdir={path}: a run with --auxiliary=none has no decoder; name one that has")
-    located = dataclasses.replace(config.data, data_dir=data.data_dir, manual_dir=data.manual_dir)
-    experiment = create_experiment(dataclasses.replace(config, data=located))
+    experiment = create_experiment(locate_data(config, data))
     state = restore_state(path, create_train_state(config, experiment.spec, experiment.plan), checkpoint)
     step = int(state.step)
     picture = make_artist(experiment)(state.params, step, lambda: False)

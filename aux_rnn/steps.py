@@ -24,6 +24,7 @@ from aux_rnn.metrics import Mean, Metrics
 from aux_rnn.objectives import Batch, init_params, make_losses, make_measure, make_model, make_reader
 from aux_rnn.optimizers import make_optimizer
 from aux_rnn.plan import Plan
+from aux_rnn.precision import exact
 
 AXIS = "devices"
 NEVER = np.iinfo(np.int32).max
@@ -129,17 +130,8 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         measured = {name: Mean(jax.lax.psum(m.total, AXIS), m.count) for name, m in measured.items()}
         measured["loss"] = Mean.once(jax.lax.psum(loss, AXIS))
         measured["gradient_norm"] = Mean.once(optax.tree.norm(gradients))
-        return record(state, measured).replace(
+        return record_metrics(state, measured, plan).replace(
             step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
-        )
-
-    def record(state: TrainState, measured: Metrics) -> TrainState:
-        is_finite = jnp.isfinite(measured["loss"].total) & jnp.isfinite(measured["gradient_norm"].total)
-        starts_anew = (state.step % plan.log_every == 0) | (state.step == plan.pretrain_steps)
-        before = jax.tree.map(lambda m: jnp.where(starts_anew, 0, m), state.metrics)
-        return state.replace(
-            metrics=metrics_lib.merge(before, {name: measured.get(name, Mean.empty()) for name in before}),
-            first_bad_step=jnp.minimum(state.first_bad_step, jnp.where(is_finite, NEVER, state.step + 1)),
         )
 
     def evaluate(params: Any, batch: Batch) -> Metrics:
@@ -150,17 +142,28 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         own = {"logits": logits, **{name: batch[name] for name in ("labels", "rows", "mask")}}
         return jax.lax.all_gather(own, AXIS, tiled=True)
 
-    def step(function: Callable, **options: Any) -> Callable:
-        # Left to themselves GPUs and TPUs round the factors of float32 products.
-        exact = jax.default_matmul_precision("highest")(function)
-        return jax.pmap(exact, axis_name=AXIS, in_axes=(None, 0), out_axes=None, **options)
-
     return Steps(
-        pretrain=step(partial(update, classify=False), donate_argnums=0),
-        train=step(partial(update, classify=True), donate_argnums=0),
-        evaluate=step(evaluate),
-        classify=step(classify),
+        pretrain=compile_step(partial(update, classify=False), donate_argnums=0),
+        train=compile_step(partial(update, classify=True), donate_argnums=0),
+        evaluate=compile_step(evaluate),
+        classify=compile_step(classify),
     )
+
+
+def record_metrics(state: TrainState, measured: Metrics, plan: Plan) -> TrainState:
+    """The state with what the step after it has measured, added to the totals since the last record."""
+    is_finite = jnp.isfinite(measured["loss"].total) & jnp.isfinite(measured["gradient_norm"].total)
+    starts_anew = (state.step % plan.log_every == 0) | (state.step == plan.pretrain_steps)
+    before = jax.tree.map(lambda m: jnp.where(starts_anew, 0, m), state.metrics)
+    return state.replace(
+        metrics=metrics_lib.merge(before, {name: measured.get(name, Mean.empty()) for name in before}),
+        first_bad_step=jnp.minimum(state.first_bad_step, jnp.where(is_finite, NEVER, state.step + 1)),
+    )
+
+
+def compile_step(function: Callable, **options: Any) -> Callable:
+    """`(replicated, batch) -> replicated`, on all devices."""
+    return jax.pmap(exact(function), axis_name=AXIS, in_axes=(None, 0), out_axes=None, **options)
 
 
 def replicate(state: TrainState) -> TrainState:

@@ -53,7 +53,7 @@ def train_and_evaluate(
             progress.say(f"{path}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment_together(config, processes)
-        processes.attempt(lambda: files.adopt(config))
+        processes.attempt(files.adopt)
         announce(config, path, experiment, progress, processes.count)
         with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
             return processes.share(finish(run))
@@ -78,8 +78,7 @@ def announce(config: Config, path: Path, experiment: Experiment, progress: Progr
     splits, spec, plan = experiment.splits, experiment.spec, experiment.plan
     sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
     devices = f"{jax.device_count()} {jax.devices()[0].platform} device{'s' * (jax.device_count() > 1)}"
-    shape = f"at most {spec.length:,} bytes" if spec.vocabulary_size else f"{spec.length:,} x {spec.channels}"
-    progress.say(f"{config.data.dataset}: sequences of {shape}; {sizes} examples")
+    progress.say(f"{config.data.dataset}: sequences of {spec.describe()}; {sizes} examples")
     phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
     progress.say(f"auxiliary={config.model.auxiliary}: {phases}")
     processes = f" in {process_count} processes" if process_count > 1 else ""

@@ -23,7 +23,7 @@ class WorkdirError(OneLineError):
     """
 
 
-class StorageError(Exception):
+class StorageError(OneLineError):
     """Results cannot be written. The text says where, why, and from which checkpoint the run can go on, in one line.
 
     Examples:

@@ -1,18 +1,17 @@
-"""Flags made from the settings, and flag files that are found wherever the program is started.
+"""Flags made from the settings.
 
-absl itself looks for a flag file in the working directory only, reports mistakes in two lines and takes a stray word
-without a murmur. Here a flag file is looked for in the working directory, beside the file that includes it, and in
-`experiments/flags`; every mistake is one line.
+absl itself reports mistakes in two lines and takes a stray word without a murmur; here every mistake is one line.
 """
 
 import bisect
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
+from flag_files import FLAG_FILES, expand_flag_files
 
 from aux_rnn.config import Config, from_flat, iterate_settings
 from aux_rnn.settings import (
@@ -23,12 +22,9 @@ from aux_rnn.settings import (
     is_allowed,
     is_plain_text,
     plain_text,
-    reject,
 )
 
-FLAG_FILES = Path(__file__).parent / "flags"
 MODES = ("train", "eval", "predict", "reconstruct", "report", "dry_run", "prepare")
-MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and characters of each
 MOST_DEVICES = 1_024
 SPLITS = ("train", "validation", "test")
 
@@ -171,83 +167,13 @@ def find_refused(argv: Sequence[str], into: flags.FlagValues) -> str:
     return argv[bisect.bisect_left(range(1, len(argv) + 1), True, key=is_refused)]
 
 
-def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """The arguments with every `--flagfile=NAME` replaced by the flags in the file, in their place.
-
-    Args:
-      arguments: the command line.
-      folders: where to look, in this order; first of all beside the file that includes another.
-
-    Raises:
-      ConfigError: a file is not there, cannot be read, is no flag file or includes itself, or there are too many.
-    """
-    expanded: list[str] = []
-    count = 0
-    # The command line and the flag files that are open: what is left of each, where it looks, and how it was reached.
-    levels: list[tuple[Iterator[str], Sequence[Path], tuple[Path, ...]]] = [(iter(arguments), folders, ())]
-    while levels:
-        words, folders, opened = levels[-1]
-        value = find_inclusion(words, expanded)
-        if value is None:
-            levels.pop()
-            continue
-        file = find_flag_file(value, folders)
-        if file in opened:
-            raise ConfigError(f"--flagfile={value}: includes itself ({' -> '.join(p.name for p in (*opened, file))})")
-        count += 1
-        if count > MOST_FILES:
-            raise ConfigError(f"--flagfile={value}: more than {MOST_FILES} flag files are included; write fewer")
-        levels.append((iter(read_flag_file(file)), [file.parent, *folders], (*opened, file)))
-    return expanded
-
-
-def find_inclusion(words: Iterator[str], others: list[str]) -> str | None:
-    """The name of the next flag file among the words, None at their end; the words before it go to `others`."""
-    for word in words:
-        name, is_assigned, value = word.lstrip("-").partition("=")
-        if word.startswith("-") and name == "flagfile":
-            return value if is_assigned else next(words, "")
-        others.append(word)
-    return None
-
-
-def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
-    if not is_plain_text(name):
-        raise reject("flagfile", name, plain_text().phrase)
-    # Not Path.expanduser and Path.is_file, which raise for an unknown user and for a name that is too long.
-    candidates = list(dict.fromkeys(Path(os.path.abspath(folder / os.path.expanduser(name))) for folder in folders))
-    for candidate in candidates:
-        if name and os.path.isfile(candidate):
-            return candidate
-    known = ", ".join(sorted(p.name for p in FLAG_FILES.glob("*.flags")))
-    looked = ", ".join(str(c.parent) for c in candidates)
-    raise ConfigError(f"--flagfile={name}: no such file in {looked}; there are {known}")
-
-
-def read_flag_file(file: Path) -> list[str]:
-    """The flags in a file: one `--name=value` a line; blank lines and lines that start with # or // say nothing."""
-    try:
-        with file.open(encoding="utf-8-sig") as stream:
-            text = stream.read(LONGEST_FILE + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--flagfile={file}: cannot be read ({error})") from error
-    if len(text) > LONGEST_FILE:
-        raise ConfigError(f"--flagfile={file}: longer than {LONGEST_FILE:,} characters, so no flag file")
-    lines = [line.strip() for line in text.split("\n")]
-    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
-    for line in lines:
-        if not line.startswith("-"):
-            raise ConfigError(f"--flagfile={file}: the line {line!r} is no flag; write --name=value, comments after #")
-    return lines
-
-
 def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:
     """The configuration that the parsed flags describe. Raises ConfigError if settings contradict each other."""
     return from_flat({field.name: getattr(parsed, field.name) for _, field in iterate_settings()})
 
 
 def workdir_from_flags(config: Config) -> str:
-    """Folder or address of the run; raises ConfigError for an address that cannot be used."""
+    """Folder or address of the run."""
     dataset = config.data.dataset.replace(":", "-").replace("/", "-")
     name = f"{dataset}-{config.model.auxiliary}-seed{config.run.seed}"
     return os.path.expanduser(flags.FLAGS.workdir or f"runs/{name}")
@@ -256,7 +182,7 @@ def workdir_from_flags(config: Config) -> str:
 def checkpoint_from_flags() -> str:
     """Which checkpoint to use; raises ConfigError where none can be chosen."""
     mode, checkpoint = flags.FLAGS.mode, flags.FLAGS.checkpoint
-    if mode not in ("eval", "predict") and checkpoint != "latest":
+    if mode not in ("eval", "predict", "reconstruct") and checkpoint != "latest":
         raise ConfigError(f"--checkpoint={checkpoint}: must be latest, or left out, with --mode={mode}")
     return checkpoint
 

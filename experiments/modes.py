@@ -21,7 +21,7 @@ from aux_rnn.interruption import StopRequest
 from aux_rnn.joining import find_place, join
 from aux_rnn.mirror import Mirror, is_address, open_address
 from aux_rnn.processes import ProcessError, Processes
-from aux_rnn.progress import Progress, format_summary
+from aux_rnn.progress import Progress, format_summary, unseen_progress
 from aux_rnn.report import save_report
 from aux_rnn.run import TrainingError
 from aux_rnn.settings import ConfigError
@@ -94,7 +94,8 @@ def carry_out_together(
             if mode == "eval":
                 summary = evaluate_run(folder, config.data, processes, checkpoint)
             else:
-                summary = train_and_evaluate(config, folder, make_progress(processes), processes, mirror, stop)
+                with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
+                    summary = train_and_evaluate(config, folder, progress, processes, mirror, stop)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         return report(error, BAD_INPUT)
     except ProcessError as error:  # of another process, which says so itself; process 0 is the one people look at
@@ -162,10 +163,6 @@ def predict(
             mirror.put(folder, files)
         print(format_predictions(found, files, workdir))
     return 0
-
-
-def make_progress(processes: Processes) -> Progress:
-    return Progress() if processes.is_main else Progress(open(os.devnull, "w"))
 
 
 @contextlib.contextmanager

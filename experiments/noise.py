@@ -46,7 +46,9 @@ def results_alone() -> Iterator[None]:
     sys.stdout.flush()
     kept, python_stdout = os.dup(1), sys.stdout
     try:
-        sys.stdout = os.fdopen(kept, "w", buffering=1, encoding=python_stdout.encoding, closefd=False)  # line by line
+        # Line by line, and what the encoding lacks in ASCII, as a folder may have any name.
+        encoding = python_stdout.encoding
+        sys.stdout = os.fdopen(kept, "w", buffering=1, encoding=encoding, errors="backslashreplace", closefd=False)
         os.dup2(2, 1)
         yield
     finally:

@@ -19,6 +19,7 @@ from aux_rnn.cost import count_training_step
 from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
 from aux_rnn.experiment import check_together
 from aux_rnn.footprint import count_step_bytes
+from aux_rnn.memory import describe_devices
 from aux_rnn.plan import Plan
 from aux_rnn.processes import ALONE, Processes
 from aux_rnn.sequences import make_permutation
@@ -113,7 +114,7 @@ def rehearse(config: Config, processes: Processes = ALONE) -> Rehearsal:
         state_bytes=sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state))),
         step_bytes=count_step_bytes(config, spec),
         flops={phase: 2.0 * count_training_step(config, spec, phase) for phase in counts if phase != "evaluate"},
-        devices=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+        devices=describe_devices(),
         processes=processes.count,
         timings=time_programs(config, spec, plan, state, counts, processes),
     )

@@ -59,13 +59,12 @@ def walk(shapes: Mapping[str, list[int]]) -> Iterator[tuple[int, str, list[int] 
 def format_facts(found: Rehearsal, workdir: str) -> list[str]:
     """What a run is made of and what it takes, apart from time."""
     spec, sizes, plan = found.spec, found.sizes, found.plan
-    shape = f"at most {spec.length:,} bytes" if spec.vocabulary_size else f"{spec.length:,} x {spec.channels}"
     published = ", as published; yours may be a part" if found.may_be_less else ""
     examples = f"{sizes.train:,} train, {sizes.validation:,} validation, {sizes.test:,} test{published}"
     flops = ", ".join(f"{format_count(count)} {phase}" for phase, count in found.flops.items())
     together = f" in {found.processes} processes" if found.processes > 1 else ""
     rows = [
-        ("sequences", f"{shape}, {spec.num_classes} classes"),
+        ("sequences", f"{spec.describe()}, {spec.num_classes} classes"),
         ("examples", examples),
         ("steps", f"{plan.pretrain_steps:,} of pretraining, {plan.train_steps:,} of training"),
         ("FLOPs", f"{flops} (matrix products of a step, counted)"),

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 # Most of the tests' time is compilation, of programs that run for milliseconds: the compiler need not try hard.
@@ -15,6 +16,7 @@ import pytest
 from faulty import INTERRUPTED, Undisturbed, command, interrupt
 
 from aux_rnn.config import Config, from_flat
+from aux_rnn.progress import Progress, unseen_progress
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,6 +70,13 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> Path
     workdir = tmp_path_factory.mktemp("interrupted") / "run"
     assert interrupt(command(workdir, data_dir)).code == INTERRUPTED
     return workdir
+
+
+@pytest.fixture
+def quiet() -> Iterator[Progress]:
+    """Where a run is shown to nobody."""
+    with unseen_progress() as progress:
+        yield progress
 
 
 @pytest.fixture

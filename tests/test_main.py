@@ -161,6 +161,10 @@ MISTAKES = {
     "no such manual folder": ([*DIGITS, "--manual_dir=/nonexistent"], ["--manual_dir=/nonexistent"]),
     "no name of a checkpoint": (["--checkpoint=first"], ["--checkpoint=first: must be latest, best or the step"]),
     "a checkpoint to train from": (["--checkpoint=best"], ["--checkpoint=best: must be latest", "--mode=train"]),
+    "picture without a run": (
+        ["--mode=reconstruct", "--checkpoint=best", "--workdir=/nonexistent/run"],
+        ["--workdir=/nonexistent/run: holds no run"],
+    ),
     "eval without a run": (["--mode=eval", "--workdir=/nonexistent/run"], ["--workdir=/nonexistent/run: holds no run"]),
 }
 

@@ -9,7 +9,6 @@ import pytest
 from aux_rnn import mirror as mirror_lib
 from aux_rnn.config import from_flat, to_flat
 from aux_rnn.mirror import MirrorError, TakenOverError, is_address, open_address
-from aux_rnn.progress import Progress
 from aux_rnn.settings import ConfigError
 from aux_rnn.training import train_and_evaluate
 
@@ -19,12 +18,6 @@ def address(tmp_path):
     """An address of its own for every test."""
     yield f"memory://{tmp_path.name}/run"
     fsspec.filesystem("memory").store.clear()
-
-
-@pytest.fixture
-def quiet(tmp_path):
-    with (tmp_path / "log").open("w") as stream:
-        yield Progress(stream)
 
 
 def write(folder, **files):

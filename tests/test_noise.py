@@ -1,5 +1,6 @@
 """What C libraries write to standard output does not mix with what the program prints there."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +32,12 @@ def test_an_exit_in_the_middle_loses_no_result():
     done = subprocess.run([sys.executable, "-c", program], cwd=EXPERIMENTS, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert done.stdout == "before\nresult\n"
+
+
+def test_what_the_terminal_cannot_show_is_written_in_ascii():
+    program = PROGRAM.replace('"result"', '"folder \u65e5"')
+    variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=EXPERIMENTS, capture_output=True, text=True, check=True, env=variables
+    )
+    assert "folder \\u65e5\n" in done.stdout

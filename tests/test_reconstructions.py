@@ -1,7 +1,6 @@
 """What decoders recall, and the pictures of it."""
 
 import io
-import os
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,6 @@ from aux_rnn.objectives import make_losses, make_model, make_reader, make_segmen
 from aux_rnn.plan import Plan
 from aux_rnn.plot_images import OUTSIDE, canvas_shape, paint
 from aux_rnn.plot_texts import to_text
-from aux_rnn.progress import Progress
 from aux_rnn.reconstructions import make_recollect, pick_examples, spread_anchors
 from aux_rnn.run_files import RunFiles
 from aux_rnn.settings import ConfigError
@@ -201,12 +199,6 @@ def test_texts_stand_side_by_side_with_the_wrong_bytes_heavy(tiny):
 def test_pictures_become_rarer_and_do_not_depend_on_where_a_run_was_continued():
     plan = Plan(5, pretrain_steps=35, train_steps=65, log_every=1, evaluate_every=10, checkpoint_every=1)
     assert [step for step in range(1, 101) if plan.should_draw(step)] == [10, 20, 35, 40, 80, 100]
-
-
-@pytest.fixture
-def quiet():
-    with open(os.devnull, "w") as stream:
-        yield Progress(stream)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import chex
 import numpy as np
 import pytest
 import together
+from faulty import read_metrics
 
 from aux_rnn.config import DataConfig, from_json
 from aux_rnn.evaluation import restore_state
@@ -60,12 +61,8 @@ def restore(run):
 
 
 def read_records(run):
-    """The records by what and when they were, without the times, which no two runs share."""
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    times = ("seconds", "examples_per_second")
-    return {
-        f"{r.pop('kind')} {r.pop('phase')} {r['step']}": {k: v for k, v in r.items() if k not in times} for r in records
-    }
+    """The records by what and when they were."""
+    return {f"{r.pop('kind')} {r.pop('phase')} {r['step']}": r for r in read_metrics(run)}
 
 
 def assert_same_end(run, alone):
@@ -99,7 +96,10 @@ def test_only_process_0_writes_and_speaks(pair):
         "checkpoints",
         "config.json",
         "metrics.jsonl",
+        "plots",
+        "report.html",
         "summary.json",
+        "tensorboard",
     ]
     assert [p.name for p in (pair / "1").iterdir()] == ["log"]
     assert "[Gloo]" in (pair / "1/log").read_text() or (pair / "1/log").read_text() == ""

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from faulty import read_metrics
 
 from aux_rnn import config as config_lib
 from aux_rnn import run as run_lib
@@ -30,21 +30,9 @@ def change(config, **settings):
 
 
 @pytest.fixture
-def quiet():
-    with open(os.devnull, "w") as stream:
-        yield Progress(stream)
-
-
-@pytest.fixture
 def tiny(tiny):
     """With less to compile."""
     return change(tiny, auxiliary="reconstruct", num_anchors=1)
-
-
-def read_metrics(path):
-    """The records without the times, which no two runs share."""
-    records = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in r.items() if k not in ("seconds", "examples_per_second")} for r in records]
 
 
 @pytest.fixture(scope="module")

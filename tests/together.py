@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from launching.local import find_free_port
 
 MAIN = Path(__file__).parents[1] / "experiments" / "main.py"
 ENOUGH_SECONDS = 240.0  # for anything that must happen; only reached where something hangs
@@ -34,11 +35,6 @@ class Process:
         return self.lines[-1] if self.lines else ""
 
 
-def free_port() -> int:
-    with socket.create_server(("", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def start(
     count: int, folder: Path, arguments: Sequence[str], own: Sequence[Sequence[str]] = (), program: Path = MAIN
 ) -> list[Process]:
@@ -51,7 +47,7 @@ def start(
       own: further flags for each.
       program: what to start.
     """
-    place = [f"--num_processes={count}", f"--coordinator_address=127.0.0.1:{free_port()}"] if count > 1 else []
+    place = [f"--num_processes={count}", f"--coordinator_address=127.0.0.1:{find_free_port()}"] if count > 1 else []
     processes = []
     for index in range(count):
         home = folder / str(index)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
+from aux_rnn.errors import first_line
 
 GZIP = b"\x1f\x8b"
 PIECE_BYTES = 1 << 16

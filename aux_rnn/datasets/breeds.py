@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from aux_rnn.datasets import archives, matlab
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
+from aux_rnn.errors import first_line
 
 NUM_BREEDS = 120
 LISTS = {"train": "train_list.mat", "test": "test_list.mat"}

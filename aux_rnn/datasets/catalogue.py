@@ -13,11 +13,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from aux_rnn.config import DataConfig, SequenceSpec
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.folders import data_folder, unusable
 from aux_rnn.datasets.readers import ImageReader
 from aux_rnn.datasets.specs import DatasetSpec
+from aux_rnn.errors import first_line
 from aux_rnn.settings import reject
 
 PREFIX = "tfds:"

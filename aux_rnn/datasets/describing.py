@@ -9,13 +9,13 @@ import tensorflow_datasets as tfds
 
 from aux_rnn.config import DataConfig, SequenceSpec
 from aux_rnn.datasets.builders import ARE_PUBLISHED
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.examples import Splits
 from aux_rnn.datasets.folders import unusable
 from aux_rnn.datasets.loading import load_splits
 from aux_rnn.datasets.preparing import find_prepared, prepare
 from aux_rnn.datasets.registry import SplitSizes, find_dataset
 from aux_rnn.datasets.specs import DatasetSpec, OwnDataset
+from aux_rnn.errors import first_line
 
 
 @dataclasses.dataclass(frozen=True)

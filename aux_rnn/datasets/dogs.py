@@ -18,9 +18,9 @@ import tensorflow_datasets as tfds
 from aux_rnn.datasets import archives, sources
 from aux_rnn.datasets.breeds import NUM_BREEDS, name_breeds, read_lists
 from aux_rnn.datasets.builders import Arrays, SequentialImages
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
+from aux_rnn.errors import first_line
 
 SIDES = (28, 32, 40, 48, 64, 80, 96, 128)
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from absl import logging
 
 from aux_rnn.datasets.errors import DataError
+from aux_rnn.errors import first_line
 
 # Nobody should wait for a network that is not there: a connection has so long
 # to be made and answered, and from then on so long for each piece.
@@ -111,8 +112,3 @@ def copy_stream(response: Any, stream: BinaryIO, limit: int) -> tuple[int, str]:
         digest.update(piece)
         copied += len(piece)
     return copied, digest.hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """What went wrong, in one line; the name of the error if it has no text."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from aux_rnn.config import DataConfig
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
+from aux_rnn.errors import first_line
 from aux_rnn.settings import is_plain_text, plain_text, reject
 
 PREPARE_ANEW = "move this folder away to have it prepared anew, or name another --data_dir"

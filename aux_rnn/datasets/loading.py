@@ -9,13 +9,13 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from aux_rnn.config import DataConfig
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.folders import unusable
 from aux_rnn.datasets.preparing import prepare
 from aux_rnn.datasets.readers import Reader
 from aux_rnn.datasets.registry import SplitSizes, divide_examples, find_dataset, split_sizes
 from aux_rnn.datasets.specs import DatasetSpec
+from aux_rnn.errors import first_line
 from aux_rnn.memory import available_system_bytes
 from aux_rnn.sequences import make_permutation
 from aux_rnn.settings import reject

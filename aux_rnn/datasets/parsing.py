@@ -12,7 +12,6 @@ from aux_rnn.datasets.errors import DataError
 
 IDX_UINT8 = 0x08
 CIFAR_SHAPE = (3, 32, 32)
-PIECE_BYTES = 1 << 20
 LARGEST_IDX = 64 << 20  # the largest of the official files has 47 MB when unpacked
 
 
@@ -69,20 +68,6 @@ def parse_cifar_batch(content: bytes, name: str) -> tuple[np.ndarray, np.ndarray
         raise DataError(f"{name}: damaged, {len(content):,} bytes are no whole number of {record_bytes:,}-byte records")
     records = np.frombuffer(content, np.uint8).reshape(-1, record_bytes)
     return records[:, 1:].reshape(-1, *CIFAR_SHAPE).transpose(0, 2, 3, 1), records[:, 0]
-
-
-def check_gzip(path: Path) -> None:
-    """Reads a gzip file to its end, where its checksum is; whoever stops at the last byte he wants never meets it.
-
-    Raises:
-      DataError: the file is damaged, or no gzip file.
-    """
-    try:
-        with gzip.open(path) as stream:
-            while stream.read(PIECE_BYTES):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged or no gzip file ({error})") from error
 
 
 def check_examples(inputs: np.ndarray | Sequence[np.ndarray], labels: np.ndarray, num_classes: int, name: str) -> None:

@@ -12,12 +12,12 @@ from absl import logging
 from aux_rnn.config import DataConfig
 from aux_rnn.datasets.builders import SequentialBuilder
 from aux_rnn.datasets.catalogue import CatalogueDataset
-from aux_rnn.datasets.download import first_line
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.folders import check_space, check_writable, data_folder, manual_folder, unusable
 from aux_rnn.datasets.locating import are_published, locate_files
 from aux_rnn.datasets.registry import find_dataset
 from aux_rnn.datasets.specs import OwnDataset
+from aux_rnn.errors import first_line
 
 
 def prepare(config: DataConfig) -> tfds.core.DatasetBuilder:

@@ -16,7 +16,7 @@ from aux_rnn.config import Config, SequenceSpec, from_flat
 from aux_rnn.cost import count_training_step
 from aux_rnn.datasets import DataError, find_dataset, sequence_spec
 from aux_rnn.experiment import check_step
-from aux_rnn.memory import peak_memory_mib
+from aux_rnn.memory import describe_devices, peak_memory_mib
 from aux_rnn.plan import Plan
 from aux_rnn.sequences import make_permutation
 from aux_rnn.settings import ConfigError
@@ -57,7 +57,7 @@ class Program:
         return {
             "spec": dataclasses.asdict(self.spec),
             "platform": jax.default_backend(),
-            "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            "devices": describe_devices(),
             "versions": {module.__name__: module.__version__ for module in (jax, jaxlib, flax)},
         }
 

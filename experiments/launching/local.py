@@ -13,11 +13,11 @@ from pathlib import Path
 
 from exits import BAD_INPUT, report
 
+from launching.grammar import DEFAULT_FLAGS
 from launching.screen import Screen
 from launching.supervision import Outcome, supervise
 
 PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "main.py"))
-DEFAULT_FLAGS = ("--flagfile=digits.flags",)
 GRACE_SECONDS = 5.0
 
 

@@ -4,7 +4,8 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+
+from aux_rnn.interruption import SIGNALS, handlers
 
 
 class StoppedError(Exception):
@@ -18,18 +19,11 @@ def catch_stops() -> Iterator[list[signal.Signals]]:
     SIGHUP, of a terminal that was closed, stays ignored where it was (nohup).
     """
     stops: list[signal.Signals] = []
-    former: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
         stops.append(signal.Signals(number))
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-            continue
-        former[number] = signal.signal(number, note)
-    try:
+    is_held = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    with handlers(note, SIGNALS if is_held else (*SIGNALS, signal.SIGHUP)):
         yield stops
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

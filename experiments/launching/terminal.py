@@ -9,6 +9,8 @@ import termios
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from aux_rnn.interruption import handlers
+
 
 @contextmanager
 def stand_in_terminal() -> Iterator[tuple[int, int]]:
@@ -27,9 +29,8 @@ def stand_in_terminal() -> Iterator[tuple[int, int]]:
     modes = termios.tcgetattr(theirs)
     modes[1] &= ~termios.OPOST  # the real one ends the lines in its own way
     termios.tcsetattr(theirs, termios.TCSANOW, modes)
-    former = signal.signal(signal.SIGWINCH, copy_size)
     try:
-        yield ours, theirs
+        with handlers(copy_size, [signal.SIGWINCH]):
+            yield ours, theirs
     finally:
-        signal.signal(signal.SIGWINCH, former)
         os.close(ours)

@@ -1,7 +1,7 @@
 """Where the seconds of a run go: training, compiling, evaluating, writing checkpoints."""
 
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -44,15 +44,24 @@ class Clock:
 
 
 class Speed:
-    """How often a section was entered a second of the time spent in it, since the last reading."""
+    """How often a section was entered a second of the time spent in it, over the last `SPAN` seconds or more.
+
+    A reading after every step would measure nothing but which of two steps in flight was waited for.
+    """
+
+    SPAN = 1.0
 
     def __init__(self, clock: Clock, section: str) -> None:
         self._clock, self._section = clock, section
-        self._mark = (clock.entries[section], clock.seconds[section])
+        self._readings = deque([self._now()])
+
+    def _now(self) -> tuple[int, float]:
+        return self._clock.entries[self._section], self._clock.seconds[self._section]
 
     def read(self) -> float:
-        """Entries a second since the last call; 0 if there were none."""
-        now = (self._clock.entries[self._section], self._clock.seconds[self._section])
-        entries, seconds = now[0] - self._mark[0], now[1] - self._mark[1]
-        self._mark = now
+        """Entries a second since the newest of the readings that are `SPAN` old, or since the first; 0 if none."""
+        self._readings.append(self._now())
+        while self._readings[-1][1] - self._readings[1][1] >= self.SPAN:
+            self._readings.popleft()
+        entries, seconds = (new - old for new, old in zip(self._readings[-1], self._readings[0], strict=True))
         return entries / seconds if seconds > 0 else 0.0

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from aux_rnn.config import Config, from_flat
 from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
-from aux_rnn.datasets.arrays import Form, describe_sequences, fingerprint, make_examples
+from aux_rnn.datasets.arrays import PREFIX, Form, describe_sequences, fingerprint, make_examples
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.experiment import Experiment, assemble, check_step, create_experiment
 from aux_rnn.interruption import StopRequest
@@ -182,7 +182,7 @@ def fit_dataset(
 
 def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
     """The configuration for arrays. Its data set is named after them, so that a run never goes on with others."""
-    config = from_flat({**settings, "dataset": f"arrays-{data}"})
+    config = from_flat({**settings, "dataset": PREFIX + data})
     for field in dataclasses.fields(config.data):
         if field.name in settings and field.name not in FOR_ARRAYS:
             raise ConfigError(f"{field.name}={settings[field.name]}: must be left out; arrays are taken as they are")
@@ -205,6 +205,9 @@ def split(config: Config, examples: Examples, test: Examples) -> Splits:
 def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: Progress | None) -> Fitted:
     """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
     with contextlib.ExitStack() as stack:
+        # What pmap has compiled it keeps for ever (JAX 0.10). Some forty trainings in one process, as a search over
+        # settings makes, would take all the mappings that Linux allows, and end in a segmentation fault.
+        stack.callback(jax.clear_caches)
         shown = progress or stack.enter_context(unseen_progress())
         files = NoFiles(Path()) if workdir is None else open_files(Path(workdir), experiment.config, is_main=True)
         stack.enter_context(contextlib.closing(files))

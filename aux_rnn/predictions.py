@@ -85,7 +85,7 @@ def predict_run(
 
 
 def save_predictions(path: Path, predictions: Predictions) -> list[str]:
-    """Writes `predictions-SPLIT.npz` and `plots/confusion.png` into a run's folder.
+    """Writes `predictions-SPLIT.npz` and `plots/confusion-SPLIT.png` into a run's folder.
 
     The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`.
 
@@ -99,7 +99,7 @@ def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     from aux_rnn.confusion import draw_confusion
     from aux_rnn.plot_style import render
 
-    npz = f"predictions-{predictions.split}.npz"
+    npz, png = f"predictions-{predictions.split}.npz", f"confusion-{predictions.split}.png"
     arrays: dict[str, Any] = {name: getattr(predictions, name) for name in ("logits", "labels", "ids", "step")}
     title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
     content = io.BytesIO()
@@ -107,7 +107,7 @@ def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     picture = render(draw_confusion(predictions.confusion(), predictions.classes, title), "png")
     try:
         write_atomically(path / npz, content.getvalue())
-        save_plot(path, "confusion.png", picture)
+        save_plot(path, png, picture)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); make room, then do it again") from error
-    return [npz, "plots/confusion.png"]
+    return [npz, f"plots/{png}"]

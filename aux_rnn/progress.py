@@ -74,14 +74,15 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def format_summary(summary: Mapping[str, Any], path: Path | str) -> str:
-    """The closing table of a run."""
+def format_summary(summary: Mapping[str, Any], path: Path | str, report: str = "") -> str:
+    """The closing table of a run, and the name of its report in the folder if there is one."""
     rows = [("data set", summary["dataset"]), ("auxiliary", summary["auxiliary"])]
     rows += [("status", f"{summary['status']} after {summary['steps']} steps")]
     rows += [(split, fold(format_metrics(values), WIDTH - 12, 12)) for split, values in summary["results"].items()]
     if "seconds" in summary:
         rows += [("time", format_duration(summary["seconds"]))]
     rows += [("folder", str(path))]
+    rows += [("report", f"{path}/{report}")] if report else []
     return "\n".join(f"{name:<12}{value}" for name, value in rows)
 
 

@@ -13,7 +13,7 @@ from aux_rnn.progress import format_duration
 from aux_rnn.report_page import folded, heading, listing, page, paragraph, png_figure, svg_figure, table
 from aux_rnn.run_records import Record, read_records
 from aux_rnn.settings import format_flag, format_value
-from aux_rnn.workdir import read_summary, require_config, unwritable, write_atomically
+from aux_rnn.workdir import REPORT, read_summary, require_config, unwritable, write_atomically
 
 SPLITS = ("validation", "test")
 NO_SCORE = "-"
@@ -49,7 +49,7 @@ def save_report(path: Path, summary: Mapping[str, Any] | None = None) -> list[Pa
         drawing, picture = render(figure, "svg"), render(figure, "png")
     try:
         plots = [save_plot(path, "curves.png", picture), save_plot(path, "curves.svg", drawing)]
-        file = path / "report.html"
+        file = path / REPORT
         write_atomically(file, make_report(config, summary, records, drawing, find_reconstructions(path)))
     except OSError as error:
         raise unwritable(path, error) from error

@@ -18,7 +18,7 @@ from aux_rnn.errors import first_line
 from aux_rnn.metric_writers import MetricsFile, read_lines
 from aux_rnn.mirror import LONGEST_REASON, Mirror, MirrorError, TakenOverError
 from aux_rnn.plots_folder import find_reconstructions, save_reconstructions
-from aux_rnn.workdir import StorageError, Workdir, read_summary
+from aux_rnn.workdir import REPORT, StorageError, Workdir, read_summary
 
 if TYPE_CHECKING:
     from aux_rnn.tensorboard import EventFile
@@ -180,7 +180,7 @@ class RunFiles(NoFiles):
             self._latest.wait()
             self._best.wait()
         if self._config.run.pictures and summary["status"] == "complete":
-            with self._showing("report.html"):
+            with self._showing(REPORT):
                 # Here and not above: it draws, see `open_events`.
                 from aux_rnn.report import save_report
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from aux_rnn.config import Config
+from aux_rnn.config import Config, name_model
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.interruption import StopRequest, catch_signals
 from aux_rnn.mirror import Mirror
@@ -74,15 +74,14 @@ def finish(run: Run) -> dict[str, Any]:
 
 
 def announce(config: Config, path: Path, experiment: Experiment, progress: Progress, process_count: int) -> None:
-    """Says what is about to run, on what, and where the results go."""
-    splits, spec, plan = experiment.splits, experiment.spec, experiment.plan
-    sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
+    """Says what is about to run, on what, where the results go and how to stop; then of how much it consists."""
+    splits, plan = experiment.splits, experiment.plan
     devices = f"{jax.device_count()} {jax.devices()[0].platform} device{'s' * (jax.device_count() > 1)}"
-    progress.say(f"{config.data.dataset}: sequences of {spec.describe()}; {sizes} examples")
-    phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
-    progress.say(f"auxiliary={config.model.auxiliary}: {phases}")
     processes = f" in {process_count} processes" if process_count > 1 else ""
-    progress.say(f"on {devices}{processes}; results in {path}")
-    progress.say("Ctrl-C stops and saves; the same command continues")
+    what = f"{name_model(config)} on {config.data.dataset}, on {devices}{processes}"
+    progress.say(f"{what}  results in {path}  Ctrl-C stops and saves; the same command continues")
+    sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
+    phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
+    progress.say(f"sequences of {experiment.spec.describe()}  {sizes} examples  {phases}")
     if config.run.pretrain_epochs and not config.model.auxiliaries:
         progress.say("no pretraining, as there is no auxiliary loss; --pretrain_epochs is ignored")

@@ -10,6 +10,7 @@ from aux_rnn.config import Config, ConfigError, describe_difference, from_json, 
 from aux_rnn.errors import OneLineError
 from aux_rnn.settings import is_integer, is_plain_text
 
+REPORT = "report.html"
 LARGEST_SHOWN = 1e12  # of a metric, or seconds of a run
 
 

@@ -22,12 +22,11 @@ from aux_rnn.joining import find_place, join
 from aux_rnn.mirror import Mirror, is_address, open_address
 from aux_rnn.processes import ProcessError, Processes
 from aux_rnn.progress import Progress, format_summary, unseen_progress
-from aux_rnn.report import save_report
 from aux_rnn.run import TrainingError
 from aux_rnn.settings import ConfigError
 from aux_rnn.showing import reconstruct_run
 from aux_rnn.training import train_and_evaluate
-from aux_rnn.workdir import StorageError, WorkdirError
+from aux_rnn.workdir import REPORT, StorageError, WorkdirError
 
 REPORT_SECONDS = 5.0  # for the watch over the other processes to say what happened, before a failure here is told
 
@@ -96,6 +95,7 @@ def carry_out_together(
             else:
                 with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
                     summary = train_and_evaluate(config, folder, progress, processes, mirror, stop)
+            report_name = REPORT if (folder / REPORT).is_file() else ""
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         return report(error, BAD_INPUT)
     except ProcessError as error:  # of another process, which says so itself; process 0 is the one people look at
@@ -103,7 +103,7 @@ def carry_out_together(
     except TrainingError as error:
         return report(error, FAILED) if processes.is_main else FAILED
     if processes.is_main:
-        print(format_summary(summary, workdir))
+        print(format_summary(summary, workdir, report_name))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
 
 
@@ -117,6 +117,9 @@ def look_back(
     checkpoint: str,
 ) -> int:
     """Draws what the decoders of a run recall, or writes its report; in process 0."""
+
+    # Here and not above: Matplotlib takes a while, which training need not wait for.
+    from aux_rnn.report import save_report
 
     def look() -> None:
         made = [reconstruct_run(folder, config.data, checkpoint)] if mode == "reconstruct" else save_report(folder)
@@ -151,7 +154,7 @@ def predict(
     split: str,
 ) -> int:
     """Writes what a run says of a split to its folder, and shows how good that is."""
-    # Here and not above: scikit-learn and Matplotlib take a while, which training need not wait for.
+    # Here and not above: scikit-learn and Matplotlib take a while.
     from predictions_report import format_predictions
 
     from aux_rnn.predictions import predict_run, save_predictions

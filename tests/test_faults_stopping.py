@@ -54,8 +54,8 @@ def find_moment(name, place, undisturbed) -> Moment:
     }[event]
 
 
-FEW = ["import 0", "preparation 0", "compilation 0", "save 0", "last step 0"]
-MANY = [
+MOMENTS = [
+    *("import 0", "preparation 0", "compilation 0", "save 0", "last step 0"),
     *("import 1", "preparation 1", "compilation 1", "first save 0", "save 1", "save 3", "save 7"),
     *("evaluation 0", "last step 1", "end 0"),
     *(f"at random {number}" for number in range(15)),
@@ -63,7 +63,15 @@ MANY = [
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-@pytest.mark.parametrize("moment", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in MANY)])
+def cases(moments, always, signals=()):
+    """The parameters of a test: all moments, each with the next of the signals; most of them are slow."""
+    for name, number in zip(moments, itertools.cycle(signals or [None]), strict=False):
+        values = [name, number] if number else [name]
+        words = f"{name} {number.name}" if number else name
+        yield pytest.param(*values, marks=[] if name in always else pytest.mark.slow, id=words)
+
+
+@pytest.mark.parametrize("moment", cases(MOMENTS, always=("preparation 0", "save 0")))
 def test_a_killed_run_continues(moment, place, undisturbed, record_property):
     with start(place.argv) as program:
         came = program.freeze(find_moment(moment, place, undisturbed))
@@ -79,10 +87,7 @@ def test_a_killed_run_continues(moment, place, undisturbed, record_property):
 
 @pytest.mark.parametrize(
     ("moment", "number"),
-    [
-        pytest.param(name, number, marks=[] if name in FEW else pytest.mark.slow, id=f"{name} {number.name}")
-        for name, number in zip([*FEW, *MANY], itertools.cycle(SIGNALS), strict=False)
-    ],
+    cases(MOMENTS, always=("compilation 0", "save 0"), signals=SIGNALS),
 )
 def test_a_run_stopped_by_a_signal_continues(moment, number, place, undisturbed, record_property):
     with start(place.argv) as program:
@@ -107,10 +112,7 @@ def test_a_run_stopped_by_a_signal_continues(moment, number, place, undisturbed,
 
 @pytest.mark.parametrize(
     ("moment", "number"),
-    [
-        pytest.param(name, number, marks=[] if name == "save 0" else pytest.mark.slow, id=f"{name} {number.name}")
-        for name, number in zip(["save 0", *MANY[:10]], itertools.cycle(SIGNALS), strict=False)
-    ],
+    cases(["save 0", *MOMENTS[5:15]], always=("save 0",), signals=SIGNALS),
 )
 def test_a_second_signal_ends_a_run_at_once_and_harms_nothing(moment, number, place, undisturbed, record_property):
     with start(place.argv) as program:

@@ -83,12 +83,13 @@ def test_a_disk_that_fills_during_a_run_loses_nothing(case, disk, workdir, seen,
     ended.check_stopped(FAILED, str(workdir), newest, FULL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "has_begun", "code", "newest"),
     [
         ("summary.json", False, FAILED, f"checkpoints/{STEPS}"),
-        pytest.param("config.json", False, BAD_INPUT, "", marks=pytest.mark.slow),
-        pytest.param("metrics.jsonl", True, BAD_INPUT, "", marks=pytest.mark.slow),
+        ("config.json", False, BAD_INPUT, ""),
+        ("metrics.jsonl", True, BAD_INPUT, ""),
     ],
 )
 def test_one_file_without_room_loses_nothing(name, has_begun, code, newest, tmp_path, interrupted, undisturbed):
@@ -140,11 +141,12 @@ def test_a_disk_that_fills_while_data_is_prepared_is_refused(leave, disk, tmp_pa
     undisturbed.check_continued(tmp_path / "run", [*disk.enter, *argv])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "limit"),
     [
         pytest.param([], 4096, id="checkpoint"),
-        pytest.param(["--checkpoint_every_steps=1000"], 2048, id="metrics.jsonl", marks=pytest.mark.slow),
+        pytest.param(["--checkpoint_every_steps=1000"], 2048, id="metrics.jsonl"),
     ],
 )
 def test_files_that_may_not_grow_lose_nothing(flags, limit, tmp_path, undisturbed):

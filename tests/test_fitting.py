@@ -1,15 +1,19 @@
 """`fit`: arrays of every kind get in, what does not fit is refused in one line, and a run is continued."""
 
+import gc
 import json
+from pathlib import Path
 
 import numpy as np
 import own_data
 import pytest
 
 import aux_rnn
-from aux_rnn.config import to_flat
+from aux_rnn.config import DataConfig, to_flat
 from aux_rnn.datasets.arrays import make_examples
+from aux_rnn.evaluation import evaluate_run
 
+MAPPINGS = Path("/proc/self/maps")
 LABELS = np.arange(24) % 3
 FLOATS = np.random.default_rng(0).random((24, 6, 2))
 TOKENS = np.random.default_rng(0).integers(5, size=(24, 6))
@@ -131,6 +135,20 @@ def test_a_run_in_a_folder_goes_on_and_is_of_these_arrays_alone(tmp_path):
     assert np.mean(again.predict(FLOATS) == LABELS) == pytest.approx(again.summary["test_accuracy"])
     with pytest.raises(aux_rnn.WorkdirError, match=r"holds a run with other settings \(dataset: arrays-"):
         aux_rnn.fit(FLOATS + 1, LABELS, test=(FLOATS, LABELS), workdir=tmp_path, **SMALL)
+    with pytest.raises(aux_rnn.ConfigError, match=r"^--dataset=arrays-\w+: arrays of a program, .* aux_rnn\.fit"):
+        evaluate_run(tmp_path, DataConfig())
+
+
+@pytest.mark.skipif(not MAPPINGS.exists(), reason="needs Linux")
+def test_a_training_leaves_no_compiled_program_behind():
+    def count():
+        gc.collect()
+        return len(MAPPINGS.read_text().splitlines())
+
+    aux_rnn.fit(FLOATS, LABELS, **SMALL)
+    before = count()
+    aux_rnn.fit(FLOATS, LABELS, **{**SMALL, "hidden_size": 5})
+    assert count() < before + 100  # of some 1,500 that a training takes
 
 
 def test_a_data_set_by_its_name(tiny):

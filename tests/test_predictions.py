@@ -103,13 +103,13 @@ def test_the_table_of_classes():
 
 
 def test_what_is_saved_can_be_read_again(tmp_path):
-    assert save_predictions(tmp_path, BY_HAND) == ["predictions-test.npz", "plots/confusion.png"]
+    assert save_predictions(tmp_path, BY_HAND) == ["predictions-test.npz", "plots/confusion-test.png"]
     with np.load(tmp_path / "predictions-test.npz") as found:  # without pickle
         assert sorted(found) == ["classes", "ids", "labels", "logits", "step"]
         np.testing.assert_array_equal(found["logits"], BY_HAND.logits)
         assert found["classes"].tolist() == BY_HAND.classes
         assert found["step"] == 1234
-    assert imread(tmp_path / "plots/confusion.png").ndim == 3
+    assert imread(tmp_path / "plots/confusion-test.png").ndim == 3
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plots", "predictions-test.npz"]
 
 

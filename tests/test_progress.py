@@ -81,12 +81,13 @@ def test_metrics_are_shown_in_one_order():
     assert format_metrics(shuffled) == "accuracy 50.0 %  supervised 1  |grad| 0.12  1,234 ex/s"
 
 
-def test_the_closing_table_fits_80_columns(tmp_path):
+def test_the_closing_table_fits_80_columns():
     summary = dict(dataset="digits", auxiliary="both", status="complete", steps=30, seconds=59.6)
     losses = dict(supervised_loss=0.123456, reconstruct_loss=0.0123456, predict_loss=0.1)
     gains = dict(reconstruct_memory_gain=-0.000123, predict_memory_gain=0.0456)
     results = dict(test=dict(**losses, **gains, accuracy=0.987654))
-    table = format_summary({**summary, "results": results}, tmp_path.__class__("runs/digits"))
+    table = format_summary({**summary, "results": results}, "runs/digits", "report.html")
+    assert table.splitlines()[-2:] == ["folder      runs/digits", "report      runs/digits/report.html"]
     assert max(map(len, table.splitlines())) <= 80
     assert "test        accuracy 98.8 %" in table
     assert "0:01:00" in table
@@ -131,7 +132,21 @@ def test_speed_counts_the_steps_and_the_time_of_its_section_only():
         with clock.section("train"):
             pass
     assert speed.read() == 0.5
-    assert speed.read() == 0
+
+
+def test_speed_is_that_of_the_last_second_or_more():
+    clock = Clock()
+    speed = Speed(clock, "train")
+
+    def read_after(seconds, entries=1):
+        clock.seconds["train"] += seconds
+        clock.entries["train"] += entries
+        return speed.read()
+
+    assert [read_after(seconds) for seconds in (0.25, 0.0, 0.25, 0.0)] == [4, 8, 6, 8]
+    assert read_after(1.0) == 1, "what was more than a second ago no longer counts"
+    assert read_after(4.0, entries=8) == 2
+    assert read_after(0.0, entries=0) == 2
 
 
 def test_the_plan_says_what_is_due_when():

@@ -10,6 +10,7 @@ from aux_rnn.config import SequenceSpec
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples
 
+PREFIX = "arrays-"  # of the data set's name in the configuration of a run on arrays
 FORMS = "[N, L, C] of floats or uint8, images [N, H, W, C] of uint8, or tokens [N, L] of integers"
 
 

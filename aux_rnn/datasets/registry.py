@@ -3,9 +3,9 @@
 import dataclasses
 
 from aux_rnn.config import DataConfig, SequenceSpec
-from aux_rnn.datasets import breeds, builders, catalogue, dogs, recall, texts
+from aux_rnn.datasets import arrays, breeds, builders, catalogue, dogs, recall, texts
 from aux_rnn.datasets.specs import DatasetSpec, DogsDataset, ImageDataset, OwnDataset, RecallDataset, TextDataset
-from aux_rnn.settings import reject
+from aux_rnn.settings import ConfigError, reject
 
 MNIST = ImageDataset(
     name="mnist",
@@ -90,6 +90,9 @@ def find_dataset(config: DataConfig) -> DatasetSpec:
         spec: DatasetSpec = catalogue.open_catalogue(config)
     elif config.dataset in DATASETS:
         spec = DATASETS[config.dataset]
+    elif config.dataset.startswith(arrays.PREFIX):
+        remedy = "call aux_rnn.fit there again, with the same workdir"
+        raise ConfigError(f"--dataset={config.dataset}: arrays of a program, which are not kept; {remedy}")
     else:
         raise reject("dataset", config.dataset, f"one of {', '.join(DATASETS)} or {catalogue.PREFIX}NAME")
     spec.sequence_spec(config)

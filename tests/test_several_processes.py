@@ -108,6 +108,7 @@ def test_only_process_0_writes_and_speaks(pair):
     assert first.splitlines()[-1].split() == ["report", "run/report.html"]
 
 
+@pytest.mark.slow
 def test_two_processes_evaluate_every_example_once(pair, tmp_path, data_dir):
     run = pair / "0/run"
     flags = ["--mode=eval", f"--workdir={run}", "--cpu_devices=1", f"--data_dir={data_dir}"]
@@ -213,7 +214,8 @@ def training(tmp_path, endless):
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("killed", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
 def test_a_process_that_is_killed_ends_the_other(killed, training):
     training[killed].popen.kill()
     assert training[1 - killed].wait() != 0

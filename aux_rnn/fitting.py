@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from aux_rnn.config import Config, from_flat
 from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
-from aux_rnn.datasets.arrays import PREFIX, Form, describe_sequences, fingerprint, make_examples
+from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, describe_sequences, fingerprint, make_examples
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.experiment import Experiment, assemble, check_step, create_experiment
 from aux_rnn.interruption import StopRequest
@@ -182,7 +182,7 @@ def fit_dataset(
 
 def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
     """The configuration for arrays. Its data set is named after them, so that a run never goes on with others."""
-    config = from_flat({**settings, "dataset": PREFIX + data})
+    config = from_flat({**settings, "dataset": (TOKENS if form.spec.vocabulary_size else VALUES) + data})
     for field in dataclasses.fields(config.data):
         if field.name in settings and field.name not in FOR_ARRAYS:
             raise ConfigError(f"{field.name}={settings[field.name]}: must be left out; arrays are taken as they are")

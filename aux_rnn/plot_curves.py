@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from aux_rnn.config import Config
+from aux_rnn.config import Config, DataConfig
 from aux_rnn.datasets import find_dataset
+from aux_rnn.datasets.arrays import TOKENS, is_arrays
 from aux_rnn.datasets.specs import TextDataset
 from aux_rnn.plot_style import BLACK, BLUE, VERMILION
 from aux_rnn.run_records import Record, curve_of, end_of_pretraining
@@ -45,8 +46,7 @@ SPLIT_NAMES = {"train": "training batches", "validation": "validation", "test": 
 
 def panels_of(config: Config) -> list[Panel]:
     """What there is to draw of a run: losses with their units, accuracy, gradient norm."""
-    is_text = isinstance(find_dataset(config.data), TextDataset)
-    unit = "nats" if is_text or config.model.pixel_loss == "softmax" else "squared error"
+    unit = "nats" if has_tokens(config.data) or config.model.pixel_loss == "softmax" else "squared error"
     names = {"reconstruct": "reconstruction", "predict": "prediction"}
     auxiliaries = [Panel(f"{kind}_loss", f"{names[kind]} loss ({unit})") for kind in config.model.auxiliaries]
     return [
@@ -55,6 +55,13 @@ def panels_of(config: Config) -> list[Panel]:
         Panel("accuracy", "accuracy (%)", factor=100.0),
         Panel("gradient_norm", "gradient norm, before clipping", scale="log"),
     ]
+
+
+def has_tokens(config: DataConfig) -> bool:
+    """Whether sequences consist of tokens and not of values."""
+    if is_arrays(config.dataset):
+        return config.dataset.startswith(TOKENS)
+    return isinstance(find_dataset(config), TextDataset)
 
 
 def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from aux_rnn.datasets import Examples
 from aux_rnn.plot_images import draw_images, image_height
+from aux_rnn.plot_series import draw_series, series_height
 from aux_rnn.plot_texts import draw_texts, text_height
 from aux_rnn.reconstructions import Recall
 
@@ -18,6 +19,7 @@ TITLES = {
 EXPLANATIONS = {
     "image": "dot: the last element read at the anchor; shaded: not asked for",
     "text": "heavy: another byte than was to be recalled; a dot stands for what is no printable ASCII",
+    "series": "steps count from the start of each sequence",
 }
 
 
@@ -28,7 +30,7 @@ def draw_reconstructions(
     permutation: np.ndarray | None = None,
     dropout: float = 0.0,
 ) -> Figure:
-    """One panel a decoder; in it four rows of images, or three columns of text.
+    """One panel a decoder; in it four rows of images, three columns of text, or lines over the sequences.
 
     Args:
       recalls: of at least one decoder.
@@ -37,19 +39,35 @@ def draw_reconstructions(
       permutation: int `[L]`, the pixel read at each step, where they are not read in order.
       dropout: the share of a teacher-forced decoder's inputs that is dropped.
     """
-    is_text = examples.lengths is not None
-    heights = [text_height(r) if is_text else image_height(r, examples.inputs) for r in recalls]
+    look = look_of(examples)
+    heights = [height_of(look, recall, examples) for recall in recalls]
     figure = Figure(figsize=(WIDTH, 0.6 + sum(heights)), layout="constrained")
     figure.suptitle(title, fontsize=9)
-    figure.supxlabel(explain(is_text, dropout), fontsize=7, color="0.35")
+    figure.supxlabel(explain(look, dropout), fontsize=7, color="0.35")
     parts = figure.subfigures(len(recalls), 1, squeeze=False, height_ratios=heights)[:, 0]
     for part, recall in zip(parts, recalls, strict=True):
         part.suptitle(title_of(recall), fontsize=8, x=0.01, ha="left")
-        if is_text:
+        if look == "text":
             draw_texts(part, recall)
-        else:
+        elif look == "image":
             draw_images(part, recall, examples.inputs, permutation)
+        else:
+            draw_series(part, recall, examples)
     return figure
+
+
+def look_of(examples: Examples) -> str:
+    """What examples are drawn as: 'image' if they have height and width, 'text' if they are bytes, else 'series'."""
+    if examples.inputs.ndim == 4:
+        return "image"
+    return "text" if examples.inputs.ndim == 2 and examples.inputs.dtype == np.uint8 else "series"
+
+
+def height_of(look: str, recall: Recall, examples: Examples) -> float:
+    """Inches."""
+    if look == "image":
+        return image_height(recall, examples.inputs)
+    return text_height(recall) if look == "text" else series_height(recall)
 
 
 def title_of(recall: Recall) -> str:
@@ -57,6 +75,6 @@ def title_of(recall: Recall) -> str:
     return TITLES[recall.kind].format(steps=steps)
 
 
-def explain(is_text: bool, dropout: float) -> str:
+def explain(look: str, dropout: float) -> str:
     told = f"the true element before each, {100 * dropout:.0f} % of them withheld" if dropout else "the true element"
-    return f"teacher-forced: told {told}; {EXPLANATIONS['text' if is_text else 'image']}"
+    return f"teacher-forced: told {told}; {EXPLANATIONS[look]}"

@@ -24,7 +24,7 @@ NUM_EXAMPLES, NUM_ANCHORS = 4, 3
 class Recall(NamedTuple):
     """What one decoder recalls of `N` examples at `A` anchors each, `S` elements at each of them; all on the host.
 
-    Elements are pixels as the network reads them, `C` values in [0, 1] (an output may lie outside), or tokens.
+    Elements are as the network reads them: `C` values (of pixels in [0, 1]; an output may lie outside), or tokens.
 
     Attributes:
       kind: 'reconstruct' or 'predict'.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from aux_rnn.config import Config, iterate_settings, name_model, to_flat
+from aux_rnn.datasets.arrays import is_arrays
 from aux_rnn.plot_curves import draw_curves
 from aux_rnn.plot_style import plot_style, render
 from aux_rnn.plots_folder import find_reconstructions, save_plot
@@ -143,7 +144,10 @@ def changed_settings(config: Config) -> list[str]:
 
 
 def command_of(config: Config) -> str:
-    """The command that starts such a run."""
-    flat = to_flat(config)
-    words = [format_flag(name, flat[name]) for name in changed_settings(config)]
+    """The command that starts such a run, or the call if it is one on arrays."""
+    flat, names = to_flat(config), changed_settings(config)
+    if is_arrays(config.data.dataset):
+        settings = [f"{name}={flat[name]!r}" for name in names if name != "dataset"]
+        return ",\n    ".join(["aux_rnn.fit(\n    inputs, labels", *settings]) + "\n)"
+    words = [format_flag(name, flat[name]) for name in names]
     return " \\\n  ".join(["python experiments/main.py", *map(shlex.quote, words)])

@@ -22,6 +22,7 @@ figcaption, .remark { color: #444; font-size: 0.875rem; }
 pre { background: #f4f4f4; padding: 0.6rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.875rem; }
 tr.changed td { font-weight: 600; }
 summary { cursor: pointer; }
+@media (max-width: 30rem) { td:first-child { white-space: normal; } }
 @media print {
   body { font-size: 10pt; max-width: none; padding: 0; }
   .wide { overflow: visible; }

@@ -139,6 +139,19 @@ def test_a_run_in_a_folder_goes_on_and_is_of_these_arrays_alone(tmp_path):
         evaluate_run(tmp_path, DataConfig())
 
 
+@pytest.mark.parametrize(
+    ("inputs", "unit", "held_out", "steps"), [(FLOATS, "squared error", 0.25, 2), (TOKENS, "nats", 0, 3)]
+)
+def test_a_run_in_a_folder_has_its_pictures_and_a_report(inputs, unit, held_out, steps, tmp_path):
+    aux_rnn.fit(inputs, LABELS, workdir=tmp_path, validation_fraction=held_out, **SMALL)
+    assert {file.name for file in (tmp_path / "plots").glob("*.png")} == {"curves.png", f"reconstructions-{steps}.png"}
+    assert f"reconstruction loss ({unit})" in (tmp_path / "plots/curves.svg").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert "aux_rnn.fit(\n    inputs, labels,\n" in report
+    assert "    segment_length=3,\n" in report
+    assert "main.py" not in report
+
+
 @pytest.mark.skipif(not MAPPINGS.exists(), reason="needs Linux")
 def test_a_training_leaves_no_compiled_program_behind():
     def count():

@@ -196,6 +196,32 @@ def test_texts_stand_side_by_side_with_the_wrong_bytes_heavy(tiny):
     assert ("bold", f"{hard}\u2423") in lines
 
 
+@pytest.mark.parametrize("vocabulary", [0, 7], ids=["values", "tokens"])
+def test_other_sequences_are_lines_with_the_segment_where_it_was(tiny, vocabulary):
+    spec = SequenceSpec(12, 1 if vocabulary else 4, 3, vocabulary)
+    random = np.random.default_rng(0)
+    inputs = random.integers(7, size=(3, 12)).astype(np.int32) if vocabulary else random.random((3, 12, 4), np.float32)
+    examples = Examples(inputs, np.arange(3, dtype=np.int32), np.array([12, 8, 4], np.int32))
+    config = change(tiny, auxiliary="predict")
+    _, params = init(config, spec, examples)
+    (recall,) = make_recollect(config, spec)(params, examples, never)
+    (part,) = plot_reconstructions.draw_reconstructions([recall], examples, "title").subfigs
+    channels = 1 if vocabulary else 3
+    panels = np.array(part.axes).reshape(3, channels, 3)
+    for (example, channel, number), panel in np.ndenumerate(panels):
+        sequence, segment, forced, own, anchor = (line.get_xydata().T for line in panel.lines)
+        values = inputs[example, 12 - examples.lengths[example] :].reshape(examples.lengths[example], -1)
+        np.testing.assert_allclose(sequence, [np.arange(len(values)), values[:, channel]])
+        begin = recall.anchors[example, number]
+        asked = values[begin : begin + 5, channel]
+        np.testing.assert_allclose(segment, [begin + np.arange(len(asked)), asked])
+        np.testing.assert_array_equal(forced[0], segment[0])
+        np.testing.assert_array_equal(own[0], segment[0])
+        assert set(anchor[0]) == {begin - 0.5}
+    label = panels[0, -1, 0].get_ylabel()
+    assert label == ("sequence 1\ntoken" if vocabulary else "sequence 1\nchannel 3 of 4")
+
+
 def test_pictures_become_rarer_and_do_not_depend_on_where_a_run_was_continued():
     plan = Plan(5, pretrain_steps=35, train_steps=65, log_every=1, evaluate_every=10, checkpoint_every=1)
     assert [step for step in range(1, 101) if plan.should_draw(step)] == [10, 20, 35, 40, 80, 100]

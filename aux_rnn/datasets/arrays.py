@@ -10,7 +10,8 @@ from aux_rnn.config import SequenceSpec
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples
 
-PREFIX = "arrays-"  # of the data set's name in the configuration of a run on arrays
+# How the name of a data set begins that is arrays of a program, of values and of tokens; digits of theirs follow.
+VALUES, TOKENS = "arrays-", "token-arrays-"
 FORMS = "[N, L, C] of floats or uint8, images [N, H, W, C] of uint8, or tokens [N, L] of integers"
 
 
@@ -145,6 +146,11 @@ class Form:
         if spec.vocabulary_size and inputs.max() >= spec.vocabulary_size:
             allowed = f"from 0 to {spec.vocabulary_size - 1} (see vocabulary_size)"
             raise DataError(f"{name}inputs: the largest token is {inputs.max()}; must be {allowed}")
+
+
+def is_arrays(dataset: str) -> bool:
+    """Whether a data set of this name is arrays of a program."""
+    return dataset.startswith((VALUES, TOKENS))
 
 
 def fingerprint(*parts: Examples) -> str:

@@ -90,7 +90,7 @@ def find_dataset(config: DataConfig) -> DatasetSpec:
         spec: DatasetSpec = catalogue.open_catalogue(config)
     elif config.dataset in DATASETS:
         spec = DATASETS[config.dataset]
-    elif config.dataset.startswith(arrays.PREFIX):
+    elif arrays.is_arrays(config.dataset):
         remedy = "call aux_rnn.fit there again, with the same workdir"
         raise ConfigError(f"--dataset={config.dataset}: arrays of a program, which are not kept; {remedy}")
     else:

@@ -111,8 +111,8 @@ def fit(
       test: `(inputs, labels)` or `(inputs, labels, lengths)` to report the accuracy on, in the same form.
       num_classes: K; by default the largest of the labels and 1.
       vocabulary_size: of tokens; by default the largest of them and 1.
-      workdir: a folder for checkpoints, metrics and the summary. The same call with the same folder continues a run
-        that was interrupted. None writes nothing.
+      workdir: a folder for checkpoints, metrics, pictures, a report and the summary. The same call with the same folder
+        continues a run that was interrupted. None writes nothing.
       progress: where to show the run: `Progress()` shows it on standard error, None not at all.
       **settings: settings by name, such as `auxiliary='predict'`; all are listed by
         `python experiments/main.py --helpshort` and in `aux_rnn.config`. Those of data sets do not apply, but for

@@ -76,5 +76,5 @@ def title_of(recall: Recall) -> str:
 
 
 def explain(look: str, dropout: float) -> str:
-    told = f"the true element before each, {100 * dropout:.0f} % of them withheld" if dropout else "the true element"
-    return f"teacher-forced: told {told}; {EXPLANATIONS[look]}"
+    withheld = f", {100 * dropout:.0f} % of them withheld" if dropout else ""
+    return f"teacher-forced: told the true element before each{withheld}; {EXPLANATIONS[look]}"

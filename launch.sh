@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Sets up what is missing and runs.
 #
-#   ./launch.sh train [flags]             python experiments/main.py; without flags --flagfile=digits.flags
+#   ./launch.sh train [flags]             python experiments/main.py; on --flagfile=digits.flags if the flags name
+#                                         no --flagfile, --dataset or --mode
 #   ./launch.sh local N [flags]           the same in N processes on this machine, which train together
 #   ./launch.sh tpu NAME [flags] [-- flags]
 #                                         the same on a Cloud TPU slice that is made for it; --help says more
@@ -17,7 +18,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,15s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,16s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -70,7 +71,10 @@ command=${1:-}
 case $command in
   train)
     set_up
-    [ $# -gt 0 ] || set -- --flagfile=digits.flags
+    case " $*" in
+      *" --flagfile"* | *" --dataset"* | *" --mode"*) ;;
+      *) set -- --flagfile=digits.flags "$@" ;;
+    esac
     exec "$python" "$root/experiments/main.py" "$@"
     ;;
   local)

@@ -25,7 +25,8 @@ from aux_rnn.progress import Progress, unseen_progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import NoFiles, open_files
 from aux_rnn.settings import ConfigError, reject
-from aux_rnn.training import finish
+from aux_rnn.training import announce, finish
+from aux_rnn.workdir import REPORT
 
 FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
 
@@ -95,7 +96,7 @@ def fit(
     num_classes: int | None = None,
     vocabulary_size: int | None = None,
     workdir: str | os.PathLike | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Fitted:
     """Trains a network with an auxiliary loss to classify sequences of your own.
@@ -113,10 +114,10 @@ def fit(
       vocabulary_size: of tokens; by default the largest of them and 1.
       workdir: a folder for checkpoints, metrics, pictures, a report and the summary. The same call with the same folder
         continues a run that was interrupted. None writes nothing.
-      progress: where to show the run: `Progress()` shows it on standard error, None not at all.
-      **settings: settings by name, such as `auxiliary='predict'`; all are listed by
-        `python experiments/main.py --helpshort` and in `aux_rnn.config`. Those of data sets do not apply, but for
-        `validation_fraction` (0.1 of the examples are kept apart) and `train_examples`.
+      progress: where to show the run: True shows it on standard error, `Progress(stream)` elsewhere, None not at all.
+      **settings: settings by name, such as `auxiliary='predict'`; the source of `aux_rnn.config` describes
+        all of them. Those of data sets do not apply, but for `validation_fraction` (0.1 of the examples are kept apart)
+        and `train_examples`. With a folder, `pictures=False` saves some seconds.
 
     Returns:
       The trained network, after the last step.
@@ -154,7 +155,7 @@ def fit(
 
 
 def fit_dataset(
-    dataset: str, *, workdir: str | os.PathLike | None = None, progress: Progress | None = None, **settings: Any
+    dataset: str, *, workdir: str | os.PathLike | None = None, progress: Progress | bool | None = None, **settings: Any
 ) -> Fitted:
     """Trains a network on a data set by its name, as `experiments/main.py` does.
 
@@ -202,18 +203,29 @@ def split(config: Config, examples: Examples, test: Examples) -> Splits:
     return Splits(take(examples, np.sort(rows[: sizes.train])), take(examples, np.sort(held_out)), test)
 
 
-def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: Progress | None) -> Fitted:
+def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: Progress | bool | None) -> Fitted:
     """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
     with contextlib.ExitStack() as stack:
         # What pmap has compiled it keeps for ever (JAX 0.10). Some forty trainings in one process, as a search over
         # settings makes, would take all the mappings that Linux allows, and end in a segmentation fault.
         stack.callback(jax.clear_caches)
-        shown = progress or stack.enter_context(unseen_progress())
+        shown = open_progress(progress) or stack.enter_context(unseen_progress())
         files = NoFiles(Path()) if workdir is None else open_files(Path(workdir), experiment.config, is_main=True)
         stack.enter_context(contextlib.closing(files))
         files.adopt()
+        announce(experiment, f"results in {workdir}" if workdir else "nothing is written", shown)
         run = stack.enter_context(contextlib.closing(Run(experiment, files, shown, ALONE, StopRequest())))
         summary = finish(run)
+        if workdir and (Path(workdir) / REPORT).exists():
+            shown.say(f"report in {Path(workdir) / REPORT}")
         form = Form.of(experiment.splits.train, experiment.spec)
         params = jax.device_get(run.state.params)
         return Fitted(experiment.config, form, experiment.permutation, params, summary)
+
+
+def open_progress(progress: Progress | bool | None) -> Progress | None:
+    if progress is None or isinstance(progress, bool):
+        return Progress() if progress else None
+    if not isinstance(progress, Progress):
+        raise ConfigError(f"progress={progress!r}: must be True, None or a Progress, as made by aux_rnn.Progress()")
+    return progress

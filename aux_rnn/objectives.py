@@ -14,6 +14,7 @@ from aux_rnn.losses import auxiliary_loss, memory_gain, supervised_loss
 from aux_rnn.metrics import Mean, Metrics
 from aux_rnn.models import AuxiliaryRNN
 from aux_rnn.sequences import Segments, draw_segments, drop_inputs, image_to_sequence
+from aux_rnn.settings import ConfigError
 from aux_rnn.transformer import Transformer
 
 Batch = dict[str, Any]
@@ -124,6 +125,9 @@ def joint_loss(
     Returns:
       The sum, and the auxiliary losses by kind, before they are weighted.
 
+    Raises:
+      ConfigError: `inputs` are not as `model.spec` says, or `loss` gives no scalar.
+
     Source: Trinh, Dai, Luong and Le (2018), section 3.
 
     Examples:
@@ -140,10 +144,22 @@ def joint_loss(
       >>> loss.shape, list(auxiliary)
       ((), ['reconstruct'])
     """
+    check_batch(model.spec, inputs)
     rows, mask = jnp.arange(len(inputs)), jnp.ones(len(inputs), bool)
     outputs, means = run_in_training(model.config, model, params, key, inputs, lengths, rows, mask)
     auxiliary = {kind: mean.compute() for kind, mean in means.items()}
-    return loss(outputs) + model.config.auxiliary_weight * sum(auxiliary.values()), auxiliary
+    own = loss(outputs)
+    if jnp.shape(own):
+        raise ConfigError(f"loss: gives an array {list(jnp.shape(own))}; must give a scalar, such as its mean")
+    return own + model.config.auxiliary_weight * sum(auxiliary.values()), auxiliary
+
+
+def check_batch(spec: SequenceSpec, inputs: jax.Array) -> None:
+    """Raises ConfigError unless these are sequences as the specification says, `[B, L, C]` or tokens `[B, L]`."""
+    expected = (spec.length,) if spec.vocabulary_size else (spec.length, spec.channels)
+    if jnp.shape(inputs)[1:] != expected or jnp.ndim(inputs) == 0:
+        wanted = ", ".join(map(str, expected))
+        raise ConfigError(f"inputs: have the shape {list(jnp.shape(inputs))}; must be [B, {wanted}], as the spec says")
 
 
 def make_losses(config: Config, model: nn.Module, read: ReadInputs) -> Callable[..., Metrics]:

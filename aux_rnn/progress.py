@@ -77,7 +77,8 @@ def is_terminal(stream: TextIO) -> bool:
 def format_summary(summary: Mapping[str, Any], path: Path | str, report: str = "") -> str:
     """The closing table of a run, and the name of its report in the folder if there is one."""
     rows = [("data set", summary["dataset"]), ("auxiliary", summary["auxiliary"])]
-    rows += [("status", f"{summary['status']} after {summary['steps']} steps")]
+    status = f"{summary['status']} after {summary['steps']} steps"
+    rows += [("status", status + "; the same command continues" * (summary["status"] == "interrupted"))]
     rows += [(split, fold(format_metrics(values), WIDTH - 12, 12)) for split, values in summary["results"].items()]
     if "seconds" in summary:
         rows += [("time", format_duration(summary["seconds"]))]

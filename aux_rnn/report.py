@@ -84,7 +84,7 @@ def make_report(
     parts += [heading("What the decoders recall"), *show_pictures(config, pictures)]
     parts += [heading("Machine and time"), table(machine_rows(summary))]
     changed = changed_settings(config)
-    parts += [heading("Settings"), listing(command_of(config)), paragraph("Heavy: not the default.")]
+    parts += [heading("Settings"), listing(command_of(config)), paragraph("Bold: not the default.")]
     rows = [(name, format_value(value)) for name, value in to_flat(config).items()]
     return page(name_run(config), [*parts, table(rows, ("setting", "value"), marked=changed)])
 

@@ -13,7 +13,7 @@ h2 { font-size: 1.15rem; margin: 2rem 0 0.5rem; border-bottom: 1px solid #bbb; b
 table { border-collapse: collapse; }
 th, td { text-align: left; vertical-align: top; padding: 0.2rem 1rem 0.2rem 0; }
 th, td { border-bottom: 1px solid #e4e4e4; overflow-wrap: anywhere; }
-td:first-child { white-space: nowrap; }
+td:first-child { white-space: nowrap; overflow-wrap: break-word; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 .wide { overflow-x: auto; }
 figure { margin: 0.5rem 0; break-inside: avoid; }

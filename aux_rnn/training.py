@@ -15,6 +15,8 @@ from aux_rnn.progress import Progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import open_files
 
+STOPPING = "Ctrl-C stops and saves; the same command continues"
+
 
 def train_and_evaluate(
     config: Config,
@@ -54,7 +56,7 @@ def train_and_evaluate(
             return summary
         experiment = create_experiment_together(config, processes)
         processes.attempt(files.adopt)
-        announce(config, path, experiment, progress, processes.count)
+        announce(experiment, f"results in {path}", progress, processes.count, STOPPING)
         with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
             return processes.share(finish(run))
 
@@ -73,13 +75,15 @@ def finish(run: Run) -> dict[str, Any]:
     return summary
 
 
-def announce(config: Config, path: Path, experiment: Experiment, progress: Progress, process_count: int) -> None:
+def announce(
+    experiment: Experiment, where: str, progress: Progress, process_count: int = 1, stopping: str = ""
+) -> None:
     """Says what is about to run, on what, where the results go and how to stop; then of how much it consists."""
-    splits, plan = experiment.splits, experiment.plan
+    config, splits, plan = experiment.config, experiment.splits, experiment.plan
     devices = f"{jax.device_count()} {jax.devices()[0].platform} device{'s' * (jax.device_count() > 1)}"
     processes = f" in {process_count} processes" if process_count > 1 else ""
     what = f"{name_model(config)} on {config.data.dataset}, on {devices}{processes}"
-    progress.say(f"{what}  results in {path}  Ctrl-C stops and saves; the same command continues")
+    progress.say("  ".join(filter(None, [what, where, stopping])))
     sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
     phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
     progress.say(f"sequences of {experiment.spec.describe()}  {sizes} examples  {phases}")

@@ -23,12 +23,20 @@ def format_description(found: DataDescription) -> str:
     rows += [
         ("examples", f"{sizes.train:,} train, {sizes.validation:,} validation, {sizes.test:,} test{test}"),
         ("classes", str(spec.num_classes)),
-        ("smallest", f"{found.smallest[0]}, {found.smallest[1]:,} training and validation examples"),
-        ("largest", f"{found.largest[0]}, {found.largest[1]:,}"),
+        *describe_classes(found),
         ("data", found.origin),
         ("time", f"{found.seconds:.1f} s, {'prepared before' if found.was_prepared else 'prepared now'}"),
     ]
     return "\n".join(format_row(name, value) for name, value in rows)
+
+
+def describe_classes(found: DataDescription) -> list[tuple[str, str]]:
+    """How many examples the smallest and the largest class have."""
+    unit = "training and validation examples"
+    if found.smallest[1] == found.largest[1]:
+        return [("each", f"{found.smallest[1]:,} {unit}")]
+    smallest, largest = (f"{name}, {count:,}" for name, count in (found.smallest, found.largest))
+    return [("smallest", f"{smallest} {unit}"), ("largest", largest)]
 
 
 def format_row(name: str, value: str) -> str:

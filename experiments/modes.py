@@ -95,7 +95,7 @@ def carry_out_together(
             else:
                 with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
                     summary = train_and_evaluate(config, folder, progress, processes, mirror, stop)
-            report_name = REPORT if (folder / REPORT).is_file() else ""
+            made = REPORT if mode == "train" and (folder / REPORT).is_file() else ""
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         return report(error, BAD_INPUT)
     except ProcessError as error:  # of another process, which says so itself; process 0 is the one people look at
@@ -103,7 +103,7 @@ def carry_out_together(
     except TrainingError as error:
         return report(error, FAILED) if processes.is_main else FAILED
     if processes.is_main:
-        print(format_summary(summary, workdir, report_name))
+        print(format_summary(summary, workdir, made))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
 
 

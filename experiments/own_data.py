@@ -1,6 +1,8 @@
 """The auxiliary loss on an array of one's own: with it and without it, in under a minute on a CPU.
 
-  python experiments/own_data.py
+  python experiments/own_data.py [FOLDER]
+
+In FOLDER both runs are kept, with their curves, a report and pictures of what the decoder recalls.
 
 To put your own array, let `make_data` return it: sequences `[N, L, C]` of floats, about 0 to 1, and labels `[N]`,
 integers from 0. uint8 `[N, L, C]`, images `[N, H, W, C]` and tokens `[N, L]` are taken, too; what each must be like,
@@ -12,7 +14,9 @@ and the rest of the arguments, is in `help(aux_rnn.fit)`. Then set
   pretrain_epochs, train_epochs, batch_size, sizes
 """
 
+import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,14 +63,19 @@ def make_data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return values[..., None].astype(np.float32), labels
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="where both runs are kept; by default nothing is")
+    folder = parser.parse_args(arguments).folder
     sequences, labels = make_data(2_000, seed=0)
     test = make_data(500, seed=1)
     print(f"{len(labels):,} sequences {list(sequences.shape[1:])}, {CLASSES} classes, gradients cut after 4 steps")
     for auxiliary, name in (("none", "LSTM, no auxiliary loss"), ("reconstruct", "r-LSTM")):
         try:
-            fitted = aux_rnn.fit(sequences, labels, test=test, auxiliary=auxiliary, **SETTINGS)
-        except (aux_rnn.ConfigError, aux_rnn.DataError) as error:
+            workdir = f"{folder}/{auxiliary}" if folder else None
+            choices: dict[str, Any] = dict(auxiliary=auxiliary, workdir=workdir, progress=True)
+            fitted = aux_rnn.fit(sequences, labels, test=test, **choices, **SETTINGS)
+        except (aux_rnn.ConfigError, aux_rnn.DataError, aux_rnn.WorkdirError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
         right = np.mean(fitted.predict(test[0]) == test[1])

@@ -14,10 +14,10 @@ def format_predictions(found: Predictions, files: Sequence[str], folder: str) ->
     precision, recall, counts = found.scores()
     confusion = found.confusion()
     width = min(NAME_WIDTH, max(len("class"), *map(len, found.classes)))
-    lines = [f"{'class':<{width}}  precision  recall  examples  most often taken for"]
+    lines = [f"{'class':<{width}}  precision   recall  examples  most often taken for"]
     for k, name in enumerate(found.classes):
-        scores = f"{shorten(name, width):<{width}}  {percent(precision[k]):>9}  {percent(recall[k]):>6}"
-        mistake = describe_mistake(confusion[k], k, found.classes, 80 - width - 31)
+        scores = f"{shorten(name, width):<{width}}  {percent(precision[k]):>9}  {percent(recall[k]):>7}"
+        mistake = describe_mistake(confusion[k], k, found.classes, 80 - width - 32)
         lines.append(f"{scores}  {counts[k]:>8,}  {mistake}".rstrip())
     right = int(np.trace(confusion))
     lines += ["", f"{'accuracy':<12}{100 * right / len(found.labels):.1f} % ({right:,} of {len(found.labels):,})"]

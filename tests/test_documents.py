@@ -34,7 +34,7 @@ RUN = {
     "python experiments/main.py --helpshort": "here",
     r"\./launch\.sh reproduce table2 --preset=small .*--dry_run": "here",
     r"\./launch\.sh train|python experiments/main.py --flagfile=digits.flags": "here, with --slow",
-    r"python experiments/own_data\.py": "here, with --slow",
+    r"python experiments/own_data\.py( mine)?": "here, with --slow",
     r"(\w+=\S+ )?\./launch\.sh test( .*)?": "they run this",
     r"\.ci/run": "it runs this",
     r"python experiments/main\.py --mode=reconstruct --workdir=.*": "tests/test_reconstructions.py, with tiny settings",
@@ -180,8 +180,11 @@ def test_the_minute_on_a_laptop(tmp_path):
 
 @pytest.mark.slow
 def test_own_data_shows_what_the_auxiliary_loss_is_worth(tmp_path):
-    without, with_it = map(float, re.findall(r"accuracy ([\d.]+) %", run("python experiments/own_data.py", tmp_path)))
+    shown = run("python experiments/own_data.py mine", tmp_path)
+    without, with_it = map(float, re.findall(r"accuracy ([\d.]+) %", shown))
     assert with_it > without + 15
+    assert (tmp_path / "mine/reconstruct/report.html").exists()
+    assert (tmp_path / "mine/reconstruct/plots/reconstructions-840.png").exists()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

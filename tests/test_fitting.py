@@ -82,6 +82,7 @@ def test_a_value_that_is_no_number_is_found():
         (dict(test=FLOATS), "test: has 24 parts; must be (inputs, labels) or (inputs, labels, lengths)"),
         (dict(lengths=LABELS), "lengths: are from 0 to 2; must be from 1 to 6"),
         (dict(lengths=LABELS + 5), "lengths: are from 5 to 7; must be from 1 to 6"),
+        (dict(progress=aux_rnn.Progress), "progress=<class 'aux_rnn.progress.Progress'>: must be True, None or a"),
         (dict(segment_length=7), "--segment_length=7: must be at most 6 to reconstruct sequences of 6 elements"),
         (dict(batch_size=64), "--batch_size=64: must be at most 22, the number of training examples"),
         (dict(image_size=4), "image_size=4: must be left out; arrays are taken as they are"),
@@ -93,6 +94,18 @@ def test_a_value_that_is_no_number_is_found():
 )
 def test_options_that_will_not_do(options, expected):
     assert expected in refused(FLOATS, LABELS, **options)
+
+
+@pytest.mark.parametrize("inputs", [FLOATS, TOKENS + 1], ids=["floats", "tokens"])
+def test_padding_on_the_right_is_found(inputs):
+    padded = np.array(inputs)
+    padded[5:, 4:] = 0
+    lengths = np.where(np.arange(24) < 5, 6, 4)
+    line = "inputs: are padded on the right, going by the lengths; must be padded on the left"
+    assert refused(padded, LABELS, lengths=lengths) == line
+    assert len(make_examples(padded[:, ::-1], LABELS, lengths)) == 24
+    zero = np.zeros_like(padded)
+    assert len(make_examples(zero, LABELS, lengths)) == 24
 
 
 def test_tokens_out_of_the_vocabulary():
@@ -172,7 +185,7 @@ def test_a_data_set_by_its_name(tiny):
 
 def test_the_script_says_what_its_array_lacks(monkeypatch, capsys):
     monkeypatch.setattr(own_data, "make_data", lambda count, seed: (np.full((8, 48, 1), np.nan), np.arange(8)))
-    assert own_data.main() == 2
+    assert own_data.main([]) == 2
     assert capsys.readouterr().err == "error: inputs: nan at [0, 0, 0], 384 of 384 values; must be finite in float32\n"
 
 

@@ -139,8 +139,9 @@ def test_all_complete_and_each_has_its_flags(launch):
         [["flags"], ["say", "step 1"]], [["say", "a warning"], ["out", "loud"]], flags=["--comment=a b,'c' $d"]
     ).finish()
     assert code == 0
-    given, shared, address, number = json.loads(out)[1:]
+    default, _, given, shared, address, number = json.loads(out)
     assert (given, shared, number) == ("--comment=a b,'c' $d", "--num_processes=2", "--process_id=0")
+    assert default == "--flagfile=digits.flags"
     host, port = address.removeprefix("--coordinator_address=").split(":")
     assert host == "127.0.0.1"
     assert 1024 <= int(port) < 65536

@@ -197,7 +197,7 @@ def test_what_the_job_asks_for(capsys):
         "open-mode=append",
         "output=aux_rnn-%j.log",
     ]
-    assert "\nflags=(--seed=3)\n" in script
+    assert "\nflags=(--flagfile=digits.flags --seed=3)\n" in script
 
 
 def test_without_flags_it_trains_as_launch_sh_does_and_leaves_the_rest_to_the_cluster(capsys):

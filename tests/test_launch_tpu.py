@@ -224,6 +224,7 @@ def test_each_accelerator_has_its_image(cloud, accelerator, version):
 
 def test_flags_and_code_arrive_unchanged_on_all_workers(cloud):
     flags = [
+        "--dataset=mnist",
         "--a=x y",
         "--b=1,2",
         "--c='one' \"two\"",

@@ -3,9 +3,10 @@
 import chex
 import jax
 import jax.numpy as jnp
+import pytest
 from flax import linen as nn
 
-from aux_rnn import AuxiliaryRNN, ModelConfig, SequenceSpec, init_params, joint_loss
+from aux_rnn import AuxiliaryRNN, ConfigError, ModelConfig, SequenceSpec, init_params, joint_loss
 
 SPEC = SequenceSpec(length=12, channels=2, num_classes=1)
 SMALL = dict(
@@ -37,6 +38,16 @@ def test_the_sum_is_of_the_own_loss_and_the_weighted_auxiliary_losses():
     chex.assert_trees_all_close(
         total, square(outputs) + 3 * (auxiliary["reconstruct"] + auxiliary["predict"]), rtol=1e-6
     )
+
+
+def test_what_is_no_sequence_or_no_scalar_is_refused():
+    model, params, inputs = make()
+    key = jax.random.key(2)
+    for wrong in (inputs[:, :5], inputs[..., 0], inputs[..., :1]):
+        with pytest.raises(ConfigError, match=r"^inputs: have the shape \[5, .*; must be \[B, 12, 2\], as the spec"):
+            joint_loss(model, params, key, wrong, square)
+    with pytest.raises(ConfigError, match=r"^loss: gives an array \[5\]; must give a scalar"):
+        joint_loss(model, params, key, inputs, lambda outputs: outputs[:, 0])
 
 
 def test_anchors_are_drawn_by_the_key():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 
 import jax
 import numpy as np
@@ -98,6 +99,10 @@ def test_the_table_of_classes():
     assert lines[1].split() == ["a", "100.0", "%", "66.7", "%", "3", "b", "(1)"]
     assert lines[4].split() == ["d", "-", "-", "0"]
     assert "accuracy    60.0 % (3 of 5)" in lines
+    perfect = dataclasses.replace(BY_HAND, labels=BY_HAND.logits.argmax(-1).astype(np.int32))
+    lines = format_predictions(perfect, ["x.npz"], "runs/toys").splitlines()
+    assert sum("100.0 %  100.0 %" in line for line in lines) >= 2
+    assert len({re.search(r" (examples|\d+)(  |$)", line).end(1) for line in lines[:5]}) == 1
     long = dataclasses.replace(BY_HAND, classes=[letter * 50 for letter in "abcd"])
     assert max(map(len, format_predictions(long, ["x.npz"], "runs/toys").splitlines())) <= 80
 

@@ -221,6 +221,17 @@ def test_runs_that_differ_in_their_seed_are_one_row(runs):
     assert len(panel_of(figure, "gradient").lines) == 2
 
 
+def test_two_seeds_have_no_band_and_an_lstm_names_no_pretraining(runs, config, tmp_path):
+    longer = write_run(tmp_path / "longer", change(config, pretrain_epochs=2))
+    rows = group_runs([read_run(folder) for folder in (*runs[:2], runs[3], str(longer))])
+    assert [row.name for row in rows] == [
+        "r-LSTM on digits, hidden_size=6, pretrain_epochs=1",
+        "LSTM on digits, hidden_size=7",
+        "r-LSTM on digits, hidden_size=6, pretrain_epochs=2",
+    ]
+    assert not panel_of(draw_comparison(rows, "train"), "supervised").collections
+
+
 def test_compare_prints_a_table_and_writes_both_pictures(runs, tmp_path, capsys):
     assert compare.main(["compare.py", *runs, f"--output={tmp_path}/figures/all"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from launching.grammar import complete
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,21 +39,44 @@ def test_launch_help_names_the_commands():
         assert f"./launch.sh {command}" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("extras", "installed"),
-    [("", ["-r", "requirements.txt"]), ("gcs,tpu", ["-r", "requirements.txt", "-e", ".[gcs,tpu]"])],
-)
-def test_requirements_are_installed_once_with_the_extras_that_are_named(extras, installed, tmp_path):
-    """In an environment whose Python only writes down what it is asked for."""
+@pytest.fixture
+def environment(tmp_path):
+    """Of a shell whose Python only writes down what it is asked for."""
     python = tmp_path / "bin/python"
     python.parent.mkdir()
     python.write_text('#!/bin/sh\nfor word; do printf "%s\\n" "$word"; done >> "$VENV/asked"\n')
     python.chmod(0o755)
-    environment = {"PATH": "/usr/bin:/bin", "VENV": str(tmp_path), "EXTRAS": extras}
+    return {"PATH": "/usr/bin:/bin", "VENV": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_on_digits"),
+    [
+        ([], True),
+        (["--seed=1", "--workdir=a folder"], True),
+        (["--seed=1", "--flagfile=cifar.flags"], False),
+        (["--flagfile", "cifar.flags"], False),
+        (["--dataset=mnist"], False),
+        (["--mode=eval", "--workdir=x"], False),
+    ],
+)
+def test_training_is_on_digits_where_the_flags_name_no_data(flags, is_on_digits, environment, tmp_path):
+    command = ["bash", str(ROOT / "launch.sh"), "train", *flags]
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked[asked.index(str(ROOT / "experiments/main.py")) + 1 :] == complete(flags)
+    assert (complete(flags)[0] == "--flagfile=digits.flags") == is_on_digits
+
+
+@pytest.mark.parametrize(
+    ("extras", "installed"),
+    [("", ["-r", "requirements.txt"]), ("gcs,tpu", ["-r", "requirements.txt", "-e", ".[gcs,tpu]"])],
+)
+def test_requirements_are_installed_once_with_the_extras_that_are_named(extras, installed, environment, tmp_path):
     for attempt in (1, 2):
         (tmp_path / "asked").write_text("")
         command = ["bash", str(ROOT / "launch.sh"), "test", "--version"]
-        subprocess.run(command, env=environment, capture_output=True, check=True)
+        subprocess.run(command, env={**environment, "EXTRAS": extras}, capture_output=True, check=True)
         asked = (tmp_path / "asked").read_text().split()
         if attempt == 1:
             assert [word for word in asked if word in installed] == installed

@@ -41,7 +41,18 @@ def make_examples(
     longest = count_elements(sequences)
     if own.min() < 1 or own.max() > longest:
         raise DataError(f"{name}lengths: are from {own.min()} to {own.max()}; must be from 1 to {longest}")
+    if is_padded_right(sequences, own):
+        raise DataError(f"{name}inputs: are padded on the right, going by the lengths; must be padded on the left")
     return Examples(sequences, classes, own)
+
+
+def is_padded_right(sequences: np.ndarray, lengths: np.ndarray) -> bool:
+    """Whether all sequences end in zeros where they are shorter, and some do not begin with them."""
+    longest = count_elements(sequences)
+    is_used = (sequences.reshape(len(sequences), longest, -1) != 0).any(axis=-1)
+    places = np.arange(longest)
+    right, left = places >= lengths[:, None], places < longest - lengths[:, None]
+    return not (is_used & right).any() and bool((is_used & left).any())
 
 
 def check_inputs(inputs: ArrayLike, name: str) -> np.ndarray:

@@ -14,6 +14,7 @@ from aux_rnn.plot_style import COLORS, DASHES, MARKERS
 from comparison.runs import Row
 
 MOST_ROWS = len(COLORS)
+FEWEST_SEEDS = 3  # for a band; that of two would hide all else
 LETTERS = 100  # that a line of the legend has room for
 ORDER = ("supervised_loss", "reconstruct_loss", "predict_loss", "accuracy", "gradient_norm")
 
@@ -48,7 +49,9 @@ def draw_comparison(rows: Sequence[Row], split: str) -> Figure:
         handles=handles, loc="outside upper center", ncols=len(rows) if letters < LETTERS else 1, frameon=False
     )
     where = {"train": "training batches", "validation": "validation split", "test": "test split"}[split]
-    figure.supxlabel(f"{where}; mean of the seeds, bands: its 95 % interval", fontsize=7, color="0.35")
+    figure.supxlabel(
+        f"{where}; mean of the seeds, bands: its 95 % interval, from three seeds on", fontsize=7, color="0.35"
+    )
     return figure
 
 
@@ -70,7 +73,8 @@ def draw_row(axis: Axes, panel: Panel, row: Row, split: str, style: dict[str, An
     low = means - halves
     if panel.scale == "log":  # an interval that reaches below zero has no place there
         low = np.maximum(low, means / 10)
-    if len(epochs) == 1:  # a band needs two
+    if len(row.runs) >= FEWEST_SEEDS and len(epochs) > 1:
+        axis.fill_between(epochs, low, means + halves, color=style["color"], alpha=0.15, linewidth=0)
+    elif len(row.runs) >= FEWEST_SEEDS:  # a band needs two points
         axis.vlines(epochs, low, means + halves, color=style["color"], alpha=0.4)
-    axis.fill_between(epochs, low, means + halves, color=style["color"], alpha=0.15, linewidth=0)
     axis.plot(epochs, means, markevery=max(1, len(epochs) // 10), **style)

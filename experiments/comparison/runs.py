@@ -84,5 +84,6 @@ def identify(config: Config) -> dict[str, Any]:
 def name_row(config: Config, differing: Sequence[str]) -> str:
     """'r-LSTM on digits, hidden_size=64': the model, the data, and what sets it apart from the other rows."""
     flat = to_flat(config)
-    others = [f"{name}={format_value(flat[name])}" for name in differing if name not in NAMED]
+    unsaid = NAMED if config.model.auxiliaries else (*NAMED, "pretrain_epochs")  # an LSTM has no pretraining
+    others = [f"{name}={format_value(flat[name])}" for name in differing if name not in unsaid]
     return ", ".join([f"{name_model(config)} on {config.data.dataset}", *others])

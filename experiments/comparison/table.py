@@ -25,10 +25,13 @@ def format_table(rows: Sequence[Row]) -> str:
             )
         )
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-    return "\n".join(
+    lines = [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
         for line in cells
-    )
+    ]
+    if any(len(row.runs) > 1 for row in rows):
+        lines.append("±: 95 % interval of the mean over the seeds")
+    return "\n".join(lines)
 
 
 def format_percent(estimate: Estimate | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 DEFAULT_FLAGS = ("--flagfile=digits.flags",)
+NAMING = ("--flagfile", "--dataset", "--mode")
 
 
 class UsageError(Exception):
@@ -32,11 +33,16 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message.removeprefix("argument "))
 
 
+def complete(flags: Sequence[str]) -> list[str]:
+    """The flags of main.py, on digits where they do not name what is trained, as `./launch.sh train` has it."""
+    return list(flags) if any(flag.startswith(NAMING) for flag in flags) else [*DEFAULT_FLAGS, *flags]
+
+
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What comes before the first --, and the flags of main.py after it; without any, those of ./launch.sh train."""
+    """What comes before the first --, and the flags of main.py after it; see `complete`."""
     words = list(arguments)
     border = words.index("--") if "--" in words else len(words)
-    return words[:border], words[border + 1 :] or list(DEFAULT_FLAGS)
+    return words[:border], complete(words[border + 1 :])
 
 
 def matching(pattern: str, allowed: str) -> Callable[[str], str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from exits import BAD_INPUT, report
 
-from launching.grammar import DEFAULT_FLAGS
+from launching.grammar import complete
 from launching.screen import Screen
 from launching.supervision import Outcome, supervise
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], program: Sequence[str] = PROGRAM, grace_secon
     if not re.fullmatch(r"[1-9]\d{0,3}", number):
         return report(f"{number!r}: must be the number of processes, 1 or more: ./launch.sh local N [flags]", BAD_INPUT)
     screen = Screen()
-    commands = make_commands(int(number), flags or DEFAULT_FLAGS, program, find_free_port())
+    commands = make_commands(int(number), complete(flags), program, find_free_port())
     outcome = supervise(commands, grace_seconds, screen)
     if outcome.failed is not None:
         if screen.last_writer != outcome.failed.index:  # its own words shall be the last

@@ -71,7 +71,7 @@ def cases(moments, always, signals=()):
         yield pytest.param(*values, marks=[] if name in always else pytest.mark.slow, id=words)
 
 
-@pytest.mark.parametrize("moment", cases(MOMENTS, always=("preparation 0", "save 0")))
+@pytest.mark.parametrize("moment", cases(MOMENTS, always=("save 0",)))
 def test_a_killed_run_continues(moment, place, undisturbed, record_property):
     with start(place.argv) as program:
         came = program.freeze(find_moment(moment, place, undisturbed))
@@ -87,7 +87,7 @@ def test_a_killed_run_continues(moment, place, undisturbed, record_property):
 
 @pytest.mark.parametrize(
     ("moment", "number"),
-    cases(MOMENTS, always=("compilation 0", "save 0"), signals=SIGNALS),
+    cases(MOMENTS, always=("compilation 0",), signals=SIGNALS),
 )
 def test_a_run_stopped_by_a_signal_continues(moment, number, place, undisturbed, record_property):
     with start(place.argv) as program:

@@ -121,6 +121,7 @@ def test_a_stop_on_a_full_disk_loses_nothing(disk, workdir, seen, undisturbed):
     ended.check_stopped(FAILED, str(workdir), newest, FULL)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_from_the_start_is_refused(disk, workdir, seen, undisturbed):
     argv = command(workdir, undisturbed.data_dir)
     disk.fill()

@@ -27,7 +27,8 @@ def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
     assert read_end(workdir) == undisturbed.end
 
 
-@pytest.mark.parametrize("number", ROUNDS)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(5))
 def test_two_runs_prepare_the_same_data_at_once(number, tmp_path, undisturbed):
     workdirs = [tmp_path / "first", tmp_path / "second"]
     ended = run_at_once(*[command(workdir, tmp_path / "data") for workdir in workdirs])

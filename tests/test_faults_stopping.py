@@ -65,10 +65,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 def cases(moments, always, signals=()):
     """The parameters of a test: all moments, each with the next of the signals; most of them are slow."""
+    found = []
     for name, number in zip(moments, itertools.cycle(signals or [None]), strict=False):
-        values = [name, number] if number else [name]
-        words = f"{name} {number.name}" if number else name
-        yield pytest.param(*values, marks=[] if name in always else pytest.mark.slow, id=words)
+        values, words = ([name, number], f"{name} {number.name}") if number else ([name], name)
+        found.append(pytest.param(*values, marks=[] if name in always else pytest.mark.slow, id=words))
+    return found
 
 
 @pytest.mark.parametrize("moment", cases(MOMENTS, always=("save 0",)))

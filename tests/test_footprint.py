@@ -36,9 +36,9 @@ def measure_scratch(config, spec):
     ("settings", "spec"),
     [
         (dict(auxiliary="reconstruct"), PIXELS),
-        (dict(auxiliary="both", num_anchors=2), PIXELS),
+        pytest.param(dict(auxiliary="both", num_anchors=2), PIXELS, marks=pytest.mark.slow),
         (dict(auxiliary="none", **FULL), PIXELS),
-        (dict(auxiliary="reconstruct", recurrence="scan"), PIXELS),
+        pytest.param(dict(auxiliary="reconstruct", recurrence="scan"), PIXELS, marks=pytest.mark.slow),
         (dict(auxiliary="predict"), TOKENS),
         (dict(auxiliary="none", encoder="transformer", transformer_size=32), PIXELS),
     ],

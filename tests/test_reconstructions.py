@@ -74,7 +74,9 @@ def memory(tiny):
     return change(tiny, **sizes, auxiliary_truncation="full", decoder_input_dropout=0.5)
 
 
-@pytest.mark.parametrize("permutation", [None, np.random.default_rng(1).permutation(12)])
+@pytest.mark.parametrize(
+    "permutation", [pytest.param(None, marks=pytest.mark.slow), np.random.default_rng(1).permutation(12)]
+)
 def test_a_network_that_has_memorised_its_data_gives_the_segments_back(memory, permutation):
     recalls = make_recollect(memory, SPEC, permutation)(memorise(memory, permutation), EXAMPLES, never)
     assert [recall.kind for recall in recalls] == ["reconstruct", "predict"]

@@ -83,6 +83,7 @@ def test_rows_that_only_fill_a_batch_change_nothing(tiny):
     chex.assert_trees_all_equal(jax.device_get(steps.evaluate(state.params, batch)), expected)
 
 
+@pytest.mark.slow
 def test_a_run_on_texts_resumes_where_it_stopped(tiny, tmp_path, monkeypatch):
     advance, taken = Progress.advance, []
 

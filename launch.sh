@@ -79,7 +79,13 @@ case $command in
     ;;
   local)
     set_up
-    exec "$python" "$root/experiments/launch.py" "$command" "$@"
+    number=${1:-}
+    [ $# -gt 0 ] && shift
+    case " $*" in
+      *" --flagfile"* | *" --dataset"* | *" --mode"*) ;;
+      *) set -- --flagfile=digits.flags "$@" ;;
+    esac
+    exec "$python" "$root/experiments/launch/local.py" "$number" "$@"
     ;;
   tpu | slurm)
     python=$(find_python)

@@ -11,14 +11,14 @@ from aux_rnn import metrics as metrics_lib
 from aux_rnn.checkpoints import CheckpointError, Checkpoints, list_steps
 from aux_rnn.config import DataConfig, from_json, locate_data, to_json
 from aux_rnn.datasets import evaluation_batches
+from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.metrics import Metrics
-from aux_rnn.processes import ALONE, Processes
 from aux_rnn.steps import Batch, TrainState, broadcast, create_train_state, replicate, shard
 from aux_rnn.workdir import require_config
 
 
-def batches_of(experiment: Experiment, split: str, processes: Processes) -> Iterator[Batch]:
+def batches_of(experiment: Experiment, split: str, processes: ProcessGroup) -> Iterator[Batch]:
     """This process's share of a split, for evaluation."""
     examples, size = getattr(experiment.splits, split), experiment.config.run.batch_size
     return evaluation_batches(examples, size, processes.index, processes.count)
@@ -54,7 +54,7 @@ def evaluate_split(
 
 
 def evaluate_run(
-    path: Path, data: DataConfig, processes: Processes = ALONE, checkpoint: str = "latest"
+    path: Path, data: DataConfig, processes: ProcessGroup = SINGLE_PROCESS, checkpoint: str = "latest"
 ) -> dict[str, Any]:
     """Evaluates a checkpoint of a run on its validation and its whole test split; writes nothing.
 
@@ -85,7 +85,7 @@ def evaluate_run(
 
 
 def load_run(
-    path: Path, data: DataConfig, processes: Processes = ALONE, checkpoint: str = "latest"
+    path: Path, data: DataConfig, processes: ProcessGroup = SINGLE_PROCESS, checkpoint: str = "latest"
 ) -> tuple[Experiment, TrainState]:
     """A run as it was at one of its checkpoints; writes nothing.
 
@@ -103,12 +103,14 @@ def load_run(
       ConfigError, DataError: the data cannot be read.
       ProcessError: one of these, in another process.
     """
-    text = processes.share(processes.attempt(lambda: to_json(require_config(path)) if processes.is_main else None))
+    text = processes.broadcast(
+        processes.run_on_all(lambda: to_json(require_config(path)) if processes.is_main else None)
+    )
     config = locate_data(from_json(text), data)
     check_together(config, processes)  # the devices of all processes start at the same time, or never
     experiment = create_experiment_together(config, processes)
     fresh = create_train_state(config, experiment.spec, experiment.plan)
-    restored = processes.attempt(lambda: restore_state(path, fresh, checkpoint) if processes.is_main else fresh)
+    restored = processes.run_on_all(lambda: restore_state(path, fresh, checkpoint) if processes.is_main else fresh)
     return experiment, replicate(broadcast(restored))
 
 

@@ -17,10 +17,10 @@ from aux_rnn.config import (
     to_json,
 )
 from aux_rnn.datasets import Splits, find_dataset, load_splits, sequence_spec, split_sizes, steps_per_epoch
+from aux_rnn.distributed import ProcessGroup
 from aux_rnn.footprint import check_memory
 from aux_rnn.memory import available_bytes
 from aux_rnn.plan import Plan
-from aux_rnn.processes import Processes
 from aux_rnn.sequences import make_permutation
 from aux_rnn.settings import ConfigError
 from aux_rnn.steps import Steps, make_steps
@@ -83,7 +83,7 @@ def assemble(config: Config, spec: SequenceSpec, splits: Splits, permutation: np
     return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation), permutation)
 
 
-def check_together(config: Config, processes: Processes) -> None:
+def check_together(config: Config, processes: ProcessGroup) -> None:
     """As `check`, in every process of a run.
 
     Raises:
@@ -91,8 +91,8 @@ def check_together(config: Config, processes: Processes) -> None:
       DataError: a data set that must lie prepared does not.
       ProcessError: one of these, in another process.
     """
-    devices = processes.gather(jax.local_device_count())
-    settings = processes.share(to_json(config))
+    devices = processes.all_gather(jax.local_device_count())
+    settings = processes.broadcast(to_json(config))
 
     def check_here() -> None:
         if changes := describe_difference(from_json(settings), config):
@@ -102,14 +102,14 @@ def check_together(config: Config, processes: Processes) -> None:
             raise ConfigError(f"the processes have {found} devices; give all equally many (on a CPU: --cpu_devices)")
         check(config)
 
-    processes.attempt(check_here)
+    processes.run_on_all(check_here)
 
 
-def create_experiment_together(config: Config, processes: Processes) -> Experiment:
+def create_experiment_together(config: Config, processes: ProcessGroup) -> Experiment:
     """As `create_experiment`, in every process of a run: in process 0 first, as they may share the prepared data.
 
     Raises:
       ConfigError, DataError: as `create_experiment` does.
       ProcessError: one of these, in another process.
     """
-    return processes.main_first(lambda: create_experiment(config))
+    return processes.run_on_main_first(lambda: create_experiment(config))

@@ -16,11 +16,11 @@ from aux_rnn.config import Config, from_flat
 from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, describe_sequences, fingerprint, make_examples
 from aux_rnn.datasets.loading import divide_rows
+from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.experiment import Experiment, assemble, check_step, create_experiment
 from aux_rnn.interruption import StopRequest
 from aux_rnn.objectives import make_model, make_reader
 from aux_rnn.precision import exact
-from aux_rnn.processes import ALONE
 from aux_rnn.progress import Progress, unseen_progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import NoFiles, open_files
@@ -214,7 +214,7 @@ def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: P
         stack.enter_context(contextlib.closing(files))
         files.adopt()
         announce(experiment, f"results in {workdir}" if workdir else "nothing is written", shown)
-        run = stack.enter_context(contextlib.closing(Run(experiment, files, shown, ALONE, StopRequest())))
+        run = stack.enter_context(contextlib.closing(Run(experiment, files, shown, SINGLE_PROCESS, StopRequest())))
         summary = finish(run)
         if workdir and (Path(workdir) / REPORT).exists():
             shown.say(f"report in {Path(workdir) / REPORT}")

@@ -11,9 +11,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from aux_rnn.config import DataConfig
 from aux_rnn.datasets import class_names
+from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.evaluation import batches_of, load_run
 from aux_rnn.plots_folder import save_plot
-from aux_rnn.processes import ALONE, Processes
 from aux_rnn.settings import reject
 from aux_rnn.steps import shard
 from aux_rnn.workdir import StorageError, write_atomically
@@ -54,7 +54,7 @@ class Predictions:
 
 
 def predict_run(
-    path: Path, data: DataConfig, split: str, processes: Processes = ALONE, checkpoint: str = "latest"
+    path: Path, data: DataConfig, split: str, processes: ProcessGroup = SINGLE_PROCESS, checkpoint: str = "latest"
 ) -> Predictions:
     """Classifies a whole split with a checkpoint of a run; writes nothing.
 

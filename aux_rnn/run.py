@@ -9,6 +9,7 @@ from aux_rnn import metrics as metrics_lib
 from aux_rnn.checkpoints import digest
 from aux_rnn.clock import Clock, Speed
 from aux_rnn.datasets import train_batches
+from aux_rnn.distributed import ProcessGroup
 from aux_rnn.errors import OneLineError
 from aux_rnn.evaluation import batches_of, evaluate_split
 from aux_rnn.experiment import Experiment
@@ -19,7 +20,6 @@ from aux_rnn.memory import describe_devices, peak_memory_mib
 from aux_rnn.metrics import Metrics
 from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
-from aux_rnn.processes import Processes
 from aux_rnn.progress import Progress, format_metrics
 from aux_rnn.run_files import NoFiles
 from aux_rnn.showing import make_artist
@@ -60,7 +60,7 @@ class Run:
     """A run in progress: its state, what it has measured, and where it writes."""
 
     def __init__(
-        self, experiment: Experiment, files: NoFiles, progress: Progress, processes: Processes, stop: StopRequest
+        self, experiment: Experiment, files: NoFiles, progress: Progress, processes: ProcessGroup, stop: StopRequest
     ) -> None:
         self.experiment = experiment
         self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
@@ -80,7 +80,7 @@ class Run:
         self.earlier_peak_mib: float = meta["peak_memory_mib"]
         self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
         self.idleness = Idleness(meta["idle_seconds"])
-        processes.attempt(lambda: files.begin(self.step, self.is_evaluated, meta["records"]))
+        processes.run_on_all(lambda: files.begin(self.step, self.is_evaluated, meta["records"]))
         run = self.config.run
         self.batches = train_batches(self.splits.train, run.batch_size, run.seed, processes.index, processes.count)
         if self.step:
@@ -91,9 +91,9 @@ class Run:
         parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
         start: dict[str, Any] = dict(seconds={}, entries={}, idle_seconds=0.0, peak_memory_mib=0.0)
         start |= dict(results={}, examples=parts, best=None, is_evaluated=True, records=0)
-        restored = self.processes.attempt(lambda: self.files.restore(fresh))
-        meta = self.processes.share(restored and restored[1]) or start
-        self.processes.attempt(lambda: require_same_data(self.files.path, meta["examples"], parts))
+        restored = self.processes.run_on_all(lambda: self.files.restore(fresh))
+        meta = self.processes.broadcast(restored and restored[1]) or start
+        self.processes.run_on_all(lambda: require_same_data(self.files.path, meta["examples"], parts))
         return (restored[0] if restored else fresh), meta
 
     def train(self) -> None:
@@ -125,8 +125,8 @@ class Run:
             self.save()
 
     def is_stopping(self) -> bool:
-        """Whether any process was asked to stop; all of them ask this at the same points and hear the same."""
-        return any(self.processes.gather(bool(self.stop)))
+        """Returns whether to stop now, in all processes alike; all of them call this at the same points."""
+        return self.processes.is_stopping(bool(self.stop))
 
     def settle(self) -> None:
         """Waits for the step that was started last and records it, if that is still to be done."""

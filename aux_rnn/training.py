@@ -7,10 +7,10 @@ from typing import Any
 import jax
 
 from aux_rnn.config import Config, name_model
+from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.interruption import StopRequest, catch_signals
 from aux_rnn.mirror import Mirror
-from aux_rnn.processes import ALONE, Processes
 from aux_rnn.progress import Progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import open_files
@@ -22,7 +22,7 @@ def train_and_evaluate(
     config: Config,
     path: Path,
     progress: Progress,
-    processes: Processes = ALONE,
+    processes: ProcessGroup = SINGLE_PROCESS,
     mirror: Mirror | None = None,
     stop: StopRequest | None = None,
 ) -> dict[str, Any]:
@@ -50,15 +50,15 @@ def train_and_evaluate(
       TrainingError: the loss or a gradient was not finite.
     """
     check_together(config, processes)
-    with closing(processes.attempt(lambda: open_files(path, config, processes.is_main, mirror))) as files:
-        if summary := processes.share(files.complete_summary()):
+    with closing(processes.run_on_all(lambda: open_files(path, config, processes.is_main, mirror))) as files:
+        if summary := processes.broadcast(files.complete_summary()):
             progress.say(f"{path}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment_together(config, processes)
-        processes.attempt(files.adopt)
+        processes.run_on_all(files.adopt)
         announce(experiment, f"results in {path}", progress, processes.count, STOPPING)
         with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
-            return processes.share(finish(run))
+            return processes.broadcast(finish(run))
 
 
 def finish(run: Run) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Starts main.py elsewhere than in one process here: `./launch.sh local`, `./launch.sh tpu`, `./launch.sh slurm`.
+"""Writes a job script that starts main.py on a cluster: `./launch.sh slurm`.
 
 Only the standard library is needed, so that a machine that starts a run elsewhere need not have what the run needs.
 """
@@ -12,7 +12,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from exits import BAD_INPUT, report
 
-COMMANDS = ("local", "tpu", "slurm")
+COMMANDS = ("slurm",)
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import time
 import traceback
@@ -16,19 +17,16 @@ from exits import BAD_INPUT, FAILED, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from aux_rnn.checkpoints import CheckpointError
 from aux_rnn.config import Config
 from aux_rnn.datasets import DataError, describe_data
+from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
 from aux_rnn.evaluation import evaluate_run
 from aux_rnn.interruption import StopRequest
-from aux_rnn.joining import find_place, join
 from aux_rnn.mirror import Mirror, is_address, open_address
-from aux_rnn.processes import ProcessError, Processes
 from aux_rnn.progress import Progress, format_summary, unseen_progress
 from aux_rnn.run import TrainingError
 from aux_rnn.settings import ConfigError
 from aux_rnn.showing import reconstruct_run
 from aux_rnn.training import train_and_evaluate
 from aux_rnn.workdir import REPORT, StorageError, WorkdirError
-
-REPORT_SECONDS = 5.0  # for the watch over the other processes to say what happened, before a failure here is told
 
 
 def carry_out(
@@ -46,7 +44,7 @@ def carry_out(
       mode: one of `command_line.MODES`.
       config: the experiment.
       workdir: folder or address of the run.
-      place: arguments of `find_place`.
+      place: arguments of `find_processes`.
       stop: whether the run was asked to stop.
       checkpoint: which one to use, see `restore_state`; of no meaning to training, which goes on from the newest.
       split: of the data, to predict.
@@ -55,31 +53,35 @@ def carry_out(
       The exit code.
     """
     try:
-        processes = join(find_place(**place), end_at_loss)
-    except (ConfigError, ProcessError) as error:
+        processes = initialize(find_processes(**place))
+    except ConfigError as error:
         return report(error, BAD_INPUT)
+    except ProcessError as error:
+        return exit_now(report(error, BAD_INPUT))
     try:
         with contextlib.closing(processes):
             return carry_out_together(mode, config, workdir, stop, processes, checkpoint, split)
     except (StorageError, OSError) as error:
-        return end_alone(report(error, FAILED), str(error), processes)
+        code = report(error, FAILED)
     except KeyboardInterrupt:
-        return end_alone(report(OUTSIDE_OF_TRAINING, INTERRUPTED), OUTSIDE_OF_TRAINING, processes)
-    except Exception as error:
+        code = report(OUTSIDE_OF_TRAINING, INTERRUPTED)
+        if processes.count > 1 and processes.is_main:
+            time.sleep(2 * POLL_MS / 1_000)  # others may handle the same signal now; JAX aborts them after this process
+    except Exception:
         if processes.count == 1:
             raise
-        time.sleep(REPORT_SECONDS)  # a step fails, too, when another process is gone
         traceback.print_exc()
-        return end_alone(FAILED, f"{type(error).__name__}: {error}".splitlines()[0], processes)
+        code = FAILED
+    return code if processes.count == 1 else exit_now(code)
 
 
 def carry_out_together(
-    mode: str, config: Config, workdir: str, stop: StopRequest, processes: Processes, checkpoint: str, split: str
+    mode: str, config: Config, workdir: str, stop: StopRequest, processes: ProcessGroup, checkpoint: str, split: str
 ) -> int:
     """As `carry_out`; what ends in an exit code here ends so in all processes, and one of them says why."""
     try:
         if mode == "prepare":
-            description = processes.main_first(lambda: describe_data(config.data, config.run.seed))
+            description = processes.run_on_main_first(lambda: describe_data(config.data, config.run.seed))
             if processes.is_main:
                 print(format_description(description))
             return 0
@@ -112,7 +114,7 @@ def look_back(
     folder: Path,
     config: Config,
     workdir: str,
-    processes: Processes,
+    processes: ProcessGroup,
     mirror: Mirror | None,
     checkpoint: str,
 ) -> int:
@@ -128,11 +130,11 @@ def look_back(
                 mirror.put(folder, [str(file.relative_to(folder))])
             print(f"{workdir}/{file.relative_to(folder)}")
 
-    processes.attempt(lambda: look() if processes.is_main else None)
+    processes.run_on_all(lambda: look() if processes.is_main else None)
     return 0
 
 
-def dry_run(config: Config, workdir: str, processes: Processes) -> int:
+def dry_run(config: Config, workdir: str, processes: ProcessGroup) -> int:
     """Shows what a run would be and take, without beginning it."""
     # Here and not above: no other mode needs them.
     from rehearsal import rehearse
@@ -149,7 +151,7 @@ def predict(
     workdir: str,
     folder: Path,
     mirror: Mirror | None,
-    processes: Processes,
+    processes: ProcessGroup,
     checkpoint: str,
     split: str,
 ) -> int:
@@ -160,16 +162,19 @@ def predict(
     from aux_rnn.predictions import predict_run, save_predictions
 
     found = predict_run(folder, config.data, split, processes, checkpoint)
-    if processes.is_main:
+
+    def save() -> None:
         files = save_predictions(folder, found)
         if mirror:
             mirror.put(folder, files)
         print(format_predictions(found, files, workdir))
+
+    processes.run_on_all(lambda: save() if processes.is_main else None)
     return 0
 
 
 @contextlib.contextmanager
-def working_folder(workdir: str, processes: Processes) -> Iterator[tuple[Path, Mirror | None]]:
+def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path, Mirror | None]]:
     """The folder that the run works in, and where it is copied to if `workdir` is an address.
 
     A copy made here is removed when all that is in it lies at the address.
@@ -179,7 +184,7 @@ def working_folder(workdir: str, processes: Processes) -> Iterator[tuple[Path, M
       ProcessError: the same, in process 0, which alone uses it.
     """
     is_elsewhere = is_address(workdir) and processes.is_main
-    folder, mirror = processes.attempt(lambda: fetch(workdir) if is_elsewhere else (Path(workdir), None))
+    folder, mirror = processes.run_on_all(lambda: fetch(workdir) if is_elsewhere else (Path(workdir), None))
     yield folder, mirror
     if is_elsewhere:
         shutil.rmtree(folder)
@@ -193,14 +198,9 @@ def fetch(address: str) -> tuple[Path, Mirror]:
     return folder, mirror
 
 
-def end_at_loss(line: str, code: int) -> None:
-    """Another process is lost: says so and ends this one, whose devices may wait for the other for ever."""
-    os._exit(report(line, code))
-
-
-def end_alone(code: int, line: str, processes: Processes) -> int:
-    """Ends a process that failed while the others did not, so that they need not find out by themselves."""
-    if processes.count > 1:
-        processes.fail(line, code)
-        os._exit(code)  # the ordinary end would wait for the others
-    return code
+def exit_now(code: int) -> int:
+    """Exits without waiting for the other processes, which JAX aborts then: an ordinary exit waits for all of them."""
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

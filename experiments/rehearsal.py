@@ -17,11 +17,11 @@ from benchmarking.batches import make_batch
 from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.cost import count_training_step
 from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
+from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.experiment import check_together
 from aux_rnn.footprint import count_step_bytes
 from aux_rnn.memory import describe_devices
 from aux_rnn.plan import Plan
-from aux_rnn.processes import ALONE, Processes
 from aux_rnn.sequences import make_permutation
 from aux_rnn.shapes import shapes_of
 from aux_rnn.steps import Batch, TrainState, broadcast, create_train_state, make_steps, replicate, shard
@@ -87,7 +87,7 @@ class Rehearsal:
         return sum(timing.total() for timing in self.timings.values())
 
 
-def rehearse(config: Config, processes: Processes = ALONE) -> Rehearsal:
+def rehearse(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> Rehearsal:
     """Compiles and times the steps of a run.
 
     Args:
@@ -134,7 +134,7 @@ def count_calls(config: Config, plan: Plan, sizes: SplitSizes) -> dict[str, int]
 
 
 def time_programs(
-    config: Config, spec: SequenceSpec, plan: Plan, state: TrainState, counts: dict[str, int], processes: Processes
+    config: Config, spec: SequenceSpec, plan: Plan, state: TrainState, counts: dict[str, int], processes: ProcessGroup
 ) -> dict[str, Timing]:
     """Calls each program a few times, in the order in which a run does."""
     is_permuted = find_dataset(config.data).permuted
@@ -153,7 +153,7 @@ def time_programs(
     return {name: time_calls(partial(call, name), count, processes) for name, count in counts.items()}
 
 
-def make_share(config: Config, spec: SequenceSpec, processes: Processes) -> Batch:
+def make_share(config: Config, spec: SequenceSpec, processes: ProcessGroup) -> Batch:
     """This process's part of a batch."""
     size = config.run.batch_size // processes.count
     own = slice(processes.index * size, (processes.index + 1) * size)
@@ -161,7 +161,10 @@ def make_share(config: Config, spec: SequenceSpec, processes: Processes) -> Batc
 
 
 def time_calls(
-    call: Callable[[], Any], count: int, processes: Processes = ALONE, now: Callable[[], float] = time.monotonic
+    call: Callable[[], Any],
+    count: int,
+    processes: ProcessGroup = SINGLE_PROCESS,
+    now: Callable[[], float] = time.monotonic,
 ) -> Timing:
     """Times a program, more often the faster it is; all processes call it equally often.
 
@@ -178,7 +181,7 @@ def time_calls(
         return now() - begin
 
     first, second = clock(), clock()
-    more = processes.share(min(MOST_CALLS, int(ENOUGH_SECONDS / max(second, 1e-9))) - 1)
+    more = processes.broadcast(min(MOST_CALLS, int(ENOUGH_SECONDS / max(second, 1e-9))) - 1)
     seconds = [second, *(clock() for _ in range(more))]
     typical = statistics.median(seconds)
     return Timing(max(0.0, first - typical), typical, len(seconds), count)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from absl import flags
 from benchmarking import options as benchmark_options
-from launching import slurm, tpu
+from launching import slurm
 from launching.grammar import split_flags
 from reproduction import options as reproduction_options
 
@@ -40,9 +40,8 @@ RUN = {
     r"python experiments/main\.py --mode=reconstruct --workdir=.*": "tests/test_reconstructions.py, with tiny settings",
     r"python experiments/(main\.py --mode=report --workdir=|compare\.py ).*": "tests/test_reports.py, on tiny runs",
     r"(\.venv/bin/)?ruff .*|(\.venv/bin/)?mypy|(\.venv/bin/)?mkdocs .*": ".ci/run",
-    r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_launch_local.py, with tiny settings",
+    r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_several_processes.py, with tiny settings",
     r"\./launch\.sh slurm .*": "tests/test_launch_slurm.py, with stand-ins for srun and scontrol",
-    r"\./launch\.sh tpu .*": "tests/test_launch_tpu.py, with a stand-in for gcloud",
     r"\./launch\.sh reproduce table2 --preset=digits --seeds=5 .*": "tests/test_reproduce.py, with tiny settings",
     r"\./launch\.sh train --num_processes=2 .*": "tests/test_several_processes.py, on one machine",
 }
@@ -102,7 +101,6 @@ PARSERS = {
     "train": parse_main,
     "local": parse_local,
     "slurm": parse_slurm,
-    "tpu": lambda arguments: parse_main(tpu.parse(arguments)[1]),
     "reproduce": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
     "benchmark": parse_benchmark,
     "test": parse_test,

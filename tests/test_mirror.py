@@ -9,9 +9,9 @@ from modes import carry_out_together
 
 from aux_rnn import mirror as mirror_lib
 from aux_rnn.config import from_flat, to_flat
+from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.interruption import StopRequest
 from aux_rnn.mirror import MirrorError, TakenOverError, is_address, open_address
-from aux_rnn.processes import ALONE
 from aux_rnn.settings import ConfigError
 from aux_rnn.training import train_and_evaluate
 
@@ -195,7 +195,7 @@ def test_a_run_goes_on_on_another_machine_from_what_was_copied(address, tiny, qu
 def test_what_is_made_from_a_run_at_an_address_is_put_there(address, tiny, quiet, tmp_path, capsys):
     train_and_evaluate(tiny, tmp_path / "run", quiet, mirror=begin(address, tmp_path / "run"))
     for mode in ("reconstruct", "report", "predict"):
-        assert carry_out_together(mode, tiny, address, StopRequest(), ALONE, "latest", "test") == 0
+        assert carry_out_together(mode, tiny, address, StopRequest(), SINGLE_PROCESS, "latest", "test") == 0
     begin(address, tmp_path / "copy")
     made = set(read_bytes(tmp_path / "copy")) - set(read_bytes(tmp_path / "run"))
     pictures = {f"plots/{name}" for name in ("reconstructions-9.png", "curves.png", "curves.svg", "confusion-test.png")}

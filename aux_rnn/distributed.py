@@ -74,7 +74,7 @@ def find_processes(num_processes: int = 0, process_id: int = -1, coordinator_add
     if num_processes == 0 and process_id < 0 and not coordinator_address:
         detect = clusters.ClusterEnv.auto_detect_unset_distributed_params
         address, count, index, devices = detect(None, None, None, None, None, round(INITIALIZATION_SECONDS))
-        if not address or not count or count == 1 or index is None:
+        if not address or index is None or not count or count == 1:
             return None
         return ProcessConfig(index, count, address, devices and choose_local_devices(os.environ))
     if num_processes == 0 or process_id < 0 or not coordinator_address:

@@ -188,5 +188,5 @@ def checkpoint_from_flags() -> str:
 
 
 def place_flags() -> dict[str, Any]:
-    """The flags that give the process its place among others, as arguments of `find_place`."""
+    """The flags that give the process its place among others, as arguments of `find_processes`."""
     return {name: getattr(flags.FLAGS, name) for name in ("num_processes", "process_id", "coordinator_address")}

@@ -1,6 +1,7 @@
 """What the program does: training, evaluation, preparation of data, each to its exit code."""
 
 import contextlib
+import faulthandler
 import os
 import shutil
 import sys
@@ -13,11 +14,13 @@ from typing import Any
 
 from data_report import format_description
 from exits import BAD_INPUT, FAILED, INTERRUPTED, OUTSIDE_OF_TRAINING, report
+from jax.errors import JaxRuntimeError
 
 from aux_rnn.checkpoints import CheckpointError
 from aux_rnn.config import Config
 from aux_rnn.datasets import DataError, describe_data
 from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
+from aux_rnn.errors import first_line
 from aux_rnn.evaluation import evaluate_run
 from aux_rnn.interruption import StopRequest
 from aux_rnn.mirror import Mirror, is_address, open_address
@@ -58,6 +61,10 @@ def carry_out(
         return report(error, BAD_INPUT)
     except ProcessError as error:
         return exit_now(report(error, BAD_INPUT))
+    except KeyboardInterrupt:
+        return exit_now(report(OUTSIDE_OF_TRAINING, INTERRUPTED))
+    if processes.count > 1:
+        faulthandler.disable()  # JAX aborts this process when another one ends; the stacks of its threads would be noise
     try:
         with contextlib.closing(processes):
             return carry_out_together(mode, config, workdir, stop, processes, checkpoint, split)
@@ -67,11 +74,14 @@ def carry_out(
         code = report(OUTSIDE_OF_TRAINING, INTERRUPTED)
         if processes.count > 1 and processes.is_main:
             time.sleep(2 * POLL_MS / 1_000)  # others may handle the same signal now; JAX aborts them after this process
-    except Exception:
+    except Exception as error:
         if processes.count == 1:
             raise
-        traceback.print_exc()
-        code = FAILED
+        if isinstance(error, JaxRuntimeError):
+            code = report(f"{first_line(error)} (as where another process has ended)", FAILED)
+        else:
+            traceback.print_exc()
+            code = FAILED
     return code if processes.count == 1 else exit_now(code)
 
 

@@ -17,6 +17,7 @@ from aux_rnn.experiment import create_experiment
 from aux_rnn.predictions import predict_run
 from aux_rnn.steps import create_train_state
 
+SECONDS = 480  # more than anything takes here
 ENDLESS = ("--train_epochs=100000", "--log_every_steps=100")
 
 
@@ -33,7 +34,7 @@ def start_two(argv, *own):
 def run_two(argv, *own):
     """Runs a command in two processes to its end."""
     with start_two(argv, *own) as programs:
-        return [program.end() for program in programs]
+        return [program.end(SECONDS) for program in programs]
 
 
 def read_errors(ended):
@@ -88,9 +89,9 @@ def test_two_processes_end_as_one_and_only_process_0_prints(pair, single):
 def test_a_signal_to_one_process_stops_both_at_the_same_step(asked, number, tmp_path, data_dir, single):
     argv = command(tmp_path / "run", data_dir)
     with start_two(argv) as programs:
-        assert programs[asked].wait_for(exists(tmp_path / "run/checkpoints", "[1-9]*"))
+        assert programs[asked].wait_for(exists(tmp_path / "run/checkpoints", "[1-9]*"), SECONDS)
         programs[asked].send(number)
-        codes = [program.end().code for program in programs]
+        codes = [program.end(SECONDS).code for program in programs]
     assert codes in ([75, 75], [0, 0])  # on a busy machine it may be complete first
     if codes == [75, 75]:
         summary = json.loads((tmp_path / "run/summary.json").read_text())
@@ -158,7 +159,7 @@ def test_two_processes_make_a_dry_run(tmp_path, data_dir):
 )
 def test_a_process_that_dies_or_is_suspended_ends_the_other(index, number, tmp_path, data_dir):
     with start_two(command(tmp_path / "run", data_dir, *ENDLESS)) as programs:
-        assert programs[0].wait_for(exists(tmp_path / "run/checkpoints", "[1-9][0-9]*"))
+        assert programs[0].wait_for(exists(tmp_path / "run/checkpoints", "[1-9][0-9]*"), SECONDS)
         programs[index].send(number)
         assert programs[1 - index].end(60).code != 0
 
@@ -186,7 +187,7 @@ def test_an_exception_in_one_process_ends_both(index, tmp_path, data_dir, single
     argv = command(tmp_path / "run", data_dir)
     # JAX is imported before the program can choose the devices: each process has one.
     with start_two([sys.executable, str(tmp_path / "raising.py"), *argv[2:]]) as programs:
-        ended = [program.end(120) for program in programs]
+        ended = [program.end(SECONDS) for program in programs]
     assert ended[index].code == 1
     assert ended[index].err.splitlines()[-1] == "RuntimeError: a defect"
     assert ended[1 - index].code != 0

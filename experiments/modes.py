@@ -64,7 +64,7 @@ def carry_out(
     except KeyboardInterrupt:
         return exit_now(report(OUTSIDE_OF_TRAINING, INTERRUPTED))
     if processes.count > 1:
-        faulthandler.disable()  # JAX aborts this process when another one ends; the stacks of its threads would be noise
+        faulthandler.disable()  # JAX aborts this process when another one ends; stacks of its threads would be noise
     try:
         with contextlib.closing(processes):
             return carry_out_together(mode, config, workdir, stop, processes, checkpoint, split)

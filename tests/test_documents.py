@@ -101,6 +101,7 @@ PARSERS = {
     "train": parse_main,
     "local": parse_local,
     "slurm": parse_slurm,
+    "tpu": lambda arguments: parse_main(arguments[arguments.index("--") + 1 :]),
     "reproduce": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
     "benchmark": parse_benchmark,
     "test": parse_test,

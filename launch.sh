@@ -4,9 +4,10 @@
 #   ./launch.sh train [flags]             python experiments/main.py; on --flagfile=digits.flags if the flags name
 #                                         no --flagfile, --dataset or --mode
 #   ./launch.sh local N [flags]           the same in N processes on this machine, which train together
-#   ./launch.sh tpu NAME [flags] [-- flags]
-#                                         the same on a Cloud TPU slice that is made for it; --help says more
-#   ./launch.sh slurm [flags] [-- flags]  writes a SLURM job that does so and continues itself; --help says more
+#   ./launch.sh tpu NAME [options] [-- flags]
+#                                         the same on a Cloud TPU slice, through SkyPilot; --help says more
+#   sbatch [options] experiments/launch/slurm.sh [flags]
+#                                         the same on a SLURM cluster
 #   ./launch.sh reproduce NAME [flags]    python experiments/reproduce.py
 #   ./launch.sh benchmark COMMAND [flags] python experiments/benchmark.py
 #   ./launch.sh test [pytest arguments]   pytest
@@ -18,7 +19,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,16s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,17s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -66,30 +67,33 @@ set_up() {
   popd > /dev/null
 }
 
+# Whether flags of main.py name neither a data set nor a mode, so that the run is on the digits.
+are_on_digits() {
+  case " $*" in
+    *" --flagfile"* | *" --dataset"* | *" --mode"*) return 1 ;;
+  esac
+}
+
 command=${1:-}
 [ $# -gt 0 ] && shift
 case $command in
   train)
     set_up
-    case " $*" in
-      *" --flagfile"* | *" --dataset"* | *" --mode"*) ;;
-      *) set -- --flagfile=digits.flags "$@" ;;
-    esac
+    are_on_digits "$@" && set -- --flagfile=digits.flags "$@"
     exec "$python" "$root/experiments/main.py" "$@"
     ;;
   local)
     set_up
     number=${1:-}
     [ $# -gt 0 ] && shift
-    case " $*" in
-      *" --flagfile"* | *" --dataset"* | *" --mode"*) ;;
-      *) set -- --flagfile=digits.flags "$@" ;;
-    esac
+    are_on_digits "$@" && set -- --flagfile=digits.flags "$@"
     exec "$python" "$root/experiments/launch/local.py" "$number" "$@"
     ;;
-  tpu | slurm)
-    python=$(find_python)
-    exec "$python" "$root/experiments/launch.py" "$command" "$@"
+  tpu)
+    exec "$root/experiments/launch/tpu.sh" "$@"
+    ;;
+  slurm)
+    fail "slurm: submit the job script: sbatch [options] experiments/launch/slurm.sh [flags]"
     ;;
   reproduce)
     set_up
@@ -109,6 +113,6 @@ case $command in
     ;;
   *)
     usage >&2
-    fail "'$command': must be train, local, tpu, slurm, reproduce, benchmark or test"
+    fail "'$command': must be train, local, tpu, reproduce, benchmark or test"
     ;;
 esac

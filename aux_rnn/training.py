@@ -15,7 +15,7 @@ from aux_rnn.progress import Progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import open_files
 
-STOPPING = "Ctrl-C stops and saves; the same command continues"
+STOPPING = "Ctrl-C or SIGTERM stops and saves; the same command continues"
 
 
 def train_and_evaluate(

@@ -13,8 +13,6 @@ import pytest
 import yaml
 from absl import flags
 from benchmarking import options as benchmark_options
-from launching import slurm
-from launching.grammar import split_flags
 from reproduction import options as reproduction_options
 
 import aux_rnn
@@ -27,7 +25,7 @@ LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 NAMED = re.compile(r"\[`(\w+(?:\.\w+)+)`\]\(\.\./aux_rnn/(\w+)\.py\)")
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:\./launch\.sh|python experiments/)[^`]*)`")
-LEAVES_OUT = re.compile(r"\.\.\.|\b(N|NAME|COMMAND)\b|sh (reproduce|slurm|tpu)$")  # the reader is to put something in
+LEAVES_OUT = re.compile(r"\.\.\.|\b(N|NAME|COMMAND)\b|sh (reproduce|tpu)$")  # the reader is to put something in
 
 # Which commands of the documents are run by the tests, and what the others would need. Each belongs to just one.
 RUN = {
@@ -41,7 +39,8 @@ RUN = {
     r"python experiments/(main\.py --mode=report --workdir=|compare\.py ).*": "tests/test_reports.py, on tiny runs",
     r"(\.venv/bin/)?ruff .*|(\.venv/bin/)?mypy|(\.venv/bin/)?mkdocs .*": ".ci/run",
     r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_several_processes.py, with tiny settings",
-    r"\./launch\.sh slurm .*": "tests/test_launch_slurm.py, with stand-ins for srun and scontrol",
+    r"(\w+=\S+ )?sbatch .*": "tests/test_slurm.py, with tiny settings, on a cluster on this machine",
+    r"\./launch\.sh tpu .*": "tests/test_launch_tpu.py, as a dry run",
     r"\./launch\.sh reproduce table2 --preset=digits --seeds=5 .*": "tests/test_reproduce.py, with tiny settings",
     r"\./launch\.sh train --num_processes=2 .*": "tests/test_several_processes.py, on one machine",
 }
@@ -50,7 +49,6 @@ NEEDS = {
     r".* --flagfile=mnist\.flags --flagfile=small\.flags( .*)?": "official files",
     r"\./launch\.sh reproduce table2 --manual_dir=.*": "an accelerator, and official files",
     r"python experiments/main\.py --mode=prepare --dataset=stanford_dogs .*": "official files",
-    r"sbatch .*": "a cluster",
     r"(python3 -m venv|\. \.venv|pip install).*": "a package index or a remote repository",
 }
 
@@ -87,10 +85,10 @@ def parse_local(arguments: list[str]) -> None:
     parse_main(arguments[1:])
 
 
-def parse_slurm(arguments: list[str]) -> None:
-    own, of_main = split_flags(arguments)
-    slurm.make_parser().parse_args(own)
-    parse_main(of_main)
+def parse_tpu(arguments: list[str]) -> None:
+    name, *others = arguments
+    subprocess.run([str(ROOT / "experiments/launch/tpu.sh"), name, "--dry_run", *others], check=True)
+    parse_main(others[others.index("--") + 1 :])
 
 
 def parse_test(arguments: list[str]) -> None:
@@ -100,8 +98,7 @@ def parse_test(arguments: list[str]) -> None:
 PARSERS = {
     "train": parse_main,
     "local": parse_local,
-    "slurm": parse_slurm,
-    "tpu": lambda arguments: parse_main(arguments[arguments.index("--") + 1 :]),
+    "tpu": parse_tpu,
     "reproduce": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
     "benchmark": parse_benchmark,
     "test": parse_test,
@@ -109,7 +106,8 @@ PARSERS = {
     "experiments/benchmark.py": parse_benchmark,
     "experiments/reproduce.py": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
 }
-OTHERS = ("python3", "pip", ".", "sbatch", ".ci/run", "ruff", "mypy", "mkdocs")
+SLURM_JOB = "experiments/launch/slurm.sh"
+OTHERS = ("python3", "pip", ".", ".ci/run", "ruff", "mypy", "mkdocs")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -118,6 +116,10 @@ def test_commands_are_understood(command):
     while re.fullmatch(r"[A-Z_]+=.*", words[0]):
         words = words[1:]
     if words[0].removeprefix(".venv/bin/") in OTHERS:
+        return
+    if words[0] == "sbatch":
+        assert (ROOT / SLURM_JOB).exists()
+        parse_main(words[words.index(SLURM_JOB) + 1 :])
         return
     assert words[0] in ("python", "./launch.sh")
     if words[1] in PARSERS:

@@ -1,38 +1,27 @@
 #!/usr/bin/env bash
-# Runs a real SLURM cluster of two nodes on this machine, for tests: slurm_cluster.sh up|down FOLDER, as root.
-#
-# All files are in FOLDER; SLURM_CONF=FOLDER/slurm.conf selects the cluster. Each node has eight CPUs and pretends to have
-# four GPUs. The nodes are called by loopback addresses, which resolve everywhere. `slurm_cluster.sh node FOLDER NAME`
-# starts the daemon of a node again.
+# Runs a real SLURM cluster on this machine, for tests, as root and with all files in FOLDER:
+#   slurm_cluster.sh up FOLDER           starts the controller and two nodes; SLURM_CONF=FOLDER/slurm.conf selects them
+#   slurm_cluster.sh node FOLDER NAME    restarts the daemon of a node
+#   slurm_cluster.sh down FOLDER
+# Each node has eight CPUs and pretends to have four GPUs. The nodes are named by loopback addresses, which always resolve.
 set -euo pipefail
 folder=$2
 export SLURM_CONF=$folder/slurm.conf
 nodes=(127.0.0.1 127.0.0.2)
 
-# Starts a daemon, which must not keep this script's output open.
+# Starts a daemon, which must not keep the output of this script open.
 start() {
   "$@" > "$folder/start.log" 2>&1 < /dev/null || { cat "$folder/start.log" >&2; return 1; }
 }
 
-down() {
-  [ ! -e "$folder/slurmctld.pid" ] || timeout 10 scancel --full --signal=KILL --user=root || true
-  local pid pids
-  pids=$(cat "$folder"/{slurmd-*,slurmctld,munged}.pid 2> /dev/null) || true
-  for pid in $pids; do
-    kill "$pid" 2> /dev/null && timeout 20 tail --pid="$pid" -f /dev/null || true
-  done
-}
-
 configure() {
-  local name port=${SLURM_CLUSTER_PORT:-$((20000 + RANDOM % 10000))}
-
+  local name port=$((20000 + RANDOM % 10000))
   echo "Name=gpu File=/dev/null,/dev/zero,/dev/full,/dev/random" > "$folder/gres.conf" # any four device files
   cat > "$SLURM_CONF" << CONF
 ClusterName=test
 SlurmctldHost=$(hostname)(127.0.0.1)
 SlurmctldPort=$port
 SlurmUser=root
-SlurmdUser=root
 AuthInfo=socket=$folder/munge.socket,cred_expire=5
 FirstJobId=$((RANDOM + 1))
 StateSaveLocation=$folder/state
@@ -43,10 +32,6 @@ SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-SwitchType=switch/none
-MpiDefault=none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
@@ -65,14 +50,12 @@ CONF
 }
 
 up() {
-  mkdir -p "$folder"/{state,spool-127.0.0.1,spool-127.0.0.2}
+  mkdir -p "${nodes[@]/#/$folder/spool-}" "$folder/state"
   configure
-  head -c 128 /dev/urandom > "$folder/munge.key"
-  chmod 600 "$folder/munge.key"
+  (umask 077 && head -c 128 /dev/urandom > "$folder/munge.key")
   start munged --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" --pid-file="$folder/munged.pid" \
     --log-file="$folder/munged.log" --seed-file="$folder/munged.seed"
   start slurmctld -i
-  local name
   for name in "${nodes[@]}"; do start slurmd -N "$name"; done
   for _ in {1..100}; do
     [ "$(sinfo -h -N -t idle -o %N 2> /dev/null | wc -l)" -eq "${#nodes[@]}" ] && return
@@ -80,6 +63,13 @@ up() {
   done
   tail -n 20 "$folder"/*.log >&2
   return 1
+}
+
+down() {
+  timeout 10 scancel --full --signal=KILL --user=root || true
+  for pid in $(cat "$folder"/{slurmd-*,slurmctld,munged}.pid 2> /dev/null || true); do
+    kill "$pid" 2> /dev/null && timeout 20 tail --pid="$pid" -f /dev/null || true
+  done
 }
 
 case $1 in

@@ -1,4 +1,4 @@
-"""The managed job for a Cloud TPU: the command that starts it, and what SkyPilot makes of its file."""
+"""The managed job for a Cloud TPU: the command that starts it, and its file as SkyPilot reads it."""
 
 import shlex
 import subprocess
@@ -9,6 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 TASK = ROOT / "experiments/launch/tpu.yaml"
+IMAGES = [("v5litepod-16", "v2-alpha-tpuv5-lite"), ("tpu-v5p-8", "v2-alpha-tpuv5"), ("v6e-32", "v2-alpha-tpuv6e")]
 
 
 @pytest.fixture
@@ -25,46 +26,30 @@ def dry_run(tmp_path):
     return run
 
 
-def test_command_passes_name_workdir_and_options(dry_run):
-    command, task = dry_run("--accelerator=tpu-v5litepod-8", "--no-use-spot", "--", "--flagfile=cifar.flags")
-    expected = ["--name=my-run", "--gpus=tpu-v5litepod-8", "--env", "WORKDIR=gs://bucket/my/run"]
-    expected += ["--env", "FLAGS=--flagfile=cifar.flags ", "--no-use-spot"]
-    assert command[:-1] == ["sky", "jobs", "launch", *expected]
-    assert task == yaml.safe_load(TASK.read_text())
+@pytest.mark.parametrize(("accelerator", "image"), IMAGES)
+def test_command_and_image_fit_the_accelerator(accelerator, image, dry_run):
+    command, task = dry_run(f"--accelerator={accelerator}", "--no-use-spot", "--", "--flagfile=cifar.flags")
+    variables = ["--env", "WORKDIR=gs://bucket/my/run", "--env", "FLAGS=--flagfile=cifar.flags "]
+    gpus = f"--gpus=tpu-{accelerator.removeprefix('tpu-')}"
+    assert command[:-1] == ["sky", "jobs", "launch", "--name=my-run", gpus, *variables, "--no-use-spot"]
+    assert task["resources"]["accelerator_args"]["runtime_version"] == image
 
 
 def test_flags_arrive_unchanged(dry_run):
     flags = ["--a=x y", "--b='single' \"double\"", "--c=$HOME `id` \\n", "--d=", "--e=*"]
     command, task = dry_run("--accelerator=v6e-8", "--", *flags)
     (variable,) = [word for word in command if word.startswith("FLAGS=")]
-    run = task["run"].replace("./launch.sh train", "printf '%s\\n'")
     environment = {"FLAGS": variable.removeprefix("FLAGS="), "WORKDIR": "gs://bucket/my/run"}
+    run = task["run"].replace("./launch.sh train", "printf '%s\\n'")
     done = subprocess.run(["bash", "-c", run], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [*flags, "--workdir=gs://bucket/my/run"]
-
-
-@pytest.mark.parametrize(
-    ("accelerator", "image"),
-    [
-        ("v5litepod-16", "v2-alpha-tpuv5-lite"),
-        ("tpu-v5p-8", "v2-alpha-tpuv5"),
-        ("v6e-32", "v2-alpha-tpuv6e"),
-        ("v4-8", "tpu-ubuntu2204-base"),
-    ],
-)
-def test_image_fits_the_accelerator(accelerator, image, dry_run):
-    command, task = dry_run(f"--accelerator={accelerator}")
-    assert f"--gpus=tpu-{accelerator.removeprefix('tpu-')}" in command
-    assert task["resources"]["accelerator_args"]["runtime_version"] == image
 
 
 def test_skypilot_accepts_the_job(monkeypatch):
     """Checks names and types of the fields; accelerators and zones can only be checked with a connection."""
     sky = pytest.importorskip("sky", reason="needs SkyPilot: EXTRAS=sky ./launch.sh test")
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(ROOT)  # the working folder is relative
     task = sky.Task.from_yaml_config(yaml.safe_load(TASK.read_text()), env_overrides=[("WORKDIR", "gs://bucket/run")])
     (resources,) = task.resources
     assert resources.use_spot
     assert resources.job_recovery["recover_on_exit_codes"] == [75]
-    (override,) = [resources.copy(accelerators={"tpu-v5litepod-16": 1})]
-    assert override.accelerator_args == {"runtime_version": "v2-alpha-tpuv5-lite", "gcp_queued_resource": True}

@@ -13,11 +13,6 @@ import chex
 import pytest
 from faulty import FLAGS, command, read_metrics
 
-from aux_rnn.config import from_json
-from aux_rnn.evaluation import restore_state
-from aux_rnn.experiment import create_experiment
-from aux_rnn.steps import create_train_state
-
 ROOT = Path(__file__).parent.parent
 JOB = ROOT / "experiments/launch/slurm.sh"
 NODES = ("127.0.0.1", "127.0.0.2")
@@ -33,8 +28,8 @@ class Cluster:
 
     def __init__(self, folder, data_dir):
         self.folder = folder
-        self.flags = [*FLAGS, f"--data_dir={data_dir}", "--train_epochs=60", "--log_every_steps=10", "--nopictures"]
-        self.flags += ["--evaluate_every_epochs=30", "--checkpoint_every_steps=30", "--pretrain_epochs=0"]
+        self.flags = [*FLAGS, f"--data_dir={data_dir}", "--pretrain_epochs=0", "--train_epochs=40", "--nopictures"]
+        self.flags += ["--evaluate_every_epochs=20", "--log_every_steps=10", "--checkpoint_every_steps=30"]
         (folder / "experiments/launch").mkdir(parents=True)
         shutil.copy(JOB, folder / "experiments/launch")
         (folder / "launch.sh").write_text(STAND_IN)
@@ -48,9 +43,8 @@ class Cluster:
         (folder / "state").mkdir()
         self.control("up")
 
-    def control(self, *arguments):
-        action, *rest = arguments
-        self.run(str(ROOT / "tests/slurm_cluster.sh"), action, str(self.folder / "state"), *rest)
+    def control(self, action, *node):
+        self.run(str(ROOT / "tests/slurm_cluster.sh"), action, str(self.folder / "state"), *node)
 
     def run(self, *argv):
         done = subprocess.run(
@@ -72,25 +66,19 @@ class Cluster:
     def show(self, job):
         return dict(re.findall(r"(\w+)=(\S*)", self.run("scontrol", "show", "job", job)))
 
-    def wait_for_text(self, job, text, seconds=600):
-        self.wait(lambda: text in self.log(job), job, seconds)
+    def wait_for_text(self, job, text):
+        self.wait(lambda: text in self.log(job), job)
 
-    def wait_for_end(self, job, state, exit_code="0:0", seconds=600):
+    def wait_for_end(self, job, state, exit_code="0:0"):
         ends = ("COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
-        self.wait(lambda: self.show(job)["JobState"] in ends, job, seconds)
+        self.wait(lambda: self.show(job)["JobState"] in ends, job)
         assert [self.show(job)[name] for name in ("JobState", "ExitCode")] == [state, exit_code], self.log(job)
 
-    def wait(self, condition, job, seconds):
-        until = time.monotonic() + seconds
+    def wait(self, condition, job):
+        until = time.monotonic() + 900  # only reached where something hangs, even on a busy machine
         while not condition():
             assert time.monotonic() < until, f"{self.show(job)}\n{self.log(job)}"
             time.sleep(0.1)
-
-
-def restore_params(run):
-    config = from_json((run / "config.json").read_text())
-    experiment = create_experiment(config)
-    return restore_state(run, create_train_state(config, experiment.spec, experiment.plan)).params
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +111,6 @@ def test_interrupted_job_continues_and_ends_as_one_process_does(cluster, stuck):
     runs = [cluster.folder / name for name in ("one", "two")]
     records = [{f"{r.pop('kind')} {r.pop('phase')} {r['step']}": r for r in read_metrics(run)} for run in runs]
     chex.assert_trees_all_close(*records, atol=1e-4, rtol=1e-4)
-    chex.assert_trees_all_close(*map(restore_params, runs), atol=1e-5, rtol=0)
 
 
 @needs_slurm
@@ -217,7 +204,7 @@ def test_job_continues_after_the_failure_of_a_node(cluster):
     cluster.wait_for_text(job, "train 40/")
     for process in (int((cluster.folder / f"state/slurmd-{NODES[1]}.pid").read_text()), *find_task(job, 1)[::-1]):
         os.kill(process, signal.SIGKILL)
-    cluster.wait(lambda: cluster.show(job)["Restarts"] == "1", job, seconds=120)
+    cluster.wait(lambda: cluster.show(job)["Restarts"] == "1", job)
     cluster.control("node", NODES[1])
     cluster.wait_for_end(job, "COMPLETED")
     assert "continues after step" in cluster.log(job)

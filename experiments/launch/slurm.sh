@@ -56,7 +56,7 @@ if [ "${step:-0}" -gt "$last_step" ]; then restarts=0; else restarts=$((restarts
 echo "${step:-$last_step} $restarts" > "$record" || exit 75
 
 # After a node failure or a preemption SLURM has requeued the job itself, and it may be running elsewhere already.
-state=$(scontrol show job "$SLURM_JOB_ID")
+state=$(scontrol show job "$SLURM_JOB_ID") || fail 75 "scontrol show job: failed; submit again to continue the run"
 if [[ $state != *"JobState=RUNNING "* || $state != *" Restarts=${SLURM_RESTART_COUNT:-0} "* ]]; then
   echo "interrupted; SLURM has requeued or cancelled this job already" >&2
   exit 0

@@ -13,6 +13,8 @@ import chex
 import pytest
 from faulty import FLAGS, command, read_metrics
 
+from aux_rnn.distributed import choose_local_devices
+
 ROOT = Path(__file__).parent.parent
 JOB = ROOT / "experiments/launch/slurm.sh"
 NODES = ("127.0.0.1", "127.0.0.2")
@@ -160,13 +162,12 @@ def test_job_that_slurm_has_requeued_is_left_alone(cluster):
     ],
 )
 def test_each_process_takes_its_gpus(cluster, options, devices):
-    distributed = pytest.importorskip("aux_rnn.distributed")
     job = cluster.submit_stand_in("--nodes=2", *options, shell="env -0 > env-$SLURM_JOB_ID-$SLURM_PROCID")
     cluster.wait_for_end(job, "COMPLETED")
     found = []
     for index in range(2 * len(devices)):
         entries = (cluster.folder / f"env-{job}-{index}").read_text().split("\0")
-        found.append(distributed.choose_local_devices(dict(entry.split("=", 1) for entry in entries if entry)))
+        found.append(choose_local_devices(dict(entry.split("=", 1) for entry in entries if entry)))
     assert found == devices * 2
 
 

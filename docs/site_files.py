@@ -16,6 +16,7 @@ LINKED = (
     "aux_rnn/**/*.py",
     "experiments/**/*.py",
     "experiments/flags/*.flags",
+    "experiments/launch/*",
     "tests/naive.py",
     "results/**/*.svg",
     "results/**/*.png",

@@ -139,5 +139,5 @@ def restore_state(path: Path, like: TrainState, checkpoint: str = "latest") -> T
     if step in steps:
         return read_checkpoint(folder, step, like).state
     found = f"checkpoints {', '.join(map(str, steps))}" if steps else "no checkpoint yet"
-    remedy = "name one of these, or latest; the best is kept from the first evaluation of joint training on"
-    raise CheckpointError(f"--checkpoint={checkpoint}: {path} has {found}; {remedy}")
+    best = " and no best one, which is kept from the first evaluation of joint training on" * (checkpoint == "best")
+    raise CheckpointError(f"--checkpoint={checkpoint}: {path} has {found}{best}; name another step, latest or best")

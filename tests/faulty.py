@@ -72,24 +72,11 @@ class Program:
     def wait_for(self, moment: "Moment", seconds: float = 240) -> bool:
         """Waits until the moment has come; returns False if the program ended before."""
         deadline = time.monotonic() + seconds
-        while not moment(self):
-            if self.process.poll() is not None:
-                return False
-            assert time.monotonic() < deadline, f"the moment never came; {self.err}"
-            time.sleep(0.001)
-        return True
-
-    def freeze(self, moment: "Moment") -> bool:
-        """Waits for the moment and suspends the program in it; returns False if the program ended before."""
-        while self.wait_for(moment):
-            self.send(signal.SIGSTOP)
-            child = os.P_PID, self.process.pid
-            if os.waitid(*child, os.WSTOPPED | os.WEXITED | os.WNOWAIT).si_code != os.CLD_STOPPED:
-                return False
-            os.waitid(*child, os.WSTOPPED)
+        while self.process.poll() is None:
             if moment(self):
                 return True
-            self.send(signal.SIGCONT)  # The moment had passed when the program was suspended.
+            assert time.monotonic() < deadline, f"the moment never came; {self.err}"
+            time.sleep(0.001)
         return False
 
     def end(self, seconds: float = 240) -> Ended:
@@ -143,20 +130,8 @@ def exists(folder: Path, pattern: str) -> Moment:
 
 
 def loaded(library: str) -> Moment:
-    """Once the process has loaded a library; never on systems other than Linux."""
-    return lambda program: exists_in(Path(f"/proc/{program.process.pid}/maps"), library)
-
-
-def exists_in(file: Path, text: str) -> bool:
-    try:
-        return text in file.read_text()
-    except OSError:
-        return False
-
-
-def both(first: Moment, second: Moment) -> Moment:
-    """While both are true."""
-    return lambda program: first(program) and second(program)
+    """Once the process has loaded a library; needs Linux."""
+    return lambda program: library in Path(f"/proc/{program.process.pid}/maps").read_text()
 
 
 def later(moment: Moment, seconds: float) -> Moment:
@@ -171,17 +146,15 @@ def later(moment: Moment, seconds: float) -> Moment:
     return has_come
 
 
-def find_stage(program: Program, workdir: Path, data_dir: Path) -> str:
-    """Returns the stage of a suspended run, as far as its output and files show it."""
+def find_stage(program: Program, workdir: Path) -> str:
+    """Returns the stage of a run, as far as its output and files show it."""
     stages = {
         "end": exists(workdir, "summary.json"),
         "save": exists(workdir, "*/*.orbax-checkpoint-tmp*"),
         "training": lambda program: shown("pretrain ")(program) or shown("train ")(program),
         "compilation": exists(workdir, "checkpoints"),
-        "preparation": exists(data_dir, "*/incomplete*"),
-        "import": loaded("jaxlib"),
     }
-    return next((stage for stage, moment in stages.items() if moment(program)), "interpreter")
+    return next((stage for stage, moment in stages.items() if moment(program)), "start")
 
 
 def read_end(workdir: Path) -> dict[str, Any]:

@@ -69,11 +69,9 @@ def failure(path, state, checkpoint):
 
 def test_a_missing_checkpoint_is_answered_with_those_that_exist(path, state):
     line = failure(path, state, "5")
-    assert line.startswith(f"--checkpoint=5: {path} has checkpoints 8, 6, 4, 2; name one of these")
+    assert line.startswith(f"--checkpoint=5: {path} has checkpoints 8, 6, 4, 2; name another step")
     save(path / "early/checkpoints", (2,), state, best=None)
-    assert "early has checkpoints 2; name one of these, or latest; the best is" in failure(
-        path / "early", state, "best"
-    )
+    assert "early has checkpoints 2 and no best one, which is kept from" in failure(path / "early", state, "best")
     assert failure(path / "nowhere", state, "latest").endswith("nowhere has no checkpoint yet; train first")
     assert not (path / "nowhere").exists()
 

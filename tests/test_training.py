@@ -98,8 +98,8 @@ def test_evaluation_weighs_an_uneven_last_batch_by_its_rows():
     assert evaluate_split(evaluate, None, []) == {}
 
 
-# By the time the sixth step is complete the seventh has been started, and is finished: between two records.
-@pytest.mark.parametrize(("stop_after", "steps"), [(3, 3), (6, 7)])
+# After the first step: between two records. When the seventh is complete the eighth has been started, and is finished.
+@pytest.mark.parametrize(("stop_after", "steps"), [(1, 1), (7, 8)])
 def test_a_run_stopped_and_continued_equals_one_left_alone(
     stop_after, steps, reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):

@@ -1,18 +1,15 @@
-"""Checkpoints of the training state, written and read by one process. All of Orbax is in this file.
+"""Checkpoints of the training state, written and read by one process. All calls of Orbax are in this module.
 
-Orbax commits a checkpoint by renaming its folder, so one that was interrupted is never listed; but it restores a
-flipped bit without a word. Each checkpoint therefore carries a digest over all that is in it, and one that does not
-match is passed over. A disk that fills up makes Orbax fail in another thread, later and in many lines, so room is asked
-for before anything is written.
+Orbax commits a checkpoint by renaming its directory, so an interrupted save is never listed. It has no checksum over
+array data, however: a flipped bit is restored without an error. Each checkpoint therefore stores a digest of its
+content, which is verified when the checkpoint is read.
 """
 
 import hashlib
-import itertools
 import json
-import os
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,22 +20,29 @@ from aux_rnn.errors import OneLineError, first_line
 from aux_rnn.shapes import describe_shapes, shapes_of
 
 STATE, META, DIGEST = "state", "meta", "sha256"
-LONGEST_REASON = 160
-OVERHEAD_BYTES = 1 << 18  # of a checkpoint: its many small files
+NEWEST_KEPT = 3
+MAX_REASON = 160  # characters
 
 
 class CheckpointError(OneLineError):
     """No checkpoint can be used. The text says, in one line, what was tried and what to do.
 
     Examples:
-      >>> Checkpoints(Path("no/such/folder"), read_only=True)
+      >>> read_checkpoint(Path("run/checkpoints"), 7, like=None)
       Traceback (most recent call last):
-      aux_rnn.checkpoints.CheckpointError: no/such/folder: no such folder; train first
+      aux_rnn.checkpoints.CheckpointError: run/checkpoints/7: cannot be used (...); choose another --checkpoint
     """
 
 
+class Restored(NamedTuple):
+    """The content of a checkpoint: the state, on the host, and the JSON metadata saved with it."""
+
+    state: Any
+    meta: dict[str, Any]
+
+
 def digest(tree: Any) -> str:
-    """SHA-256 over the paths, types, shapes and bytes of all arrays, in the order of their paths."""
+    """Returns the SHA-256 over the paths, types, shapes and bytes of all arrays, in the order of their paths."""
     hashed = hashlib.sha256()
     for path, leaf in sorted((jax.tree_util.keystr(p), np.asarray(x)) for p, x in jax.tree.leaves_with_path(tree)):
         hashed.update(f"{path} {leaf.dtype} {leaf.shape}\n".encode())
@@ -47,154 +51,145 @@ def digest(tree: Any) -> str:
 
 
 def digest_of(step: int, state: Any, meta: dict[str, Any]) -> str:
-    """SHA-256 over all that a checkpoint holds."""
+    """Returns the SHA-256 over the whole content of a checkpoint."""
     return digest({"step": np.int64(step), "state": state, "meta": np.array(json.dumps(meta, sort_keys=True))})
 
 
-def require_room(folder: Path, size: int) -> None:
-    """Raises OSError, as the system words it, unless so many bytes can be written into the folder."""
-    with tempfile.TemporaryFile(dir=folder) as file:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, size)
-
-
-def free_name(path: Path) -> Path:
-    """The path, or with a number behind it the first that does not exist."""
-    candidates = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
-    return next(c for c in itertools.chain([path], candidates) if not c.exists())
-
-
 def list_steps(folder: Path) -> list[int]:
-    """The steps of all complete checkpoints in a folder, newest first; any other folder in it is none."""
+    """Returns the steps of all complete checkpoints in a folder, newest first. Other entries are ignored."""
     folders = folder.glob("[0-9]*") if folder.is_dir() else []
     complete = [f for f in folders if f.name.isdigit() and all((f / item).is_dir() for item in (STATE, META))]
     return sorted((int(f.name) for f in complete), reverse=True)
 
 
-class Checkpoints:
-    """The newest checkpoints of one run, `checkpoints/<step>/`, written in the background.
+def read_checkpoint(folder: Path, step: int, like: Any) -> Restored:
+    """Reads the checkpoint `folder/step` and verifies its digest.
+
+    The running totals in `like.metrics` are matched by name, so a checkpoint stays usable when a metric is added or
+    removed: a total that it lacks keeps the value of `like`, and one that is not in `like` is dropped.
 
     Args:
-      folder: where they are.
-      keep: how many of them stay.
-      read_only: leaves the folder as it is; without it, remains of interrupted saves are removed.
+      folder: the folder of all checkpoints of the run.
+      step: the number of completed steps.
+      like: a `TrainState` of the same structure, shapes and types.
 
     Raises:
-      CheckpointError: the folder is only to be read, and does not exist; or it cannot be made or written.
+      CheckpointError: the checkpoint is missing, damaged, or of another architecture.
+    """
+    try:
+        return _read(folder.resolve() / str(step), step, jax.device_get(like))
+    except Exception as error:  # Orbax raises a different type for each kind of damage.
+        reason = first_line(error, MAX_REASON)
+        remedy = "choose another --checkpoint"
+        raise CheckpointError(f"{folder / str(step)}: cannot be used ({reason}); {remedy}") from error
+
+
+def _read(path: Path, step: int, like: Any) -> Restored:
+    # A handler used alone does not wait for other processes, which do not take part.
+    handler = ocp.StandardCheckpointHandler()
+    saved = handler.metadata(path / STATE).tree
+    total = next(iter(like.metrics.values()))
+    target = like.replace(metrics=dict.fromkeys(saved["metrics"], total))
+    if difference := describe_shapes(shapes_of(saved), shapes_of(target)):
+        raise CheckpointError(f"of another architecture: {difference}")
+    state = jax.device_get(handler.restore(path / STATE, args=ocp.args.StandardRestore(target)))
+    meta = dict(ocp.JsonCheckpointHandler().restore(path / META))
+    if meta.pop(DIGEST, None) != digest_of(step, state, meta):
+        raise CheckpointError("its content does not match its digest")
+    metrics = {name: state.metrics.get(name, empty) for name, empty in like.metrics.items()}
+    return Restored(state.replace(metrics=metrics), meta)
+
+
+def read_latest(folder: Path, like: Any) -> Restored | None:
+    """Reads the newest intact checkpoint, or returns None if there is none at all.
+
+    A damaged checkpoint is passed over with a warning. It stays until the run saves the same step again.
+
+    Raises:
+      CheckpointError: there are checkpoints but none is intact. Starting from step 0 would hide the loss.
+    """
+    damaged: dict[int, str] = {}
+    for step in list_steps(folder):
+        try:
+            restored = read_checkpoint(folder, step, like)
+        except CheckpointError as error:
+            damaged[step] = first_line(error.__cause__ or error, MAX_REASON)
+            continue
+        for each, reason in damaged.items():
+            logging.warning("checkpoint %d in %s cannot be used (%s); %d is used instead", each, folder, reason, step)
+        return restored
+    if damaged:
+        newest = max(damaged)
+        raise CheckpointError(
+            f"{folder}: none of the checkpoints {list(damaged)} is intact ({newest}: {damaged[newest]}); "
+            "restore the folder from a copy, or start again with another --workdir"
+        )
+    return None
+
+
+class KeepStep:
+    """A preservation policy of Orbax for one step.
+
+    Orbax's `BestN` stores the metric in a file of each checkpoint, and fails to start if one of them is damaged. The
+    best step is part of our metadata instead, which the digest covers.
     """
 
-    def __init__(self, folder: Path, keep: int = 3, read_only: bool = False) -> None:
-        if read_only and not folder.is_dir():
-            raise CheckpointError(f"{folder}: no such folder; train first")
-        self.folder, self._read_only = folder, read_only
-        if not read_only:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                require_room(folder, 1)
-            except OSError as error:
-                raise CheckpointError(f"{folder}: cannot be written ({error.strerror}); mend or move it") from error
+    step: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Returns a flag for each checkpoint."""
+        del context
+        return [checkpoint.step == self.step for checkpoint in checkpoints]
+
+
+class CheckpointWriter:
+    """Writes checkpoints to `folder/STEP` in the background, and keeps the newest three and the best one.
+
+    Args:
+      folder: is created if it is missing; remains of interrupted saves in it are removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._best = KeepStep()
+        managers = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=ocp.checkpoint_managers.LatestN(keep),
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-            create=False,  # which Orbax leaves to us where not all processes take part
-            # The others wait for nobody here: no barrier that they would have to come to.
+            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(NEWEST_KEPT), self._best]),
+            cleanup_tmp_directories=True,
+            create=False,  # Orbax refuses to create a folder if only some of the processes take part.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 primary_host=0, active_processes={0}, barrier_sync_key_prefix=folder.name
             ),
         )
         self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_names=(STATE, META))
 
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Begins to write a checkpoint of a host copy of the state; earlier ones are complete when this returns.
+    def save(self, step: int, state: Any, meta: dict[str, Any], best_step: int | None) -> None:
+        """Copies the state to the host and starts to write it; earlier saves are complete when this returns.
 
-        One of this step that is there already, from before the run went back to an older one, is replaced.
+        A checkpoint of the same step, from before the run continued from an older one, is replaced.
+
+        Args:
+          step: the number of completed steps.
+          state: a `TrainState`.
+          meta: JSON metadata.
+          best_step: the step whose checkpoint is kept in addition to the newest ones.
 
         Raises:
-          OSError: there is no room for it.
-          Exception: what Orbax raises, if the checkpoint before could not be written.
+          Exception: the error of Orbax if the previous checkpoint could not be written.
         """
         host = jax.device_get(state)
-        require_room(self.folder, sum(leaf.nbytes for leaf in jax.tree.leaves(host)) + OVERHEAD_BYTES)
+        self.wait()
         if step in self._manager.all_steps():
             self._manager.delete(step)
+        self._best.step = best_step
         meta = {**meta, DIGEST: digest_of(step, host, meta)}
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(host), META: ocp.args.JsonSave(meta)})
         self._manager.save(step, args=items, force=True)
 
-    def steps(self) -> list[int]:
-        """The steps of all complete checkpoints, newest first."""
-        return list_steps(self.folder)
-
-    def restore_latest(self, like: Any) -> tuple[Any, dict[str, Any]] | None:
-        """The newest checkpoint that is intact, or None if there is none at all.
-
-        Args:
-          like: a state of the same structure, shapes and types.
-
-        Returns:
-          The state on the host, and the meta data it was saved with.
-
-        Raises:
-          CheckpointError: there are checkpoints but none is intact; a fresh start would hide the loss.
-        """
-        host = jax.device_get(like)
-        damaged: dict[int, str] = {}
-        steps = self.steps()
-        for step in steps:
-            try:
-                restored = self._restore(step, host)
-            except Exception as error:  # Orbax raises whatever its layers raise for a damaged file.
-                damaged[step] = first_line(error, LONGEST_REASON)
-            else:
-                for each, reason in damaged.items():
-                    logging.warning("checkpoint %d in %s cannot be used (%s)", each, self.folder, reason)
-                self.set_aside(list(damaged))
-                return restored
-        if steps:
-            raise CheckpointError(
-                f"{self.folder}: none of the checkpoints {steps} is intact ({steps[0]}: {damaged[steps[0]]}); "
-                "restore the folder from a copy, or start again with another --workdir"
-            )
-        return None
-
-    def restore(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-        """As `restore_latest`, for one checkpoint; raises CheckpointError if it is damaged or of another form."""
-        try:
-            return self._restore(step, jax.device_get(like))
-        except Exception as error:  # as above
-            reason = first_line(error, LONGEST_REASON)
-            raise CheckpointError(
-                f"{self.folder / str(step)}: cannot be used ({reason}); choose another --checkpoint"
-            ) from error
-
-    def set_aside(self, steps: list[int]) -> None:
-        """Moves damaged checkpoints out of the way of the run, which will save these steps again."""
-        if steps and not self._read_only:
-            for step in steps:
-                kind = self.folder.name.removesuffix("s")
-                (self.folder / str(step)).rename(free_name(self.folder.parent / f"damaged-{kind}-{step}"))
-            self._manager.reload()
-
-    def _restore(self, step: int, host: Any) -> tuple[Any, dict[str, Any]]:
-        self._require_form(step, host)
-        items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(host), META: ocp.args.JsonRestore()})
-        restored = self._manager.restore(step, args=items)
-        state, meta = jax.device_get(restored[STATE]), dict(restored[META])
-        if meta.pop(DIGEST, None) != digest_of(step, state, meta):
-            raise CheckpointError("its content does not match its digest")
-        return state, meta
-
-    def _require_form(self, step: int, host: Any) -> None:
-        """Raises CheckpointError if the checkpoint is that of another network or optimizer."""
-        # The handler alone waits for no other process.
-        metadata = ocp.StandardCheckpointHandler().metadata(self.folder.resolve() / str(step) / STATE)
-        if difference := describe_shapes(shapes_of(metadata.tree), shapes_of(host)):
-            raise CheckpointError(f"of another architecture: {difference}")
-
     def wait(self) -> None:
-        """Waits until everything is on disk."""
+        """Waits until all checkpoints are on disk. Raises the error of the last save, if it failed."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
+        """Waits, and ends the threads of Orbax."""
         self._manager.close()

@@ -1,14 +1,13 @@
 """Evaluation over a whole split, the last, partial batch included."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from aux_rnn import metrics as metrics_lib
-from aux_rnn.checkpoints import CheckpointError, Checkpoints, list_steps
+from aux_rnn.checkpoints import CheckpointError, list_steps, read_checkpoint, read_latest
 from aux_rnn.config import DataConfig, from_json, locate_data, to_json
 from aux_rnn.datasets import evaluation_batches
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
@@ -115,37 +114,32 @@ def load_run(
 
 
 def restore_state(path: Path, like: TrainState, checkpoint: str = "latest") -> TrainState:
-    """A state of a run, on the host; nothing is written.
+    """Reads a state of a run, on the host; nothing is written.
 
     Args:
-      path: the run's folder.
+      path: the folder of the run.
       like: a state of the same structure, shapes and types, as `create_train_state` makes it.
       checkpoint: 'latest' (the newest that is intact), 'best' (by the accuracy on the validation split), or a step in
-        digits, of those in `checkpoints/` and `best/`.
+        digits.
 
     Raises:
       CheckpointError: there is no such checkpoint, or it is damaged or of another architecture.
     """
-    newest, best = path / "checkpoints", path / "best"
-    folders = {"latest": [newest], "best": [best]}.get(checkpoint, [newest, best])
-    for folder in filter(Path.is_dir, folders):
-        with closing(Checkpoints(folder, read_only=True)) as checkpoints:
-            if not checkpoint.isdigit():
-                restored = checkpoints.restore_latest(like)
-            else:
-                step = int(checkpoint)
-                restored = checkpoints.restore(step, like) if step in checkpoints.steps() else None
-        if restored is not None:
-            return restored[0]
-    raise CheckpointError(f"--checkpoint={checkpoint}: {path} has {describe_checkpoints(newest, best)}")
-
-
-def describe_checkpoints(newest: Path, best: Path) -> str:
-    """What checkpoints there are, in words, and what to do about those that are not."""
-    found, kept = list_steps(newest), list_steps(best)
-    if not found and not kept:
-        return "no checkpoint yet; train first"
-    steps = f"checkpoints {', '.join(map(str, found))}" if found else "no checkpoint but the best"
-    if not kept:
-        return f"{steps} and no best one, which is kept from the first evaluation of joint training on"
-    return f"{steps} and, as its best, {kept[0]}; name one of these steps, latest or best"
+    folder = path / "checkpoints"
+    if checkpoint.isdigit():
+        step: int | None = int(checkpoint)
+    else:
+        newest = read_latest(folder, like)
+        if newest is None:
+            raise CheckpointError(f"--checkpoint={checkpoint}: {path} has no checkpoint yet; train first")
+        if checkpoint == "latest":
+            return newest.state
+        step = newest.meta["best"] and newest.meta["best"]["step"]
+    if step in list_steps(path / "best"):  # Earlier versions kept the best checkpoint there.
+        folder = path / "best"
+    steps = list_steps(folder)
+    if step in steps:
+        return read_checkpoint(folder, step, like).state
+    found = f"checkpoints {', '.join(map(str, steps))}" if steps else "no checkpoint yet"
+    best = " and no best one, which is kept from the first evaluation of joint training on" * (checkpoint == "best")
+    raise CheckpointError(f"--checkpoint={checkpoint}: {path} has {found}{best}; name another step, latest or best")

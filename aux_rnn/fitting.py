@@ -23,7 +23,7 @@ from aux_rnn.objectives import make_model, make_reader
 from aux_rnn.precision import exact
 from aux_rnn.progress import Progress, unseen_progress
 from aux_rnn.run import Run
-from aux_rnn.run_files import NoFiles, open_files
+from aux_rnn.run_files import NullOutputs, open_outputs
 from aux_rnn.settings import ConfigError, reject
 from aux_rnn.training import announce, finish
 from aux_rnn.workdir import REPORT
@@ -210,9 +210,9 @@ def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: P
         # settings makes, would take all the mappings that Linux allows, and end in a segmentation fault.
         stack.callback(jax.clear_caches)
         shown = open_progress(progress) or stack.enter_context(unseen_progress())
-        files = NoFiles(Path()) if workdir is None else open_files(Path(workdir), experiment.config, is_main=True)
+        files = NullOutputs(Path()) if workdir is None else open_outputs(Path(workdir), experiment.config, is_main=True)
         stack.enter_context(contextlib.closing(files))
-        files.adopt()
+        files.write_config()
         announce(experiment, f"results in {workdir}" if workdir else "nothing is written", shown)
         run = stack.enter_context(contextlib.closing(Run(experiment, files, shown, SINGLE_PROCESS, StopRequest())))
         summary = finish(run)

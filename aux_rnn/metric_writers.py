@@ -1,76 +1,64 @@
-"""`metrics.jsonl`: one JSON object a line, in the order of the steps, without gap or duplicate whatever happened."""
+"""Writes and reads `metrics.jsonl`: one JSON object per line, in the order of the steps, without gaps or duplicates."""
 
 import json
-import math
 import os
 from pathlib import Path
 from typing import Any
 
 from aux_rnn.settings import is_integer
-from aux_rnn.workdir import WorkdirError, unwritable, write_atomically
+from aux_rnn.workdir import WorkdirError, finite, write_atomically
 
 
 class MetricsFile:
-    """Appends records. Opening it drops those that will come again, from after the state that the run continues from.
+    """Appends records to a file, after truncating it to the records that a checkpoint covers.
 
     Args:
       path: the file.
-      step: complete steps of that state.
-      is_evaluated: whether the evaluations after that step were made before the state was saved.
-      count: records that there were when the state was saved.
+      count: the number of records when the checkpoint was saved; 0 for a new run.
 
     Attributes:
-      count: records in the file.
+      count: the number of records in the file.
 
     Raises:
-      WorkdirError: the file is damaged, lacks records, or cannot be written; it is left as it is.
+      WorkdirError: the file is damaged or lacks records; it is left as it is.
     """
 
-    def __init__(self, path: Path, step: int, is_evaluated: bool = True, count: int = 0) -> None:
-        def is_kept(record: dict[str, Any]) -> bool:
-            return record["step"] < step or (record["step"] == step and (is_evaluated or record["kind"] == "train"))
-
+    def __init__(self, path: Path, count: int = 0) -> None:
         try:
-            kept = [line for line in read_lines(path) if is_kept(json.loads(line))]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            lines = read_lines(path)[:count]
+        except (OSError, ValueError) as error:
             raise WorkdirError(f"{path}: cannot be continued ({error}); move it away") from error
-        if len(kept) < count:
+        if len(lines) < count:
             raise WorkdirError(
-                f"{path}: has {len(kept)} records of the first {step} steps instead of {count}; "
+                f"{path}: has {len(lines)} records, and the checkpoint was saved after {count}; "
                 "restore it from a copy, or start again with another --workdir"
             )
-        try:
-            write_atomically(path, "".join(line + "\n" for line in kept))
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise unwritable(path.parent, error) from error
-        self.count = len(kept)
+        write_atomically(path, "".join(f"{line}\n" for line in lines))
+        self._file = path.open("a", encoding="utf-8")
+        self.count = count
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> dict[str, Any]:
-        """Appends `{"kind": kind, "step": step, **values}` and returns it; a value that is not finite becomes null."""
-        record = {"kind": kind, "step": step, **{name: finite(value) for name, value in values.items()}}
+        """Appends `{"kind": kind, "step": step, **values}` and returns it. Non-finite values become null."""
+        record = finite({"kind": kind, "step": step, **values})
         self._file.write(json.dumps(record) + "\n")
         self._file.flush()
         self.count += 1
         return record
 
     def sync(self) -> None:
-        """Puts all records on disk; to be called before a checkpoint that covers them is written."""
+        """Forces all records to disk; must be called before a checkpoint that covers them is written."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
+        """Closes the file."""
         self._file.close()
 
 
-def finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def read_lines(path: Path) -> list[str]:
-    """The complete lines of the file; none if it does not exist. The last line may have been cut by a crash.
+    """Returns the complete lines of the file, none if it does not exist. A crash may have cut off the last line.
 
     Raises:
-      OSError, ValueError: the file cannot be read, or is not what was written: objects in the order of their steps.
+      OSError, ValueError: the file cannot be read, or holds something other than objects in the order of their steps.
     """
     if not path.exists():
         return []

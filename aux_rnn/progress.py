@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import math
 import os
 import shutil
 import sys
@@ -41,9 +42,10 @@ IN_BAR: dict[str, Callable[[float], str]] = {
 }
 
 
-def format_metrics(values: Mapping[str, float]) -> str:
+def format_metrics(values: Mapping[str, float | None]) -> str:
     """'accuracy 61.3 %  supervised 1.204  |grad| 0.84'."""
-    return "  ".join(show(values[name]) for name, show in FORMATS.items() if name in values)
+    known = {name: math.nan if value is None else value for name, value in values.items()}  # null in `summary.json`
+    return "  ".join(show(known[name]) for name, show in FORMATS.items() if name in known)
 
 
 def format_duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from aux_rnn.metrics import Metrics
 from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.progress import Progress, format_metrics
-from aux_rnn.run_files import NoFiles
+from aux_rnn.run_files import NullOutputs
 from aux_rnn.showing import make_artist
 from aux_rnn.steps import NEVER, Batch, TrainState, broadcast, create_train_state, replicate, shard
 from aux_rnn.workdir import WorkdirError
@@ -31,19 +31,19 @@ class TrainingError(OneLineError):
     """The run cannot go on. The text says why, in one line.
 
     Examples:
-      >>> require_finite(jax.numpy.int32(3), NoFiles(Path("runs/mine")))
+      >>> require_finite(jax.numpy.int32(3), NullOutputs(Path("runs/mine")))
       Traceback (most recent call last):
       aux_rnn.run.TrainingError: step 3: the loss or its gradient is not finite; ...
     """
 
 
-def require_finite(first_bad_step: jax.Array, files: NoFiles) -> None:
+def require_finite(first_bad_step: jax.Array, files: NullOutputs) -> None:
     """Raises TrainingError if the loss or a gradient of any step so far was not finite."""
     bad = int(first_bad_step)
     if bad != NEVER:
         raise TrainingError(
             f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
-            f"{files.last_good()}; try a smaller --learning_rate or --clip_norm, with another --workdir"
+            f"{files.latest_checkpoint_path()}; try a smaller --learning_rate or --clip_norm, with another --workdir"
         )
 
 
@@ -60,7 +60,7 @@ class Run:
     """A run in progress: its state, what it has measured, and where it writes."""
 
     def __init__(
-        self, experiment: Experiment, files: NoFiles, progress: Progress, processes: ProcessGroup, stop: StopRequest
+        self, experiment: Experiment, files: NullOutputs, progress: Progress, processes: ProcessGroup, stop: StopRequest
     ) -> None:
         self.experiment = experiment
         self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
@@ -80,7 +80,7 @@ class Run:
         self.earlier_peak_mib: float = meta["peak_memory_mib"]
         self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
         self.idleness = Idleness(meta["idle_seconds"])
-        processes.run_on_all(lambda: files.begin(self.step, self.is_evaluated, meta["records"]))
+        processes.run_on_all(lambda: files.open(self.step, self.is_evaluated, meta["records"]))
         run = self.config.run
         self.batches = train_batches(self.splits.train, run.batch_size, run.seed, processes.index, processes.count)
         if self.step:
@@ -148,7 +148,8 @@ class Run:
         self.is_evaluated = not self.plan.should_evaluate(self.step)
         if not self.is_evaluated:
             self.evaluate()
-        if self.is_evaluated and self.plan.should_checkpoint(self.step):
+        is_best = self.best is not None and self.best["step"] == self.step
+        if self.is_evaluated and (is_best or self.plan.should_checkpoint(self.step)):
             self.save()
 
     def log(self, step: Unsettled, metrics: Metrics, first_bad_step: jax.Array) -> None:
@@ -183,7 +184,7 @@ class Run:
                 self.results[split] = values
                 self.write(split, self.step, phase, values)
                 self.progress.say(f"{phase} {self.step}/{self.plan.total_steps}  {split}: {format_metrics(values)}")
-        self.keep_if_best()
+        self.note_best()
         if self.config.run.pictures and self.plan.should_draw(self.step):
             self.draw()
 
@@ -198,13 +199,11 @@ class Run:
         with self.clock.section("evaluate"):
             return evaluate_split(self.steps.evaluate, self.state.params, batches, self.is_stopping)
 
-    def keep_if_best(self) -> None:
-        """Keeps the state apart if its accuracy on the validation split is the highest so far."""
+    def note_best(self) -> None:
+        """Remembers the step if its accuracy on the validation split is the highest so far."""
         accuracy = self.results.get("validation", {}).get("accuracy")
         if accuracy is not None and (self.best is None or accuracy > self.best["validation_accuracy"]):
             self.best = {"step": self.step, "validation_accuracy": accuracy}
-            with self.clock.section("checkpoint"):
-                self.files.save_best(self.step, self.state, self.meta())
 
     def write(self, kind: str, step: int, phase: str, values: dict[str, float]) -> None:
         epoch = step / self.plan.steps_per_epoch
@@ -240,7 +239,7 @@ class Run:
         return round(self.idleness.seconds / busy, 5) if busy else None
 
     def describe(self) -> dict[str, Any]:
-        """What can be said of a run at any time; accuracies from 0 to 1; the spread over seeds needs several runs."""
+        """What can be said of a run at any time; accuracies from 0 to 1."""
         config, results = self.config, self.results
         return {
             "dataset": config.data.dataset,
@@ -251,7 +250,6 @@ class Run:
             "status": "complete" if self.step == self.plan.total_steps and self.is_evaluated else "interrupted",
             "steps": self.step,
             "test_accuracy": results.get("test", {}).get("accuracy"),
-            "test_accuracy_spread": None,
             "validation_accuracy": results.get("validation", {}).get("accuracy"),
             "best": self.best,
             "results": results,

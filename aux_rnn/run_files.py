@@ -1,10 +1,9 @@
-"""All that a run writes, behind one door: its records, its checkpoints, its summary, and their copy elsewhere.
+"""The outputs of a run: records, checkpoints, figures, the summary, and their copy at an address.
 
-One process of a run has `RunFiles`; the others have `NoFiles`, which takes the same calls and does nothing.
+Process 0 has `RunOutputs`; all other processes have `NullOutputs`, which accepts the same calls and writes nothing.
 """
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,202 +11,166 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from aux_rnn.checkpoints import CheckpointError, Checkpoints
+from aux_rnn.checkpoints import MAX_REASON, CheckpointWriter, Restored, list_steps, read_latest
 from aux_rnn.config import Config
 from aux_rnn.errors import first_line
 from aux_rnn.metric_writers import MetricsFile, read_lines
-from aux_rnn.mirror import LONGEST_REASON, Mirror, MirrorError, TakenOverError
+from aux_rnn.mirror import Mirror, MirrorError, TakenOverError
 from aux_rnn.plots_folder import find_reconstructions, save_reconstructions
-from aux_rnn.workdir import REPORT, StorageError, Workdir, read_summary
+from aux_rnn.workdir import REPORT, StorageError, lock, read_summary, require_same_config, write_config, write_summary
 
 if TYPE_CHECKING:
     from aux_rnn.tensorboard import EventFile
 
-Restored = tuple[Any, dict[str, Any]]
 
-
-class NoFiles:
-    """What all processes but one write: nothing. Says what each call is for.
+class NullOutputs:
+    """Accepts the outputs of a run and writes nothing.
 
     Args:
-      path: the run's folder.
+      path: the folder of the run.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def complete_summary(self) -> dict[str, Any] | None:
-        """What `summary.json` says if the run that is there is complete."""
+        """Returns the content of `summary.json` if the run in the folder is complete."""
         return None
 
-    def adopt(self) -> None:
-        """Writes down what the folder is for; to be called once nothing but training is left to go wrong."""
+    def write_config(self) -> None:
+        """Writes `config.json`; called once only training itself can still fail."""
 
     def restore(self, like: Any) -> Restored | None:
-        """The newest intact state, and the meta data it was saved with; None for a run that is new.
-
-        Args:
-          like: a state of the same structure, shapes and types.
-
-        Raises:
-          CheckpointError: there are checkpoints but none is intact.
-        """
+        """Reads the newest intact checkpoint; returns None for a new run. See `read_latest`."""
         return None
 
-    def begin(self, step: int, is_evaluated: bool, count: int) -> None:
-        """Opens the records, without those that will come again; see `MetricsFile`. Raises WorkdirError."""
-
-    def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """Appends to `metrics.jsonl`. Raises StorageError, as all that follow do."""
-
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Begins to write a checkpoint; it covers all records so far."""
-
-    def save_best(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """As `save`, for the checkpoint that is kept apart until there is a better one."""
-
-    def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
-        """Draws what the decoders recall after a step, and saves it; a failure is logged and ends nothing.
+    def open(self, step: int, is_evaluated: bool, count: int) -> None:
+        """Opens the records and drops those that the restored checkpoint does not cover.
 
         Args:
-          step: complete steps.
-          draw: makes the picture, a PNG; None if it did not.
+          step: the number of completed steps.
+          is_evaluated: whether the evaluation after that step, if one is due, was made before the checkpoint.
+          count: the number of records that the checkpoint covers.
+
+        Raises:
+          WorkdirError: the records cannot be continued.
         """
 
+    def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """Appends a record to `metrics.jsonl`."""
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Starts to write a checkpoint, which covers all records so far; `meta["best"]` names the one to keep."""
+
+    def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
+        """Saves the PNG that `draw` returns, unless it was interrupted (None). A failure is logged, not raised."""
+
     def finish(self, summary: dict[str, Any]) -> None:
-        """Waits until everything is on disk, writes `summary.json`, and copies all to where the run belongs."""
+        """Waits until everything is on disk, writes `summary.json`, and copies all files to the address."""
 
-    def note_failure(self, summary: dict[str, Any]) -> None:
-        """Writes `summary.json` if that can be done; what went wrong before is not to be hidden by it."""
+    def write_failed_summary(self, summary: dict[str, Any]) -> None:
+        """Writes `summary.json` if possible; an error here must not hide the one that ended the run."""
 
-    def last_good(self) -> str:
-        """The newest complete checkpoint, in words."""
+    def latest_checkpoint_path(self) -> str:
+        """Returns the newest complete checkpoint, for messages."""
         return "that of process 0"
 
     def close(self) -> None:
-        """Lets go of everything."""
+        """Closes all files and releases the folder."""
 
 
-class RunFiles(NoFiles):
-    """See `NoFiles` for what each call is for.
+class RunOutputs(NullOutputs):
+    """Writes the outputs of a run into a locked folder.
 
     Args:
-      path: the run's folder.
-      config: what it is for.
-      mirror: where its copy is kept, if that is elsewhere.
+      path: the folder; it is created if it is missing.
+      config: the settings of the run.
+      mirror: keeps a copy of the folder at an address.
 
     Raises:
-      WorkdirError: the folder cannot be used, or belongs to another run.
+      WorkdirError: the folder cannot be written, or belongs to another run.
     """
+
+    _records: MetricsFile
+    _checkpoints: CheckpointWriter
 
     def __init__(self, path: Path, config: Config, mirror: Mirror | None = None) -> None:
         super().__init__(path)
-        self._workdir, self._mirror, self._config = Workdir(path, config), mirror, config
-        self._records: MetricsFile | None = None
+        self._config, self._mirror = config, mirror
         self._events: EventFile | None = None
-
-    # Opened when a run begins or goes on, not by looking whether it is complete.
-    @functools.cached_property
-    def _latest(self) -> Checkpoints:
-        return Checkpoints(self._workdir.checkpoints)
-
-    @functools.cached_property
-    def _best(self) -> Checkpoints:
-        return Checkpoints(self._workdir.best, keep=1)
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(lock(path))
+            require_same_config(path, config)
+            self._opened = opened.pop_all()
 
     def complete_summary(self) -> dict[str, Any] | None:
         summary = read_summary(self.path)
-        return summary if summary and summary.get("status") == "complete" else None
+        return summary if summary and summary["status"] == "complete" else None
 
-    def adopt(self) -> None:
-        self._workdir.adopt(self._config)
+    def write_config(self) -> None:
+        write_config(self.path, self._config)
         if self._mirror:
             self._mirror.claim()
             self._mirror.push(self.path)
 
     def restore(self, like: Any) -> Restored | None:
-        try:
-            restored = self._latest.restore_latest(like)
-        except CheckpointError as error:
-            restored = self._restore_best(like, str(error))
-            if restored is None:
-                raise
-            self._latest.set_aside(self._latest.steps())
-            return restored
-        return restored or self._restore_best(like, f"{self._latest.folder}: has no checkpoint any more")
-
-    def _restore_best(self, like: Any, reason: str) -> Restored | None:
-        restored = self._best.restore_latest(like)
-        if restored is not None:
-            logging.warning("%s; the run goes on from the best one, in %s", reason, self._best.folder)
+        folder = self.path / "checkpoints"
+        restored = read_latest(folder, like)
+        self._checkpoints = self._opened.enter_context(contextlib.closing(CheckpointWriter(folder)))
         return restored
 
-    def begin(self, step: int, is_evaluated: bool, count: int) -> None:
-        self._records = MetricsFile(self._workdir.metrics, step, is_evaluated, count)
+    def open(self, step: int, is_evaluated: bool, count: int) -> None:
+        self._records = MetricsFile(self.path / "metrics.jsonl", count)
+        self._opened.callback(self._records.close)
         if self._config.run.pictures:
-            with self._showing("tensorboard/"):
+            with self._log_failures("tensorboard/"):
                 self._events = open_events(self.path, step, is_evaluated)
+                self._opened.callback(self._events.close)
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        assert self._records is not None
-        with self._storing("metrics.jsonl"):
-            record = self._records.write(kind, step, values)
+        record = self._records.write(kind, step, values)
         self._add_event(lambda events: events.write(record))
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        self._save(self._latest, step, state, meta)
-
-    def save_best(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        self._save(self._best, step, state, meta)
-
-    def _save(self, checkpoints: Checkpoints, step: int, state: Any, meta: dict[str, Any]) -> None:
-        assert self._records is not None
-        with self._storing(f"checkpoint {step}"):
-            self._records.sync()
-            checkpoints.save(step, state, {**meta, "records": self._records.count})
-            if self._mirror:
-                checkpoints.wait()  # only what is complete is copied
+        self._records.sync()
+        best_step = meta["best"] and meta["best"]["step"]
+        self._checkpoints.save(step, state, {**meta, "records": self._records.count}, best_step)
+        if self._mirror:
+            self._checkpoints.wait()  # An incomplete checkpoint is not copied.
         self._push()
 
     def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
-        with self._showing(f"the picture of what the decoders recall after step {step}"):
+        with self._log_failures(f"the figure of reconstructions after step {step}"):
             if (picture := draw()) is not None:
                 save_reconstructions(self.path, step, picture)
                 self._add_event(lambda events: events.show(step, picture))
 
     def finish(self, summary: dict[str, Any]) -> None:
-        with self._storing("the last checkpoint"):
-            self._latest.wait()
-            self._best.wait()
+        self._checkpoints.wait()
         if self._config.run.pictures and summary["status"] == "complete":
-            with self._showing(REPORT):
-                # Here and not above: it draws, see `open_events`.
+            with self._log_failures(REPORT):
+                # Imported here because Matplotlib takes a second.
                 from aux_rnn.report import save_report
 
                 save_report(self.path, summary)
-        with self._storing("summary.json"):
-            self._workdir.write_summary(summary)
+        write_summary(self.path, summary)
         if self._mirror:
             self._mirror.push(self.path)
 
-    def note_failure(self, summary: dict[str, Any]) -> None:
+    def write_failed_summary(self, summary: dict[str, Any]) -> None:
         with contextlib.suppress(OSError, StorageError):
-            self._workdir.write_summary(summary)
+            write_summary(self.path, summary)
             self._push()
 
-    def last_good(self) -> str:
-        steps = self._latest.steps()
-        return str(self._workdir.checkpoints / str(steps[0])) if steps else "none"
+    def latest_checkpoint_path(self) -> str:
+        steps = list_steps(self.path / "checkpoints")
+        return str(self.path / "checkpoints" / str(steps[0])) if steps else "none"
 
     def close(self) -> None:
-        # Whatever had to be written was waited for in `finish`.
-        opened = [self.__dict__.get(name) for name in ("_events", "_records", "_latest", "_best", "_workdir")]
-        for part in filter(None, opened):
-            with contextlib.suppress(Exception):
-                part.close()
+        self._opened.close()
 
     def _push(self) -> None:
-        """Copies what is new; a network that fails for a while does not end the run, whose folder is here."""
+        """Copies new files to the address. A temporary network failure does not end the run."""
         try:
             if self._mirror:
                 self._mirror.push(self.path)
@@ -217,38 +180,25 @@ class RunFiles(NoFiles):
             logging.warning("%s; it is tried again after the next checkpoint", error)
 
     def _add_event(self, add: "Callable[[EventFile], None]") -> None:
-        """Adds to the events for TensorBoard, until that fails; the next start of the run writes them anew."""
+        """Adds to the events for TensorBoard until that fails; the next start of the run writes them again."""
         events, self._events = self._events, None
-        with self._showing("an event in tensorboard/"), contextlib.ExitStack() as closing:
-            if events is not None:
-                closing.callback(events.close)
+        if events is not None:
+            with self._log_failures("an event in tensorboard/"):
                 add(events)
-                closing.pop_all()
                 self._events = events
 
     @contextlib.contextmanager
-    def _showing(self, what: str) -> Iterator[None]:
+    def _log_failures(self, what: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # nothing that is only looked at is worth a run
-            reason = first_line(error, LONGEST_REASON)
+        except Exception as error:  # A figure is not worth ending a run.
+            reason = first_line(error, MAX_REASON)
             logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, reason)
-
-    @contextlib.contextmanager
-    def _storing(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # Orbax raises whatever its layers raise
-            reason = getattr(error, "strerror", None) or first_line(error, LONGEST_REASON)
-            raise StorageError(
-                f"{self.path}: {what} cannot be written ({reason}); the last good checkpoint is "
-                f"{self.last_good()}; make room there, then the same command continues"
-            ) from error
 
 
 def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
-    """The events for TensorBoard of a run that goes on after a step, with all that its records say so far."""
-    # Here and not above: a second to import, which a run without pictures need not wait for.
+    """Opens the events for TensorBoard of a run that continues after a step, with all of its records so far."""
+    # Imported here because it takes a second, which a run without figures need not wait for.
     from aux_rnn.tensorboard import EventFile
 
     pictures = find_reconstructions(path)
@@ -256,6 +206,6 @@ def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
     return EventFile(path / "tensorboard", read_lines(path / "metrics.jsonl"), stay, time.time())
 
 
-def open_files(path: Path, config: Config, is_main: bool, mirror: Mirror | None = None) -> NoFiles:
-    """The files of a run in its main process, none in others. Raises WorkdirError."""
-    return RunFiles(path, config, mirror) if is_main else NoFiles(path)
+def open_outputs(path: Path, config: Config, is_main: bool, mirror: Mirror | None = None) -> NullOutputs:
+    """Returns the outputs of a run for process 0 (`is_main`) or for another process. Raises WorkdirError."""
+    return RunOutputs(path, config, mirror) if is_main else NullOutputs(path)

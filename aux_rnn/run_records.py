@@ -1,4 +1,4 @@
-"""What the records of a run say over time, as curves."""
+"""Curves of the records of a run."""
 
 import json
 import math
@@ -13,14 +13,14 @@ Record = dict[str, Any]
 
 
 class Curve(NamedTuple):
-    """One number of one split over a run: epochs, and a value at each; NaN where it was not finite."""
+    """The values of one metric on one split, with the epoch of each; NaN where the value was not finite."""
 
     epochs: list[float]
     values: list[float]
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of the run in a folder. Raises WorkdirError if there are none, or they cannot be read."""
+    """Returns the records of the run in a folder. Raises WorkdirError if there are none, or they cannot be read."""
     file = path / "metrics.jsonl"
     try:
         records = [json.loads(line) for line in read_lines(file)]
@@ -34,11 +34,11 @@ def read_records(path: Path) -> list[Record]:
 
 
 def curve_of(records: Iterable[Record], split: str, name: str) -> Curve:
-    """The values of `name` ('accuracy', 'supervised_loss', ...) on a split ('train', 'validation', 'test')."""
+    """Returns the values of `name` ('accuracy', 'supervised_loss', ...) on a split ('train', 'validation', 'test')."""
     found = [(record["epoch"], record[name]) for record in records if record["kind"] == split and name in record]
     return Curve([epoch for epoch, _ in found], [math.nan if value is None else value for _, value in found])
 
 
 def end_of_pretraining(records: Iterable[Record]) -> float:
-    """The epoch that pretraining ends, or has reached; 0 where there is none."""
+    """Returns the epoch at which pretraining ends, or that it has reached; 0 without pretraining."""
     return max((record["epoch"] for record in records if record["phase"] == "pretrain"), default=0.0)

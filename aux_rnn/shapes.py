@@ -1,4 +1,4 @@
-"""The arrays of a network by path and shape, and in what those of another one differ."""
+"""The shapes of the arrays of a network by path, and how those of another one differ."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,15 @@ import jax
 
 
 def shapes_of(tree: Any) -> dict[str, list[int]]:
-    """The shapes of all arrays by path, 'params/head/output/bias'."""
+    """Returns the shapes of all arrays by path, such as 'params/head/output/bias'."""
     leaves = jax.tree.leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): list(leaf.shape) for path, leaf in leaves}
 
 
 def describe_shapes(found: Mapping[str, list[int]], expected: Mapping[str, list[int]]) -> str:
-    """The first array that differs, in words; empty if none does."""
+    """Describes the first array that differs; returns an empty string if none does."""
 
-    # What both have says most, and parameters more than what an optimizer keeps of them.
+    # Arrays that both have are the most informative, and parameters more than the state of the optimizer.
     def rank(path: str) -> tuple[bool, bool, str]:
         return path not in found or path not in expected, not path.startswith("params/"), path
 

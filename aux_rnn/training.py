@@ -13,7 +13,7 @@ from aux_rnn.interruption import StopRequest, catch_signals
 from aux_rnn.mirror import Mirror
 from aux_rnn.progress import Progress
 from aux_rnn.run import Run
-from aux_rnn.run_files import open_files
+from aux_rnn.run_files import open_outputs
 
 STOPPING = "Ctrl-C or SIGTERM stops and saves; the same command continues"
 
@@ -50,12 +50,12 @@ def train_and_evaluate(
       TrainingError: the loss or a gradient was not finite.
     """
     check_together(config, processes)
-    with closing(processes.run_on_all(lambda: open_files(path, config, processes.is_main, mirror))) as files:
+    with closing(processes.run_on_all(lambda: open_outputs(path, config, processes.is_main, mirror))) as files:
         if summary := processes.broadcast(files.complete_summary()):
             progress.say(f"{path}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment_together(config, processes)
-        processes.run_on_all(files.adopt)
+        processes.run_on_all(files.write_config)
         announce(experiment, f"results in {path}", progress, processes.count, STOPPING)
         with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
             return processes.broadcast(finish(run))
@@ -70,7 +70,7 @@ def finish(run: Run) -> dict[str, Any]:
         run.stop.is_over = True
     except Exception:
         # The state may be gone with the step that failed: what is left to say is that it did.
-        run.files.note_failure({**run.describe(), "status": "failed"})
+        run.files.write_failed_summary({**run.describe(), "status": "failed"})
         raise
     return summary
 

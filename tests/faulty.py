@@ -1,6 +1,6 @@
-"""Starting the program as a user does, meeting it at a chosen moment, and holding its end against an undisturbed run.
+"""Starts the program as a user does, disturbs it at a chosen moment, and compares its end with an undisturbed run.
 
-A *moment* is a function of a program under way, true once the moment has come.
+A *moment* is a function of a running program that returns True once the moment has come.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,26 +26,26 @@ FLAGS = (
     *("--dataset=digits", "--image_size=4", "--train_examples=24", "--batch_size=8", "--auxiliary=reconstruct"),
     *("--embedding_size=4", "--hidden_size=6", "--head_sizes=5", "--decoder_sizes=6,5", "--decoder_head_sizes=5"),
     *("--segment_length=5", "--supervised_truncation=4", "--auxiliary_truncation=3", "--decoder_truncation=full"),
-    *("--pretrain_epochs=1", "--train_epochs=4", "--log_every_steps=1", "--checkpoint_every_steps=2"),
+    *("--pretrain_epochs=1", "--train_epochs=4", "--log_every_steps=1", "--checkpoint_every_steps=2", "--nopictures"),
 )
 
 
 def command(workdir: Path, data_dir: Path | str, *flags: str) -> list[str]:
-    """The command line of a tiny run; later flags win."""
+    """Returns the command line of a tiny run; later flags win."""
     main = str(ROOT / "experiments/main.py")
     return [sys.executable, main, *FLAGS, f"--workdir={workdir}", f"--data_dir={data_dir}", *flags]
 
 
 @dataclasses.dataclass(frozen=True)
 class Ended:
-    """A program that has ended: its exit code (negative: the signal it died of) and what it wrote."""
+    """A program that has ended: its exit code (negative: the signal that killed it) and its output."""
 
     code: int
     out: str
     err: str
 
     def check_stopped(self, code: int, *parts: str) -> None:
-        """It ended with this code and one line on what went wrong, which names each of the parts; no traceback."""
+        """Asserts that it ended with this code and one error line, which contains each of the parts."""
         lines, tail = self.err.splitlines(), self.err[-2000:]
         assert "Traceback" not in self.err, tail
         assert [line for line in lines if line.startswith("error: ")] == lines[-1:], tail
@@ -55,88 +55,54 @@ class Ended:
 
 
 class Program:
-    """A program under way, in a process group of its own.
+    """A running program in a process group of its own, which writes its output to files in a folder."""
 
-    Args:
-      argv: its command line.
-      variables: of the environment, beside those of this process.
-    """
+    def __init__(self, argv: Sequence[str], folder: Path) -> None:
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+        self.started, self._out, self._err = time.monotonic(), folder / "out", folder / "err"
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(argv, stdout=out, stderr=err, env=variables, start_new_session=True)
+        self.send = self.process.send_signal
 
-    def __init__(self, argv: Sequence[str], **variables: str) -> None:
-        inherited = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
-        self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            argv,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**inherited, **variables},
-            start_new_session=True,
-        )
-        self.out: list[str] = []
-        self.err: list[str] = []
-        streams = ((self.process.stdout, self.out), (self.process.stderr, self.err))
-        self._readers = [threading.Thread(target=lines.extend, args=(stream,)) for stream, lines in streams]
-        for reader in self._readers:
-            reader.start()
+    @property
+    def err(self) -> list[str]:
+        """The complete lines on standard error so far."""
+        return self._err.read_text().split("\n")[:-1]
 
     def wait_for(self, moment: "Moment", seconds: float = 240) -> bool:
-        """Waits until the moment has come; False if the program ended before."""
+        """Waits until the moment has come; returns False if the program ended before."""
         deadline = time.monotonic() + seconds
-        while not moment(self):
-            if self.process.poll() is not None:
-                return False
-            assert time.monotonic() < deadline, f"the moment never came; {''.join(self.err)}"
-            time.sleep(0.001)
-        return True
-
-    def freeze(self, moment: "Moment") -> bool:
-        """Waits for the moment and stops the program in the midst of it; False if the program ended before."""
-        while self.wait_for(moment):
-            self.send(signal.SIGSTOP)
-            child = os.P_PID, self.process.pid
-            if os.waitid(*child, os.WSTOPPED | os.WEXITED | os.WNOWAIT).si_code != os.CLD_STOPPED:
-                return False
-            os.waitid(*child, os.WSTOPPED)
+        while self.process.poll() is None:
             if moment(self):
                 return True
-            self.send(signal.SIGCONT)  # it was over before the program had stopped
+            assert time.monotonic() < deadline, f"the moment never came; {self.err}"
+            time.sleep(0.001)
         return False
-
-    def send(self, number: int) -> None:
-        """Sends a signal to the program itself, if it has not ended."""
-        self.process.send_signal(number)
 
     def end(self, seconds: float = 240) -> Ended:
         """Waits until it has ended."""
-        code = self.process.wait(seconds)
-        for reader in self._readers:
-            reader.join()
-        return Ended(code, "".join(self.out), "".join(self.err))
-
-    def destroy(self) -> None:
-        """Kills whatever is left of the whole group."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        return Ended(self.process.wait(seconds), self._out.read_text(), self._err.read_text())
 
 
 Moment = Callable[[Program], bool]
 
 
 @contextlib.contextmanager
-def start(argv: Sequence[str], **variables: str) -> Iterator[Program]:
-    """A program that is gone with everything it started when the block is left."""
-    program = Program(argv, **variables)
-    try:
-        yield program
-    finally:
-        program.destroy()
+def start(argv: Sequence[str]) -> Iterator[Program]:
+    """Starts a program; kills it and all of its children when the block is left."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(argv, Path(folder))
+        try:
+            yield program
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(program.process.pid, signal.SIGKILL)
+            program.process.wait()
 
 
-def run(argv: Sequence[str], **variables: str) -> Ended:
-    """Runs a program, undisturbed, to its end."""
-    with start(argv, **variables) as program:
+def run(argv: Sequence[str]) -> Ended:
+    """Runs a program to its end."""
+    with start(argv) as program:
         return program.end()
 
 
@@ -154,8 +120,8 @@ def after(seconds: float) -> Moment:
 
 
 def shown(beginning: str) -> Moment:
-    """Once a line with this beginning stands on standard error."""
-    return lambda program: any(line.startswith(beginning) for line in list(program.err))
+    """Once a line on standard error starts like this."""
+    return lambda program: any(line.startswith(beginning) for line in program.err)
 
 
 def exists(folder: Path, pattern: str) -> Moment:
@@ -164,20 +130,8 @@ def exists(folder: Path, pattern: str) -> Moment:
 
 
 def loaded(library: str) -> Moment:
-    """Once the process itself has loaded a library; Linux alone can tell."""
-
-    def is_loaded(program: Program) -> bool:
-        try:
-            return library in Path(f"/proc/{program.process.pid}/maps").read_text()
-        except OSError:
-            return False
-
-    return is_loaded
-
-
-def both(first: Moment, second: Moment) -> Moment:
-    """While both are true."""
-    return lambda program: first(program) and second(program)
+    """Once the process has loaded a library; needs Linux."""
+    return lambda program: library in Path(f"/proc/{program.process.pid}/maps").read_text()
 
 
 def later(moment: Moment, seconds: float) -> Moment:
@@ -192,33 +146,26 @@ def later(moment: Moment, seconds: float) -> Moment:
     return has_come
 
 
-def find_stage(program: Program, workdir: Path, data_dir: Path) -> str:
-    """What a single process is at, by what can be seen of it; to be asked while it is stopped."""
-    steps = [line for line in program.err if line.startswith(("pretrain ", "train "))]
-    if (workdir / "summary.json").exists():
-        return "end"
-    if any(workdir.glob("*/*.orbax-checkpoint-tmp*")):
-        return "save"
-    if steps:
-        number = int(steps[-1].split()[1].split("/")[0])
-        is_due = number % 3 == 0 and "test:" not in steps[-1]
-        return "evaluation" if is_due and ("validation:" not in steps[-1] or number == STEPS) else "steps"
-    if (workdir / "checkpoints").exists():
-        return "compilation"
-    if any(data_dir.glob("*/incomplete*")):
-        return "preparation"
-    return "import" if loaded("jaxlib")(program) else "interpreter"
+def find_stage(program: Program, workdir: Path) -> str:
+    """Returns the stage of a run, as far as its output and files show it."""
+    stages = {
+        "end": exists(workdir, "summary.json"),
+        "save": exists(workdir, "*/*.orbax-checkpoint-tmp*"),
+        "training": lambda program: shown("pretrain ")(program) or shown("train ")(program),
+        "compilation": exists(workdir, "checkpoints"),
+    }
+    return next((stage for stage, moment in stages.items() if moment(program)), "start")
 
 
 def read_end(workdir: Path) -> dict[str, Any]:
-    """What two runs of the same command have in common: all but times and memory."""
+    """Returns what two runs of the same command have in common: everything except times and memory."""
     summary = json.loads((workdir / "summary.json").read_text())
-    names = ("status", "steps", "params_digest", "results", "validation_accuracy", "test_accuracy")
+    names = ("status", "steps", "params_digest", "results", "validation_accuracy", "test_accuracy", "best")
     return {**{name: summary.get(name) for name in names}, "metrics": read_metrics(workdir)}
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The records without the times, which no two runs share."""
+    """Returns the records without times."""
     records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in record.items() if k not in ("seconds", "examples_per_second")} for record in records]
 
@@ -227,10 +174,10 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 class Undisturbed:
     """A run that nothing disturbed.
 
-    Args:
-      data_dir: where its data lies prepared.
+    Attributes:
+      data_dir: the folder of its prepared data.
       end: see `read_end`.
-      argv: a command that repeats it elsewhere.
+      argv: a command that repeats it in another folder.
     """
 
     data_dir: str
@@ -245,13 +192,13 @@ class Undisturbed:
 
     @functools.cached_property
     def seconds(self) -> float:
-        """What it takes, with programs that were compiled before."""
+        """The time that it takes with cached compilations."""
         started = time.monotonic()
         assert run(self.argv).code == 0
         return time.monotonic() - started
 
     def check_continued(self, workdir: Path, argv: Sequence[str]) -> Ended:
-        """Starts the command again, undisturbed; it must end as this run did."""
+        """Runs the command again and asserts that it ends as this run did."""
         ended = run(argv)
         assert ended.code == 0, ended.err[-2000:]
         assert read_end(workdir) == self.end
@@ -259,6 +206,6 @@ class Undisturbed:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its content, but for the lock, to see that nothing was lost."""
+    """Returns the content of every file below a folder except the lock, to assert that nothing was changed."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}

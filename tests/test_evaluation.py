@@ -1,4 +1,4 @@
-"""A checkpoint of a run is found by its name, and what cannot be used gets one line."""
+"""A checkpoint of a run is found by its name, and one that cannot be used is refused in one line."""
 
 import dataclasses
 import re
@@ -7,11 +7,10 @@ import chex
 import jax
 import pytest
 
-from aux_rnn.checkpoints import CheckpointError, Checkpoints
+from aux_rnn.checkpoints import CheckpointError, CheckpointWriter
 from aux_rnn.config import Config, to_json
 from aux_rnn.evaluation import load_run, restore_state
 from aux_rnn.experiment import create_experiment
-from aux_rnn.shapes import describe_shapes
 from aux_rnn.steps import TrainState, create_train_state
 
 
@@ -23,37 +22,42 @@ def state(tiny: Config) -> TrainState:
 
 
 def at(step: int, state: TrainState) -> TrainState:
-    """A state that is told apart from that of another step."""
+    """Returns a state that differs from that of any other step."""
     return state.replace(step=state.step + step, params=jax.tree.map(lambda x: x + step, state.params))
 
 
-def save(folder, steps, state):
-    checkpoints = Checkpoints(folder)
+def save(folder, steps, state, best):
+    writer = CheckpointWriter(folder)
     for step in steps:
-        checkpoints.save(step, at(step, state), {})
-    checkpoints.wait()
-    checkpoints.close()
+        writer.save(step, at(step, state), {"best": best and {"step": best}}, best)
+    writer.close()
 
 
 @pytest.fixture
 def path(tiny, state, tmp_path):
-    """A run with the checkpoints 2, 4 and 6, and 3 as its best."""
-    save(tmp_path / "checkpoints", (2, 4, 6), state)
-    save(tmp_path / "best", (3,), state)
+    """A run with checkpoints 2, 4, 6, 8, of which 2 is the best."""
+    save(tmp_path / "checkpoints", (2, 4, 6, 8), state, best=2)
     (tmp_path / "config.json").write_text(to_json(tiny))
     return tmp_path
 
 
-@pytest.mark.parametrize(("checkpoint", "step"), [("latest", 6), ("best", 3), ("3", 3), ("4", 4)])
+@pytest.mark.parametrize(("checkpoint", "step"), [("latest", 8), ("best", 2), ("2", 2), ("4", 4)])
 def test_a_checkpoint_is_found_by_its_name(checkpoint, step, path, state):
     chex.assert_trees_all_equal(restore_state(path, state, checkpoint), at(step, state))
+
+
+def test_the_best_checkpoint_of_an_earlier_version_is_found_in_its_folder(path, state):
+    (path / "best").mkdir()
+    (path / "checkpoints/2").rename(path / "best/2")
+    for checkpoint in ("best", "2"):
+        chex.assert_trees_all_equal(restore_state(path, state, checkpoint), at(2, state))
 
 
 def test_a_run_is_loaded_with_its_own_settings_and_the_callers_data(path, state, tiny):
     experiment, loaded = load_run(path, tiny.data, checkpoint="best")
     assert experiment.config == tiny
     assert len(experiment.splits.test) == 360
-    chex.assert_trees_all_equal(jax.device_get(loaded), at(3, state))
+    chex.assert_trees_all_equal(jax.device_get(loaded), at(2, state))
 
 
 def failure(path, state, checkpoint):
@@ -63,16 +67,13 @@ def failure(path, state, checkpoint):
     return str(caught.value)
 
 
-def test_what_there_is_not_is_answered_with_what_there_is(path, state):
-    found = "checkpoints 6, 4, 2 and, as its best, 3; name one of these steps, latest or best"
-    assert failure(path, state, "5") == f"--checkpoint=5: {path} has {found}"
-    (path / "best").rename(path / "moved")
-    assert failure(path, state, "best") == (
-        f"--checkpoint=best: {path} has checkpoints 6, 4, 2 and no best one, "
-        "which is kept from the first evaluation of joint training on"
-    )
+def test_a_missing_checkpoint_is_answered_with_those_that_exist(path, state):
+    line = failure(path, state, "5")
+    assert line.startswith(f"--checkpoint=5: {path} has checkpoints 8, 6, 4, 2; name another step")
+    save(path / "early/checkpoints", (2,), state, best=None)
+    assert "early has checkpoints 2 and no best one, which is kept from" in failure(path / "early", state, "best")
     assert failure(path / "nowhere", state, "latest").endswith("nowhere has no checkpoint yet; train first")
-    assert not (path / "best").exists()
+    assert not (path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("checkpoint", ["latest", "best", "4"])
@@ -88,25 +89,13 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_both_shapes(checkp
         assert "of another architecture: " in line
         for part in parts:
             assert part in line
-    assert sorted(p.name for p in (path / "checkpoints").iterdir()) == ["2", "4", "6"]
+    assert sorted(p.name for p in (path / "checkpoints").iterdir()) == ["2", "4", "6", "8"]
 
 
 def test_a_damaged_checkpoint_is_refused_by_its_step_and_passed_over_otherwise(path, state):
-    largest = max((path / "checkpoints/6/state").rglob("*"), key=lambda p: p.stat().st_size)
+    largest = max((path / "checkpoints/8/state").rglob("*"), key=lambda p: p.stat().st_size)
     content = largest.read_bytes()
     largest.write_bytes(content[: len(content) // 2])
-    assert re.search(r"checkpoints/6: cannot be used \(.+\); choose another --checkpoint", failure(path, state, "6"))
-    chex.assert_trees_all_equal(restore_state(path, state, "latest"), at(4, state))
-    assert (path / "checkpoints/6").is_dir(), "only looked at"
-
-
-def test_what_has_another_shape_is_named_before_what_is_missing():
-    found = {"opt/nu": [2], "params/a": [2], "params/b": [3]}
-    assert describe_shapes(found, found) == ""
-    assert describe_shapes(found, {**found, "params/b": [4], "params/0": [1]}) == (
-        "params/b is [3] there, and [4] by the settings"
-    )
-    assert describe_shapes(found, {**found, "params/0": [1], "opt/nu": [1]}) == (
-        "opt/nu is [2] there, and [1] by the settings"
-    )
-    assert describe_shapes(found, {**found, "params/0": [1]}) == "it has no params/0, which is [1] by the settings"
+    assert re.search(r"checkpoints/8: cannot be used \(.+\); choose another --checkpoint", failure(path, state, "8"))
+    chex.assert_trees_all_equal(restore_state(path, state, "latest"), at(6, state))
+    assert (path / "checkpoints/8").is_dir(), "only looked at"

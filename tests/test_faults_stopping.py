@@ -1,53 +1,67 @@
-"""Kills and signals at any moment of the command: started again, it ends as if nothing had happened."""
+"""Kills, signals and failed writes at any moment of a run: the same command ends as if nothing had happened."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import random
+import resource
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from faulty import INTERRUPTED, Moment, after, both, command, exists, find_stage, later, loaded, shown, start
+from faulty import (
+    BAD_INPUT,
+    FAILED,
+    INTERRUPTED,
+    Moment,
+    after,
+    command,
+    exists,
+    find_stage,
+    later,
+    loaded,
+    read_end,
+    shown,
+    start,
+)
 
 pytestmark = pytest.mark.faults
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a run that is disturbed works, on data that it has to prepare itself."""
+    """The folders of a run that is disturbed, which prepares its data itself, and its command."""
 
     workdir: Path
     data_dir: Path
+    flags: tuple[str, ...] = ()
 
     @property
     def argv(self):
-        return command(self.workdir, self.data_dir)
+        return command(self.workdir, self.data_dir, *self.flags)
 
 
 @pytest.fixture
-def place(tmp_path):
-    return Place(tmp_path / "run", tmp_path / "data")
+def place(tmp_path, request):
+    moment = request.node.callspec.params.get("moment", "")
+    is_drawn = moment in ("evaluation 0", "last step 0", "end 0")
+    return Place(tmp_path / "run", tmp_path / "data", ("--pictures",) if is_drawn else ())
 
 
 def find_moment(name, place, undisturbed) -> Moment:
-    """A moment by its name: an event and where it is repeated a number, or `at random` and a number.
-
-    What follows an event within some time is drawn at random; the number is the seed.
-    """
+    """Returns a moment by its name: an event and a number, or 'at random' and a number, which is the seed."""
     event, number = name.rsplit(" ", 1)
     draw = random.Random(number).random()
     if event == "at random":
-        # From the start of the interpreter to a little after the end; preparing data takes its time beside the rest.
-        return after(draw * 1.2 * undisturbed.seconds)
+        return after(draw * 1.2 * undisturbed.seconds)  # Preparing the data takes time in addition.
     saving = exists(place.workdir / "checkpoints", "*.orbax-checkpoint-tmp*")
     return {
         "import": later(loaded("jaxlib"), draw),
-        "preparation": exists(place.data_dir, "*/incomplete*"),
         "compilation": later(exists(place.workdir, "checkpoints"), draw),
         "first save": saving,
-        "save": both(shown(f"train {4 + int(number)}/"), saving),
+        "save": lambda program: shown(f"train {4 + int(number)}/")(program) and saving(program),
         "evaluation": shown("train 6/15  loss"),
         "last step": later(shown("train 15/15  loss"), draw / 2),
         "end": exists(place.workdir, "summary.json"),
@@ -55,75 +69,103 @@ def find_moment(name, place, undisturbed) -> Moment:
 
 
 MOMENTS = [
-    *("import 0", "preparation 0", "compilation 0", "save 0", "last step 0"),
-    *("import 1", "preparation 1", "compilation 1", "first save 0", "save 1", "save 3", "save 7"),
+    *("import 0", "compilation 0", "save 0", "last step 0"),
+    *("import 1", "compilation 1", "compilation 2", "first save 0", "save 1", "save 3", "save 5", "save 7"),
     *("evaluation 0", "last step 1", "end 0"),
     *(f"at random {number}" for number in range(15)),
 ]
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def cases(moments, always, signals=()):
-    """The parameters of a test: all moments, each with the next of the signals; most of them are slow."""
-    found = []
-    for name, number in zip(moments, itertools.cycle(signals or [None]), strict=False):
-        values, words = ([name, number], f"{name} {number.name}") if number else ([name], name)
-        found.append(pytest.param(*values, marks=[] if name in always else pytest.mark.slow, id=words))
-    return found
+def cases(moments, always, signals):
+    """Returns the parameters of a test: all moments, each with the next of the signals; all but one are slow."""
+    return [
+        pytest.param(name, number, marks=[] if name == always else pytest.mark.slow, id=f"{name} {number.name}")
+        for name, number in zip(moments, itertools.cycle(signals), strict=False)
+    ]
 
 
-@pytest.mark.parametrize("moment", cases(MOMENTS, always=("save 0",)))
-def test_a_killed_run_continues(moment, place, undisturbed, record_property):
+def disturb(place, moment, undisturbed, number):
+    """Sends a signal at the moment; returns the stage of the run and its end."""
     with start(place.argv) as program:
-        came = program.freeze(find_moment(moment, place, undisturbed))
-        stage = find_stage(program, place.workdir, place.data_dir)
-        if came:
-            program.send(signal.SIGKILL)
-        assert program.end().code == (-signal.SIGKILL if came else 0)
-    record_property("hit", f"kill: {stage if came else 'nothing'}")
-    if stage != "end":
-        assert not (place.workdir / "summary.json").exists()
+        came = program.wait_for(find_moment(moment, place, undisturbed))
+        stage = find_stage(program, place.workdir) if came else "ended"
+        program.send(number)
+        return stage, program.end()
+
+
+def read_status(place):
+    summary = place.workdir / "summary.json"
+    return json.loads(summary.read_text())["status"] if summary.exists() else None
+
+
+@pytest.mark.parametrize(("moment", "number"), cases(MOMENTS, "save 0", [signal.SIGKILL]))
+def test_a_killed_run_continues(moment, number, place, undisturbed, record_property):
+    stage, ended = disturb(place, moment, undisturbed, number)
+    record_property("hit", f"kill: {stage}")
+    assert ended.code in (-number, 0)
+    assert read_status(place) in (None, "complete")
     undisturbed.check_continued(place.workdir, place.argv)
 
 
-@pytest.mark.parametrize(
-    ("moment", "number"),
-    cases(MOMENTS, always=("compilation 0",), signals=SIGNALS),
-)
+@pytest.mark.parametrize(("moment", "number"), cases(MOMENTS, "compilation 0", SIGNALS))
 def test_a_run_stopped_by_a_signal_continues(moment, number, place, undisturbed, record_property):
-    with start(place.argv) as program:
-        came = program.freeze(find_moment(moment, place, undisturbed))
-        stage = find_stage(program, place.workdir, place.data_dir)
-        if came:
-            program.send(number)
-            program.send(signal.SIGCONT)
-        ended = program.end()
-    record_property("hit", f"{number.name}: {stage if came else 'nothing'}")
-    summary = place.workdir / "summary.json"
-    status = json.loads(summary.read_text())["status"] if summary.exists() else None
-    # A signal that arrives before main can have taken it over ends the interpreter as it ends any program.
-    early = {-number} if stage == "interpreter" else set()
+    stage, ended = disturb(place, moment, undisturbed, number)
+    record_property("hit", f"{number.name}: {stage}")
+    status = read_status(place)
+    # A signal before main has installed its handlers ends the interpreter as it ends any program.
+    early = {-number} if stage == "start" and moment.startswith("at random") else set()
     assert ended.code in ({0} if status == "complete" else {INTERRUPTED} | early), ended.err
-    if ended.code != -number:
-        assert "Traceback" not in ended.err
-    if stage in ("save", "evaluation", "steps"):
+    assert "Traceback" not in ended.err or ended.code == -number
+    if stage in ("save", "training"):
         assert status in ("interrupted", "complete")
     undisturbed.check_continued(place.workdir, place.argv)
 
 
-@pytest.mark.parametrize(
-    ("moment", "number"),
-    cases(["save 0", *MOMENTS[5:15]], always=("save 0",), signals=SIGNALS),
-)
+@pytest.mark.parametrize(("moment", "number"), cases(["save 0", *MOMENTS[7:11]], "save 0", SIGNALS))
 def test_a_second_signal_ends_a_run_at_once_and_harms_nothing(moment, number, place, undisturbed, record_property):
     with start(place.argv) as program:
-        program.freeze(find_moment(moment, place, undisturbed))
+        program.wait_for(find_moment(moment, place, undisturbed))
         program.send(number)
-        program.send(signal.SIGCONT)
-        time.sleep(0.02)  # two signals of a kind that wait for their delivery are one
+        time.sleep(0.02)  # Two pending signals of a kind are delivered as one.
         program.send(number)
         ended = program.end()
     record_property("hit", f"two signals: exit {ended.code}")
     # The first may have done its work before the second arrives.
     assert ended.code in (-number, INTERRUPTED, 0), ended.err
     undisturbed.check_continued(place.workdir, place.argv)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flag", "limit"), [("--checkpoint_every_steps=2", 4096), ("--checkpoint_every_steps=99", 2048)]
+)
+def test_a_run_whose_writes_fail_continues_once_they_succeed(flag, limit, tmp_path, undisturbed):
+    """A limit on the size of files stands for a full disk: checkpoints fail by the first, records by the second."""
+    argv = command(tmp_path / "run", undisturbed.data_dir, flag)
+    with start(argv) as program:
+        assert program.wait_for(shown("train 5/"))
+        resource.prlimit(program.process.pid, resource.RLIMIT_FSIZE, (limit, limit))
+        assert program.end().code == FAILED
+    undisturbed.check_continued(tmp_path / "run", argv)
+
+
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
+    argv = command(tmp_path / "run", undisturbed.data_dir)
+    with start(argv) as first, start(argv) as second:
+        (refused,) = [each for each in (first.end(), second.end()) if each.code]
+    refused.check_stopped(BAD_INPUT, f"--workdir={tmp_path / 'run'}: another run is using it")
+    assert read_end(tmp_path / "run") == undisturbed.end
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(3))
+def test_two_runs_prepare_the_same_data_at_once(number, tmp_path, undisturbed):
+    argvs = [command(tmp_path / name, tmp_path / "data") for name in ("first", "second")]
+    with contextlib.ExitStack() as stack:
+        for program in [stack.enter_context(start(argv)) for argv in argvs]:
+            ended = program.end()
+            assert ended.code == 0, ended.err[-2000:]
+    assert read_end(tmp_path / "first") == read_end(tmp_path / "second") == undisturbed.end
+    assert [path.name for path in (tmp_path / "data/sequential_digits").iterdir()] == ["1.0.0"]

@@ -152,6 +152,19 @@ def test_a_run_in_a_folder_goes_on_and_is_of_these_arrays_alone(tmp_path):
         evaluate_run(tmp_path, DataConfig())
 
 
+def test_a_run_with_an_evaluation_that_is_not_finite_completes(tmp_path):
+    outlier = np.array(FLOATS)
+    outlier[3, 2, 0] = 1e20  # its square is not finite in float32
+    fitted = aux_rnn.fit(FLOATS, LABELS, test=(outlier, LABELS), workdir=tmp_path, **SMALL)
+    assert fitted.summary["results"]["test"]["reconstruct_loss"] == np.inf
+    summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert summary["status"] == "complete"
+    assert summary["results"]["test"]["reconstruct_loss"] is None
+    again = aux_rnn.fit(FLOATS, LABELS, test=(outlier, LABELS), workdir=tmp_path, **SMALL)
+    assert again.summary["params_digest"] == fitted.summary["params_digest"]
+    assert str(again.summary["results"]) == str(fitted.summary["results"])  # NaN differs from itself
+
+
 @pytest.mark.parametrize(
     ("inputs", "unit", "held_out", "steps"), [(FLOATS, "squared error", 0.25, 2), (TOKENS, "nats", 0, 3)]
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from aux_rnn.checkpoints import Checkpoints
+from aux_rnn.checkpoints import CheckpointWriter
 from aux_rnn.config import to_json
 from aux_rnn.confusion import draw_confusion
 from aux_rnn.datasets import evaluation_batches, load_splits
@@ -40,9 +40,8 @@ def run(tiny, tmp_path):
     """A run without training, in batches of 16, which do not divide the 360 and 144 examples."""
     config = dataclasses.replace(tiny, run=dataclasses.replace(tiny.run, batch_size=16))
     experiment = create_experiment(config)
-    checkpoints = Checkpoints(tmp_path / "checkpoints")
-    checkpoints.save(1, create_train_state(config, experiment.spec, experiment.plan), {})
-    checkpoints.wait()
+    checkpoints = CheckpointWriter(tmp_path / "checkpoints")
+    checkpoints.save(1, create_train_state(config, experiment.spec, experiment.plan), {}, None)
     checkpoints.close()
     (tmp_path / "config.json").write_text(to_json(config))
     return tmp_path

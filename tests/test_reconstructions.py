@@ -19,7 +19,7 @@ from aux_rnn.plan import Plan
 from aux_rnn.plot_images import OUTSIDE, canvas_shape, paint
 from aux_rnn.plot_texts import to_text
 from aux_rnn.reconstructions import make_recollect, pick_examples, spread_anchors
-from aux_rnn.run_files import RunFiles
+from aux_rnn.run_files import RunOutputs
 from aux_rnn.settings import ConfigError
 from aux_rnn.showing import reconstruct_run
 from aux_rnn.training import train_and_evaluate
@@ -259,16 +259,15 @@ def test_a_picture_that_fails_is_logged_in_one_line_and_ends_nothing(drawing, qu
     monkeypatch.setattr(plot_reconstructions, "draw_reconstructions", fail)
     summary = train_and_evaluate(drawing, tmp_path / "run", quiet)
     assert summary["status"] == "complete"
-    told = [line for line in lines if "recall" in line]
+    told = [line for line in lines if "reconstructions" in line]
     assert told == [
-        f"{tmp_path}/run: the picture of what the decoders recall after step {step} could not be made (no room); "
-        "the run goes on"
+        f"{tmp_path}/run: the figure of reconstructions after step {step} could not be made (no room); the run goes on"
         for step in (3, 6, 9)
     ]
 
 
 def test_a_stop_while_a_picture_is_made_leaves_it_out(tiny, tmp_path, monkeypatch):
-    files = RunFiles(tmp_path / "run", tiny)
+    files = RunOutputs(tmp_path / "run", tiny)
     files.show(4, lambda: None)
     files.show(5, lambda: b"picture")
     assert [file.name for file in (tmp_path / "run/plots").iterdir()] == ["reconstructions-5.png"]

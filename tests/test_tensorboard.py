@@ -11,7 +11,7 @@ from PIL import Image
 
 from aux_rnn import config as config_lib
 from aux_rnn.event_protocol import Event, SessionLog
-from aux_rnn.run_files import RunFiles
+from aux_rnn.run_files import RunOutputs
 from aux_rnn.tensorboard import EventFile
 
 
@@ -86,16 +86,16 @@ def test_a_run_that_continues_has_every_point_once(config, tmp_path):
     def scalars():
         return [point for point in points(path / "tensorboard") if not point[0].startswith("epoch")]
 
-    files = RunFiles(path, config)
-    files.begin(0, True, 0)
+    files = RunOutputs(path, config)
+    files.open(0, True, 0)
     for step, loss in ((1, 0.5), (2, 0.25), (3, 0.125)):
         record(files, "train", step, loss)
         files.show(step, lambda step=step: png(step))
     files.close()
     assert len(scalars()) == 6
     # Killed after step 3, it continues after step 2, before the evaluation that is due there.
-    files = RunFiles(path, config)
-    files.begin(2, False, 2)
+    files = RunOutputs(path, config)
+    files.open(2, False, 2)
     files.show(2, lambda: png(20))
     record(files, "train", 3, 0.0625)
     files.close()
@@ -116,8 +116,8 @@ def test_a_failure_to_write_events_is_said_once_and_the_records_go_on(config, tm
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(EventFile, "write", fail)
-    files = RunFiles(tmp_path / "run", config)
-    files.begin(0, True, 0)
+    files = RunOutputs(tmp_path / "run", config)
+    files.open(0, True, 0)
     for step in (1, 2):
         files.record("train", step, {"phase": "train", "epoch": 1.0, "seconds": 1.0})
     files.close()
@@ -127,8 +127,8 @@ def test_a_failure_to_write_events_is_said_once_and_the_records_go_on(config, tm
 
 
 def test_without_pictures_nothing_is_written_for_tensorboard(tiny, tmp_path):
-    files = RunFiles(tmp_path / "run", tiny)
-    files.begin(0, True, 0)
+    files = RunOutputs(tmp_path / "run", tiny)
+    files.open(0, True, 0)
     files.record("train", 1, {"phase": "train", "epoch": 1.0, "seconds": 1.0})
     files.close()
     assert not (tmp_path / "run/tensorboard").exists()

@@ -2,11 +2,8 @@
 
 import json
 import math
+import shutil
 import signal
-import subprocess
-import sys
-import textwrap
-import time
 
 import numpy as np
 import pytest
@@ -15,14 +12,12 @@ from faulty import read_metrics
 from aux_rnn import config as config_lib
 from aux_rnn import run as run_lib
 from aux_rnn import steps as steps_lib
-from aux_rnn.checkpoints import CheckpointError, Checkpoints, digest
 from aux_rnn.datasets import DataError
-from aux_rnn.evaluation import evaluate_run, evaluate_split
-from aux_rnn.metric_writers import MetricsFile
+from aux_rnn.evaluation import evaluate_run, evaluate_split, load_run
 from aux_rnn.progress import Progress
 from aux_rnn.run import TrainingError
 from aux_rnn.training import train_and_evaluate
-from aux_rnn.workdir import Workdir, WorkdirError
+from aux_rnn.workdir import WorkdirError, lock, require_same_config
 
 
 def change(config, **settings):
@@ -103,8 +98,8 @@ def test_evaluation_weighs_an_uneven_last_batch_by_its_rows():
     assert evaluate_split(evaluate, None, []) == {}
 
 
-# By the time the seventh step is complete the eighth has been started, and is finished.
-@pytest.mark.parametrize(("stop_after", "steps"), [(3, 3), (7, 8)])
+# After the first step: between two records. When the seventh is complete the eighth has been started, and is finished.
+@pytest.mark.parametrize(("stop_after", "steps"), [(1, 1), (7, 8)])
 def test_a_run_stopped_and_continued_equals_one_left_alone(
     stop_after, steps, reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
@@ -123,6 +118,9 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
     assert interrupted["steps"] == steps
     assert interrupted["test_accuracy"] is None
     assert json.loads((tmp_path / "run/summary.json").read_text()) == interrupted
+    # A metric that is added between two starts changes nothing else.
+    names = steps_lib.metric_names(tiny)
+    monkeypatch.setattr(steps_lib, "metric_names", lambda config: (*names, "top5"))
     ended = train_and_evaluate(tiny, tmp_path / "run", quiet)
     assert ended["params_digest"] == reference["params_digest"]
     assert ended["results"] == reference["results"]
@@ -151,52 +149,25 @@ def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
 
 
-KILLED = """
-    import sys
-    from pathlib import Path
-    from aux_rnn.config import from_json
-    from aux_rnn.progress import Progress
-    from aux_rnn.training import train_and_evaluate
-    train_and_evaluate(from_json(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), Progress())
-"""
-
-
-def test_a_run_killed_and_continued_equals_one_left_alone(reference, finished, tiny, quiet, tmp_path):
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(finished / "config.json"), str(tmp_path / "run")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        for line in process.stderr:
-            if line.startswith("train 4/"):  # a checkpoint of step 4 is being written
-                time.sleep(0.05)
-                process.kill()
-    assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "run/summary.json").exists()
-    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
-    assert read_metrics(tmp_path / "run") == read_metrics(finished)
-
-
-@pytest.mark.slow
-def test_a_run_killed_again_and_again_at_random_moments_equals_one_left_alone(
-    reference, finished, tiny, quiet, tmp_path
+def test_a_run_stopped_in_its_last_evaluation_keeps_the_best_checkpoint(
+    reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    longer = change(tiny, train_epochs=40, checkpoint_every_steps=1, data_dir=str(tmp_path / "data"))
-    alone = train_and_evaluate(longer, tmp_path / "alone", quiet)
-    (tmp_path / "data").rename(tmp_path / "data-before")  # so that preparation is interrupted, too
-    settings = tmp_path / "alone/config.json"
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(settings), str(tmp_path / "run")]
-    random = np.random.default_rng(0)
-    kills = 0
-    while not (tmp_path / "run/summary.json").exists():
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            try:
-                assert process.wait(timeout=random.uniform(1, 12)) == 0
-            except subprocess.TimeoutExpired:
-                process.kill()
-                kills += 1
-        assert kills < 60, "no progress from one start to the next"
-    print(f"killed {kills} times")
-    ended = train_and_evaluate(longer, tmp_path / "run", quiet)
-    assert ended["params_digest"] == alone["params_digest"]
-    assert read_metrics(tmp_path / "run") == read_metrics(tmp_path / "alone")
+    measure = run_lib.Run.measure
+
+    def stop(self, split):
+        if self.step == 9:
+            signal.raise_signal(signal.SIGTERM)
+        return measure(self, split)
+
+    monkeypatch.setattr(run_lib.Run, "measure", stop)
+    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["status"] == "interrupted"
+    assert read_metrics(tmp_path / "run") == read_metrics(finished)[:-2]
+    monkeypatch.setattr(run_lib.Run, "measure", measure)
+    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["best"] == reference["best"]
+    assert read_metrics(tmp_path / "run") == read_metrics(finished)
+    for path in (finished, tmp_path / "run"):
+        _, state = load_run(path, tiny.data, checkpoint="best")
+        assert int(state.step) == reference["best"]["step"]
 
 
 def test_a_complete_run_is_left_alone(reference, finished, tiny, quiet):
@@ -206,7 +177,7 @@ def test_a_complete_run_is_left_alone(reference, finished, tiny, quiet):
 
 
 def test_a_completed_run_without_a_summary_gets_the_same_one(reference, finished, tiny, quiet, tmp_path):
-    subprocess.run(["cp", "-r", finished, tmp_path / "run"], check=True)
+    shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run/summary.json").unlink()
     again = train_and_evaluate(tiny, tmp_path / "run", quiet)
     for name in ("status", "steps", "test_accuracy", "validation_accuracy", "params_digest", "results"):
@@ -260,34 +231,13 @@ def test_data_may_move_between_two_starts(reference, finished, tiny, quiet, tmp_
     assert train_and_evaluate(moved, finished, quiet) == reference
 
 
-def test_two_runs_on_one_workdir_are_refused(tiny, tmp_path):
-    first = Workdir(tmp_path, tiny)
-    first.adopt(tiny)
-    with pytest.raises(WorkdirError, match="another run is using it"):
-        Workdir(tmp_path, tiny)
-    first.close()
-    Workdir(tmp_path, tiny).close()
-
-
-def test_a_workdir_that_cannot_be_made_is_refused(tiny, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(WorkdirError, match=r"--workdir=.*file/run: cannot be written"):
-        Workdir(tmp_path / "file/run", tiny)
-
-
-def test_a_damaged_configuration_is_not_overwritten(tiny, tmp_path):
-    (tmp_path / "config.json").write_text('{"dataset": "digits", "colour": 3}')
-    with pytest.raises(WorkdirError, match=r"config.json: not a configuration of this version \(--colour: no such"):
-        Workdir(tmp_path, tiny)
-    assert "colour" in (tmp_path / "config.json").read_text()
-
-
 def test_a_run_that_never_began_leaves_the_folder_free(tiny, quiet, tmp_path):
     blocked = change(tiny, data_dir=str(tmp_path / "file/data"))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError):
         train_and_evaluate(blocked, tmp_path / "run", quiet)
-    Workdir(tmp_path / "run", change(tiny, seed=1)).close()
+    lock(tmp_path / "run").close()
+    require_same_config(tmp_path / "run", change(tiny, seed=1))
 
 
 def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny, quiet, tmp_path, monkeypatch):
@@ -302,77 +252,6 @@ def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny,
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
 
 
-def test_a_damaged_metrics_file_is_left_as_it_is(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"kind": "train"}\n')
-    with pytest.raises(WorkdirError, match=r"metrics.jsonl: cannot be continued \(line 1 is damaged: 'step'\)"):
-        MetricsFile(tmp_path / "metrics.jsonl", 2)
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"kind": "train"}\n'
-
-
-def test_records_after_the_step_continued_from_are_dropped(tmp_path):
-    file = MetricsFile(tmp_path / "metrics.jsonl", 0)
-    for step in (1, 2, 3):
-        file.write("train", step, {"loss": 1 / step if step != 2 else float("nan")})
-    file.close()
-    MetricsFile(tmp_path / "metrics.jsonl", 2).close()
-    assert (tmp_path / "metrics.jsonl").read_text().splitlines() == [
-        '{"kind": "train", "step": 1, "loss": 1.0}',
-        '{"kind": "train", "step": 2, "loss": null}',
-    ]
-
-
-def save_three(folder):
-    states = {step: {"w": np.arange(1000.0, dtype=np.float32) * step} for step in (1, 2, 3)}
-    checkpoints = Checkpoints(folder)
-    for step, state in states.items():
-        checkpoints.save(step, state, {"step": step})
-    checkpoints.wait()
-    checkpoints.close()
-    return states
-
-
-def damage(folder):
-    """Flips one bit in every file of array data of a checkpoint."""
-    for file in [p for p in folder.rglob("*") if p.is_file() and "/d/" in str(p)]:
-        content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 1
-        file.write_bytes(content)
-
-
-def test_a_checkpoint_with_a_flipped_bit_is_passed_over(tmp_path):
-    states = save_three(tmp_path)
-    damage(tmp_path / "3")
-    (tmp_path / "9").mkdir()  # a stray folder is no checkpoint
-    checkpoints = Checkpoints(tmp_path)
-    state, meta = checkpoints.restore_latest(states[1])
-    checkpoints.close()
-    np.testing.assert_array_equal(state["w"], states[2]["w"])
-    assert meta["step"] == 2
-
-
-def test_a_run_with_damaged_checkpoints_ends_like_one_left_alone(
-    reference, finished, tiny, quiet, tmp_path, monkeypatch
-):
-    advance = Progress.advance
-    monkeypatch.setattr(Progress, "advance", lambda self, phase: (advance(self, phase), stop_after(self, 7), None)[-1])
-    taken = []
-
-    def stop_after(progress, count):
-        taken.append(progress)
-        if len(taken) == count:
-            signal.raise_signal(signal.SIGTERM)
-
-    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["steps"] == 8
-    for step in (6, 8):
-        damage(tmp_path / f"run/checkpoints/{step}")
-    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
-    assert read_metrics(tmp_path / "run") == read_metrics(finished)
-    assert sorted(p.name for p in (tmp_path / "run").glob("damaged*")) == [
-        "damaged-checkpoint-6",
-        "damaged-checkpoint-8",
-    ]
-
-
 def test_parameters_that_are_not_finite_are_never_evaluated(tiny, quiet, tmp_path, monkeypatch):
     create = run_lib.create_train_state
 
@@ -384,37 +263,3 @@ def test_parameters_that_are_not_finite_are_never_evaluated(tiny, quiet, tmp_pat
     with pytest.raises(TrainingError, match=r"step 1: .* the last good checkpoint is none"):
         train_and_evaluate(change(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet)
     assert read_metrics(tmp_path / "run") == []
-
-
-def test_checkpoints_without_a_configuration_are_not_continued(tiny, tmp_path):
-    (tmp_path / "checkpoints/2").mkdir(parents=True)
-    with pytest.raises(WorkdirError, match=r"has checkpoints but no config.json"):
-        Workdir(tmp_path, tiny)
-
-
-def test_no_intact_checkpoint_is_an_error_and_no_fresh_start(tmp_path):
-    states = save_three(tmp_path)
-    for step in (1, 2, 3):
-        damage(tmp_path / str(step))
-    checkpoints = Checkpoints(tmp_path)
-    with pytest.raises(CheckpointError, match=r"none of the checkpoints \[3, 2, 1\] is intact"):
-        checkpoints.restore_latest(states[1])
-    checkpoints.close()
-
-
-def test_an_empty_folder_has_no_checkpoint(tmp_path):
-    checkpoints = Checkpoints(tmp_path)
-    assert checkpoints.restore_latest({"w": np.zeros(3, np.float32)}) is None
-    checkpoints.close()
-
-
-def test_the_digest_depends_on_values_names_shapes_and_types():
-    base = {"a": np.zeros(4, np.float32), "b": np.ones(2, np.float32)}
-    others = [
-        {**base, "a": np.array([0, 0, 0, 1e-30], np.float32)},
-        {**base, "a": np.zeros((2, 2), np.float32)},
-        {**base, "a": np.zeros(4, np.int32)},
-        {"c": base["a"], "b": base["b"]},
-    ]
-    assert len({digest(tree) for tree in [base, *others]}) == 5
-    assert digest(dict(reversed(base.items()))) == digest(base)

@@ -1,0 +1,150 @@
+"""The files of a run: its folder belongs to one run, and a damaged file is read or refused in one line, never lost.
+
+`tests/properties.py` describes how to run the properties with more examples.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from properties import assert_one_line, damages, examples
+
+from aux_rnn.config import Config, to_json
+from aux_rnn.metric_writers import MetricsFile
+from aux_rnn.progress import format_summary
+from aux_rnn.run_files import RunOutputs
+from aux_rnn.settings import is_plain_text
+from aux_rnn.workdir import WorkdirError, read_config, read_summary, write_config, write_summary
+
+DEEP = b'{"step": ' + b"[" * 100_000
+RECORDS = "".join(json.dumps({"kind": "train", "step": step, "loss": 0.5}) + "\n" for step in range(1, 9)).encode()
+SUMMARY = {"dataset": "digits", "auxiliary": "none", "status": "complete", "steps": 8, "seconds": 1.5}
+SUMMARY["results"] = {"test": {"accuracy": 0.5, "reconstruct_loss": float("inf")}}
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.just(10**400), st.floats(), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
+    first = RunOutputs(tmp_path, Config())
+    first.write_config()
+    with pytest.raises(WorkdirError, match="another run is using it"):
+        RunOutputs(tmp_path, Config())
+    first.close()
+    RunOutputs(tmp_path, Config()).close()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run", "", "--workdir=.*/run: cannot be written"),
+        (
+            "run/config.json",
+            '{"dataset": "digits", "colour": 3}',
+            r"not a configuration of this version \(--colour: no",
+        ),
+        ("run/checkpoints/2", "", r"has checkpoints but no config.json"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_refused_and_left_as_it_is(name, content, message, tmp_path):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(WorkdirError, match=message) as caught:
+        RunOutputs(tmp_path / "run", Config())
+    assert_one_line(caught.value, str(tmp_path))
+    assert (tmp_path / name).read_text() == content
+
+
+@examples(100)
+@given(st.one_of(st.just(to_json(Config()).encode()), st.binary(max_size=200)), damages())
+@example(DEEP, lambda content: content)
+def test_any_config_is_read_or_refused_and_kept(content, damage):
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.json"
+        file.write_bytes(damage(content))
+        try:
+            write_config(file.parent, Config())
+        except WorkdirError as error:
+            assert_one_line(error, folder)
+        assert file.read_bytes() == damage(content)
+
+
+def test_records_that_the_checkpoint_does_not_cover_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    for step in (1, 2, 3):
+        file.write("train", step, {"loss": 1 / step if step != 2 else float("nan")})
+    file.close()
+    with path.open("a") as stream:
+        stream.write('{"kind": "train", "st')  # what a crash leaves of a line
+    MetricsFile(path, 2).close()
+    lines = ['{"kind": "train", "step": 1, "loss": 1.0}', '{"kind": "train", "step": 2, "loss": null}']
+    assert path.read_text().splitlines() == lines
+    with pytest.raises(WorkdirError, match="has 2 records, and the checkpoint was saved after 3; restore it"):
+        MetricsFile(path, 3)
+    assert path.read_text().splitlines() == lines
+
+
+@examples(150)
+@given(st.one_of(st.just(RECORDS), st.binary(max_size=100)), damages(), st.integers(0, 9))
+@example(DEEP + b"\n", lambda content: content, 1)
+@example(b'{"step": NaN}\n', lambda content: content, 1)
+@example(b'{"step": 7}\n{"step": 1}\n', lambda content: content, 3)
+def test_any_metrics_are_continued_or_refused_and_kept(content, damage, count):
+    content = damage(content)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "metrics.jsonl"
+        file.write_bytes(content)
+        try:
+            MetricsFile(file, count).close()
+        except WorkdirError as error:
+            assert_one_line(error, str(file))
+            assert file.read_bytes() == content
+        else:
+            complete = content.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]
+            assert file.read_text().splitlines() == complete[:count]
+
+
+@examples(200)
+@given(
+    st.one_of(
+        st.just(json.dumps(SUMMARY).encode()),
+        st.binary(max_size=100),
+        st.dictionaries(st.sampled_from(list(SUMMARY)), VALUES).map(lambda d: json.dumps({**SUMMARY, **d}).encode()),
+        VALUES.map(lambda v: json.dumps({**SUMMARY, "results": {"test": {"accuracy": v, "loss": 1}}}).encode()),
+    ),
+    damages(),
+)
+@example(DEEP, lambda content: content)
+@example(b'{"status": "complete"}', lambda content: content)
+@example(json.dumps({**SUMMARY, "dataset": "\u1680"}).encode(), lambda content: content)
+@example(json.dumps({**SUMMARY, "seconds": float("inf")}).encode(), lambda content: content)
+def test_any_summary_is_shown_or_ignored(content, damage):
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "summary.json").write_bytes(damage(content))
+        summary = read_summary(Path(folder))
+        if summary is not None:
+            assert is_plain_text(format_summary(summary, Path("run")).replace("\n", ""))
+
+
+def test_numbers_that_are_not_finite_are_null_in_a_summary(tmp_path):
+    write_summary(tmp_path, SUMMARY)
+    found = read_summary(tmp_path)
+    assert found == {**SUMMARY, "results": {"test": {"accuracy": 0.5, "reconstruct_loss": None}}}
+    assert "accuracy 50.0 %  reconstruct nan" in format_summary(found, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "summary.json"])
+def test_a_folder_in_place_of_a_file_is_refused_or_ignored(name, tmp_path):
+    (tmp_path / name).mkdir()
+    assert read_summary(tmp_path) is None
+    reads = {"config.json": read_config, "metrics.jsonl": lambda path: MetricsFile(path / name)}
+    if name in reads:
+        with pytest.raises(WorkdirError) as caught:
+            reads[name](tmp_path)
+        assert_one_line(caught.value, str(tmp_path / name))

@@ -1,4 +1,4 @@
-"""The PyTorch version of the step computes what ours does: same parameters, same loss, same gradients."""
+"""The PyTorch version of the step: the same loss and gradients for the same parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def as_lstm(name, *layers):
 
 
 def as_head(name, params):
-    """Rectifiers have the odd places."""
+    """Numbers the linear layers; the odd places are those of ReLUs."""
     named = {}
     for k, layer in enumerate(sorted(params)):  # Dense_0, Dense_1, ..., output
         named |= as_linear(f"{name}.{2 * k}", params[layer])

@@ -1,157 +1,110 @@
 """The command line of `benchmark.py`: a command, its own flags, and every setting of main.py."""
 
-import dataclasses
+import argparse
 import importlib.util
-import os
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import command_line
 from absl import flags
 
 from aux_rnn.config import Config
 from aux_rnn.settings import LARGEST, ConfigError, reject
-from benchmarking.comparable import check_peer, check_scan
 
-LARGEST_PRODUCT = 1 << 15  # 4 GiB a matrix
-
-FLAGS = flags.FlagValues()  # not absl's own, in which main.py defines the same settings
-command_line.define_settings(FLAGS)
-flags.DEFINE_integer("length", 0, "Steps of a sequence; 0: as the data set has them.", 0, LARGEST, flag_values=FLAGS)
-flags.DEFINE_string("lengths", "1024,4096,16384", "Steps of a sequence, one measurement each.", flag_values=FLAGS)
-flags.DEFINE_enum(
-    "phase", "train", ["train", "pretrain"], "The joint training, or the auxiliary loss alone.", flag_values=FLAGS
-)
-flags.DEFINE_integer("steps", 5, "Training steps to measure.", 1, flag_values=FLAGS)
-flags.DEFINE_integer("pairs", 5, "How often each of the two takes a step, in turns.", 1, flag_values=FLAGS)
-flags.DEFINE_integer(
-    "product_size",
-    2048,
-    "Side of the square matrices whose product is timed for comparison.",
-    1,
-    LARGEST_PRODUCT,
-    flag_values=FLAGS,
-)
-flags.DEFINE_boolean(
-    "peer_huge_pages",
-    True,
-    "Let PyTorch take its tensors' memory in huge pages, by its own switch THP_MEM_ALLOC_ENABLE, as our programs do; "
-    "without it PyTorch runs as installed.",
-    flag_values=FLAGS,
-)
-flags.DEFINE_integer("cpu_devices", 0, "As in main.py.", 0, command_line.MOST_DEVICES, flag_values=FLAGS)
-flags.DEFINE_string("output", "", "File to append the records to, one JSON object a line.", flag_values=FLAGS)
-flags.DEFINE_boolean("help", False, "Show this help.", flag_values=FLAGS)
-
-# Each command, and which of these flags it takes beside the settings and --output.
 COMMANDS = {
     "step": ("length", "phase", "steps", "product_size"),
-    "peer": ("length", "pairs", "peer_huge_pages"),
+    "peer": ("length", "pairs", "peer_huge_pages", "nopeer_huge_pages"),
     "lengths": ("lengths", "phase", "steps", "product_size"),
-    "linen": ("length", "phase", "pairs"),
+    "scan": ("length", "phase", "pairs"),
 }
-OWN = tuple(dict.fromkeys(name for names in COMMANDS.values() for name in names))
+# Settings that the other program has; cells other than LSTMs use nn.scan already.
+PEER = dict(encoder="lstm", precision="float32", dropconnect=0.0, teacher_forcing=True, pixel_loss="squared")
+COMPARABLE: dict[str, dict[str, Any]] = {"peer": {**PEER, "num_anchors": 1}, "scan": {"encoder": "lstm"}}
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What the command line asks for.
+def integer(name: str, low: int, high: int = LARGEST) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if text.isascii() and text.isdigit() and low <= int(text[:20]) <= high:
+            return int(text)
+        raise refuse(name, text, f"an integer from {low} to {high}")
 
-    Attributes:
-      command: a name in `COMMANDS`.
-      config: the settings.
-      length: steps of a sequence, 0 for the data set's.
-      lengths: those of the command `lengths`, ascending.
-      output: where records are appended, if anywhere.
-      others: see the flags of the same names.
-    """
-
-    command: str
-    config: Config
-    length: int
-    lengths: tuple[int, ...]
-    phase: str
-    steps: int
-    pairs: int
-    product_size: int
-    peer_huge_pages: bool
-    cpu_devices: int
-    output: Path | None
+    return parse
 
 
-def parse_options(argv: Sequence[str]) -> Options | None:
-    """The options, or None if help was asked for. Raises ConfigError, one line, if anything is wrong."""
-    FLAGS.unparse_flags()
-    for name in FLAGS:
-        FLAGS[name].unparse()
-    words = command_line.parse_words(argv, FLAGS)
-    if FLAGS.help:
-        return None
-    command = find_command(words)
-    options = Options(
-        command=command,
-        config=command_line.config_from_flags(FLAGS),
-        length=FLAGS.length,
-        lengths=parse_lengths(FLAGS.lengths),
-        phase=FLAGS.phase,
-        steps=FLAGS.steps,
-        pairs=FLAGS.pairs,
-        product_size=FLAGS.product_size,
-        peer_huge_pages=FLAGS.peer_huge_pages,
-        cpu_devices=FLAGS.cpu_devices,
-        output=find_output(FLAGS.output) if FLAGS.output else None,
-    )
-    check(options)
-    return options
+def refuse(name: str, text: str, allowed: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(str(reject(name, text, allowed)))
 
 
-def find_command(words: Sequence[str]) -> str:
-    """The command, if the flags given are its own."""
-    known = ", ".join(COMMANDS)
-    if len(words) != 1:
-        extra = f"{words[1]!r}: stray word; " if words else ""
-        raise ConfigError(f"{extra}give one command of {known}, and flags as --name=value")
-    command = words[0]
-    if command not in COMMANDS:
-        raise ConfigError(f"{command!r}: must be one of {known}")
-    for name in OWN:
-        if FLAGS[name].present and name not in COMMANDS[command]:
-            takers = ", ".join(other for other, names in COMMANDS.items() if name in names)
-            raise ConfigError(f"--{name}: not with {command}, only with {takers}")
-    return command
+def lengths(text: str) -> list[int]:
+    return sorted({integer("lengths", 1)(part) for part in text.split(",")})
 
 
-def parse_lengths(text: str) -> tuple[int, ...]:
-    """Ascending, each once."""
-    if re.fullmatch(r"\d{1,9}(,\d{1,9})*", text) and (lengths := sorted(set(map(int, text.split(","))))) and lengths[0]:
-        return tuple(lengths)
-    raise ConfigError(f"--lengths={text}: must be positive integers separated by commas")
-
-
-def find_output(text: str) -> Path:
-    path = Path(os.path.expanduser(text))
+def output_file(text: str) -> Path:
+    path = Path(text).expanduser()
     if path.is_dir() or not path.parent.is_dir():
-        raise ConfigError(f"--output={text}: must be a file in a folder that exists")
+        raise refuse("output", text, "a file in a folder that exists")
     return path
 
 
-def check(options: Options) -> None:
-    """Raises ConfigError for settings that the command cannot measure, as far as they show without the data set."""
+FLAGS: dict[str, dict[str, Any]] = {
+    "length": dict(type=integer("length", 0), default=0, help="steps per sequence; 0: those of the data set"),
+    "lengths": dict(type=lengths, default="1024,4096,16384", help="steps per sequence, separated by commas"),
+    "phase": dict(
+        choices=("train", "pretrain"), default="train", help="train: joint training; pretrain: the auxiliary loss alone"
+    ),
+    "steps": dict(type=integer("steps", 1), default=5, help="training steps to measure"),
+    "product_size": dict(type=integer("product_size", 1, 1 << 15), default=2048, help="side of the matrices"),
+    "pairs": dict(type=integer("pairs", 1), default=5, help="steps of each program"),
+    "peer_huge_pages": dict(action="store_true", default=True, help="run PyTorch with THP_MEM_ALLOC_ENABLE=1"),
+    "nopeer_huge_pages": dict(action="store_false", dest="peer_huge_pages", help="run PyTorch as installed"),
+    "cpu_devices": dict(type=integer("cpu_devices", 0, command_line.MOST_DEVICES), default=0, help="as in main.py"),
+    "output": dict(type=output_file, help="file to append the records to, one JSON object per line"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message.partition(": ")[2] if ": --" in message else message)
+
+
+def parse_options(argv: Sequence[str], description: str = "") -> argparse.Namespace:
+    """Returns the flags of the command as attributes, with `command`, `phase` and `config`.
+
+    Raises:
+      ConfigError: anything is wrong, as far as it shows without JAX and the data set; one line.
+    """
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser("benchmark.py", description=description, formatter_class=layout, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
+    for name, own in COMMANDS.items():
+        command = commands.add_parser(name, epilog="and every setting of main.py", allow_abbrev=False)
+        for flag in (*own, "cpu_devices", "output"):
+            command.add_argument(f"--{flag}", **FLAGS[flag])
+    parser.set_defaults(phase="train")
+    options, rest = parser.parse_known_args(argv[1:])
+    settings = flags.FlagValues()  # not absl's own, in which main.py defines the same settings
+    command_line.define_settings(settings)
+    if words := command_line.parse_words([argv[0], *rest], settings):
+        raise ConfigError(f"{words[0]!r}: unexpected argument; write flags as --name=value")
+    options.config = command_line.config_from_flags(settings)
     if options.phase == "pretrain" and not options.config.model.auxiliaries:
-        raise reject("phase", options.phase, "train with --auxiliary=none, which has no pretraining")
-    if options.command == "linen":
-        check_scan(options.config)
-    if options.command == "peer":
-        check_peer(options.config)
-        if importlib.util.find_spec("torch") is None:
-            raise ConfigError("peer: PyTorch is not installed; pip install '.[peer]' does so")
+        raise reject("phase", "pretrain", "train with --auxiliary=none, which has no pretraining")
+    check_comparison(options.command, options.config)
+    return options
 
 
-def describe_flags() -> str:
-    """One line a flag and who takes it, for --help."""
-    lines = []
-    for name in (*OWN, "cpu_devices", "output"):
-        takers = ", ".join(command for command, names in COMMANDS.items() if name in names) or "all"
-        lines.append(f"  --{name:<16}{FLAGS[name].help} ({takers}; {FLAGS[name].default!r})")
-    return "\n".join([*lines, "and every setting of main.py (python experiments/main.py --helpshort)"])
+def check_comparison(command: str, config: Config) -> None:
+    """Raises ConfigError if the command cannot compare a model of these settings."""
+    model = config.model
+    for name, value in COMPARABLE.get(command, {}).items():
+        if getattr(model, name) != value:
+            raise reject(name, getattr(model, name), f"{str(value).lower()} for {command}")
+    if command == "scan" and model.recurrence == "scan":
+        raise reject("recurrence", "scan", "auto or fused, to be compared with --recurrence=scan")
+    if command == "peer" and len(set(model.decoder_sizes)) > 1:  # nn.LSTM has one size for all its layers
+        raise reject("decoder_sizes", model.decoder_sizes, "layers of one size for peer")
+    if command == "peer" and importlib.util.find_spec("torch") is None:
+        raise ConfigError("peer: PyTorch is not installed; pip install '.[peer]' installs it")

@@ -5,7 +5,6 @@ One process of a run has `RunFiles`; the others have `NoFiles`, which takes the 
 
 import contextlib
 import functools
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +169,7 @@ class RunFiles(NoFiles):
         self._push()
 
     def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
-        with self._showing(f"the picture of what the decoders recall after step {step}"):
+        with self._showing(f"the figure of reconstructions after step {step}"):
             if (picture := draw()) is not None:
                 save_reconstructions(self.path, step, picture)
                 self._add_event(lambda events: events.show(step, picture))
@@ -251,9 +250,8 @@ def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
     # Here and not above: a second to import, which a run without pictures need not wait for.
     from aux_rnn.tensorboard import EventFile
 
-    pictures = find_reconstructions(path)
-    stay = {s: file for s, file in pictures.items() if s < step or (s == step and is_evaluated)}
-    return EventFile(path / "tensorboard", read_lines(path / "metrics.jsonl"), stay, time.time())
+    figures = find_reconstructions(path) if is_evaluated else {}  # else that of this step is drawn again
+    return EventFile(path / "tensorboard", step, read_lines(path / "metrics.jsonl"), figures)
 
 
 def open_files(path: Path, config: Config, is_main: bool, mirror: Mirror | None = None) -> NoFiles:

@@ -15,9 +15,10 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchmarking.measurements import measure_lengths, measure_pairs
-from benchmarking.options import parse_options
+from benchmarking.options import describe_flags, parse_options
 from benchmarking.tables import format_records
 from benchmarking.worker import WorkerError, kill_workers
 from exits import BAD_INPUT, FAILED, INTERRUPTED, report
@@ -28,14 +29,17 @@ from aux_rnn.settings import ConfigError
 def main(argv: Sequence[str]) -> int:
     records = []
     try:
-        options = parse_options(argv, __doc__)
+        if "--help" in argv:
+            print(f"{__doc__}\n{describe_flags()}")
+            return 0
+        options = parse_options(argv)
         measure = measure_pairs if options.command in ("peer", "scan") else measure_lengths
         with tempfile.TemporaryDirectory() as cache:
             for record in measure(options, cache, lambda line: print(line, file=sys.stderr, flush=True)):
                 kill_workers()
                 records.append(record)
                 if options.output:
-                    with options.output.open("a") as file:
+                    with Path(options.output).expanduser().open("a") as file:
                         file.write(json.dumps(record) + "\n")
         print(format_records(records))
     except ConfigError as error:

@@ -1,6 +1,5 @@
 """The measurements: functions from options to records, each yielded when it is complete."""
 
-import argparse
 import dataclasses
 import datetime
 import os
@@ -15,6 +14,7 @@ from machine import code_version, has_accelerator
 
 from aux_rnn.config import INCIDENTAL, SequenceSpec, to_flat
 from aux_rnn.machine import describe_machine, usable_cores
+from benchmarking.options import Options
 from benchmarking.worker import Worker
 
 PAUSE = 0.5  # seconds
@@ -33,26 +33,26 @@ def vector_extensions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
     return [name for flag, name in VECTOR_EXTENSIONS.items() if flag in words]
 
 
-def jax_environment(options: argparse.Namespace, cache: str) -> Environment:
+def jax_environment(options: Options, cache: str) -> Environment:
     """Returns the environment in which main.py runs, except for an empty cache of compiled programs."""
     own = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     size, cores = options.config.run.batch_size, len(usable_cores())
     return own | make_variables(own, size, options.cpu_devices, has_accelerator(), cores)
 
 
-def peer_environment(options: argparse.Namespace) -> Environment:
+def peer_environment(options: Options) -> Environment:
     """Returns an environment without the allocator settings of this project."""
     own = {name: value for name, value in os.environ.items() if name not in ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE")}
     return own | ({"THP_MEM_ALLOC_ENABLE": "1"} if options.peer_huge_pages else {})
 
 
-def describe_program(worker: Worker, environment: Environment, seconds: list[float]) -> Record:
-    variables = {name: environment[name] for name in VARIABLES if name in environment}
+def describe_program(worker: Worker, seconds: list[float]) -> Record:
+    variables = {name: worker.environment[name] for name in VARIABLES if name in worker.environment}
     measured = {"seconds": seconds, "seconds_per_step": statistics.median(seconds)}
     return {"name": worker.name, "variables": variables, **measured, **worker.ask("finish")}
 
 
-def make_record(options: argparse.Namespace, spec: SequenceSpec, values: Record) -> Record:
+def make_record(options: Options, spec: SequenceSpec, values: Record) -> Record:
     return {
         "benchmark": options.command,
         "spec": dataclasses.asdict(spec),
@@ -65,10 +65,10 @@ def make_record(options: argparse.Namespace, spec: SequenceSpec, values: Record)
     }
 
 
-def measure_lengths(options: argparse.Namespace, cache: str, say: Say) -> Iterator[Record]:
+def measure_lengths(options: Options, cache: str, say: Say) -> Iterator[Record]:
     """Measures steps of one length or several, each in a new process and between two matrix products."""
     environment = jax_environment(options, cache)
-    for length in [options.length] if options.command == "step" else options.lengths:
+    for length in [options.length] if options.command == "step" else sorted(set(options.lengths)):
         worker = Worker("aux_rnn", "jax_worker", environment)
         spec, _ = worker.ask("load", options.config, length, options.phase)
         say(f"compiling for {spec.length:,} steps per sequence")
@@ -76,7 +76,7 @@ def measure_lengths(options: argparse.Namespace, cache: str, say: Say) -> Iterat
         products = [worker.ask("measure_product", options.product_size)]
         seconds = [worker.ask("step") for _ in range(options.steps)]
         products.append(worker.ask("measure_product", options.product_size))
-        program = describe_program(worker, environment, seconds)
+        program = describe_program(worker, seconds)
         speed = program["gflop"] / program["seconds_per_step"]
         measured = {
             "examples_per_second": options.config.run.batch_size / program["seconds_per_step"],
@@ -88,26 +88,24 @@ def measure_lengths(options: argparse.Namespace, cache: str, say: Say) -> Iterat
         yield make_record(options, spec, {**program, **measured})
 
 
-def measure_pairs(options: argparse.Namespace, cache: str, say: Say) -> Iterator[Record]:
+def measure_pairs(options: Options, cache: str, say: Say) -> Iterator[Record]:
     """Compares the step with that of PyTorch or of `nn.scan`; a ratio is the other's time over the first one's."""
-    config, own_environment = options.config, jax_environment(options, cache)
-    own = Worker("aux_rnn", "jax_worker", own_environment)
+    config, environment = options.config, jax_environment(options, cache)
+    own = Worker("aux_rnn", "jax_worker", environment)
     spec, platform = own.ask("load", config, options.length, options.phase)
     if options.command == "peer":
-        other_environment = peer_environment(options)
-        other = Worker("PyTorch", "pytorch", other_environment)
+        other = Worker("PyTorch", "pytorch", peer_environment(options))
         other.ask("load", config, spec, platform)
     else:
-        other_environment, model = own_environment, dataclasses.replace(config.model, recurrence="scan")
-        other = Worker("nn.scan", "jax_worker", other_environment)
-        other.ask("load", dataclasses.replace(config, model=model), options.length, options.phase)
+        other = Worker("nn.scan", "jax_worker", environment)
+        scan = dataclasses.replace(config, model=dataclasses.replace(config.model, recurrence="scan"))
+        other.ask("load", scan, options.length, options.phase)
     for worker in (own, other):
         say(f"preparing {worker.name}")
         worker.ask("prepare")
     seconds = take_turns((own, other), options.pairs, say)
     ratios = [second / first for first, second in zip(*seconds, strict=True)]
-    programs = [describe_program(own, own_environment, seconds[0])]
-    programs.append(describe_program(other, other_environment, seconds[1]))
+    programs = [describe_program(worker, times) for worker, times in zip((own, other), seconds, strict=True)]
     yield make_record(options, spec, {"programs": programs, "ratios": ratios, "ratio": statistics.median(ratios)})
 
 

@@ -1,20 +1,20 @@
 """The command line of `benchmark.py`: a command, its own flags, and every setting of main.py."""
 
-import argparse
+import dataclasses
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import command_line
 from absl import flags
 
 from aux_rnn.config import Config
-from aux_rnn.settings import LARGEST, ConfigError, reject
+from aux_rnn.settings import ConfigError, Settings, integer_from, one_of, plain_text, positive_sizes, reject, setting
 
 COMMANDS = {
     "step": ("length", "phase", "steps", "product_size"),
-    "peer": ("length", "pairs", "peer_huge_pages", "nopeer_huge_pages"),
+    "peer": ("length", "pairs", "peer_huge_pages"),
     "lengths": ("lengths", "phase", "steps", "product_size"),
     "scan": ("length", "phase", "pairs"),
 }
@@ -23,82 +23,58 @@ PEER = dict(encoder="lstm", precision="float32", dropconnect=0.0, teacher_forcin
 COMPARABLE: dict[str, dict[str, Any]] = {"peer": {**PEER, "num_anchors": 1}, "scan": {"encoder": "lstm"}}
 
 
-def integer(name: str, low: int, high: int = LARGEST) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if text.isascii() and text.isdigit() and low <= int(text[:20]) <= high:
-            return int(text)
-        raise refuse(name, text, f"an integer from {low} to {high}")
+@dataclasses.dataclass(frozen=True)
+class Options(Settings):
+    """What to measure; see the help texts."""
 
-    return parse
-
-
-def refuse(name: str, text: str, allowed: str) -> argparse.ArgumentTypeError:
-    return argparse.ArgumentTypeError(str(reject(name, text, allowed)))
-
-
-def lengths(text: str) -> list[int]:
-    return sorted({integer("lengths", 1)(part) for part in text.split(",")})
-
-
-def output_file(text: str) -> Path:
-    path = Path(text).expanduser()
-    if path.is_dir() or not path.parent.is_dir():
-        raise refuse("output", text, "a file in a folder that exists")
-    return path
+    command: str = setting("step", "See the description of the program.", one_of(tuple(COMMANDS)))
+    config: Config = setting(Config(), "Every setting of main.py.")
+    length: int = setting(0, "Steps per sequence; 0: those of the data set.", integer_from(0))
+    lengths: tuple[int, ...] = setting((1024, 4096, 16384), "Steps per sequence, one or more.", positive_sizes())
+    phase: str = setting("train", "pretrain: the auxiliary loss alone.", one_of(("train", "pretrain")))
+    steps: int = setting(5, "Training steps to measure.", integer_from(1))
+    pairs: int = setting(5, "Steps of each program.", integer_from(1))
+    product_size: int = setting(2048, "Side of the matrices whose product is timed.", integer_from(1, 1 << 15))
+    peer_huge_pages: bool = setting(True, "Run PyTorch with THP_MEM_ALLOC_ENABLE=1; without: as installed.")
+    cpu_devices: int = setting(0, "As in main.py.", integer_from(0, command_line.MOST_DEVICES))
+    output: str = setting("", "File to append the records to, one JSON object per line.", plain_text())
 
 
-FLAGS: dict[str, dict[str, Any]] = {
-    "length": dict(type=integer("length", 0), default=0, help="steps per sequence; 0: those of the data set"),
-    "lengths": dict(type=lengths, default="1024,4096,16384", help="steps per sequence, separated by commas"),
-    "phase": dict(
-        choices=("train", "pretrain"), default="train", help="train: joint training; pretrain: the auxiliary loss alone"
-    ),
-    "steps": dict(type=integer("steps", 1), default=5, help="training steps to measure"),
-    "product_size": dict(type=integer("product_size", 1, 1 << 15), default=2048, help="side of the matrices"),
-    "pairs": dict(type=integer("pairs", 1), default=5, help="steps of each program"),
-    "peer_huge_pages": dict(action="store_true", default=True, help="run PyTorch with THP_MEM_ALLOC_ENABLE=1"),
-    "nopeer_huge_pages": dict(action="store_false", dest="peer_huge_pages", help="run PyTorch as installed"),
-    "cpu_devices": dict(type=integer("cpu_devices", 0, command_line.MOST_DEVICES), default=0, help="as in main.py"),
-    "output": dict(type=output_file, help="file to append the records to, one JSON object per line"),
-}
+FLAGS = dataclasses.fields(Options)[2:]
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(message.partition(": ")[2] if ": --" in message else message)
+def takers(flag: str) -> list[str]:
+    """Returns the commands that have the flag."""
+    return [command for command, own in COMMANDS.items() if flag in (*own, "cpu_devices", "output")]
 
 
-def parse_options(argv: Sequence[str], description: str = "") -> argparse.Namespace:
-    """Returns the flags of the command as attributes, with `command`, `phase` and `config`.
+def describe_flags() -> str:
+    lines = [f"  --{flag.name:<16}{flag.metadata['help']} ({', '.join(takers(flag.name))})" for flag in FLAGS]
+    return "\n".join([*lines, "and every setting of main.py (python experiments/main.py --helpshort)"])
 
-    Raises:
-      ConfigError: anything is wrong, as far as it shows without JAX and the data set; one line.
-    """
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = Parser("benchmark.py", description=description, formatter_class=layout, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}")
-    for name, own in COMMANDS.items():
-        command = commands.add_parser(name, epilog="and every setting of main.py", allow_abbrev=False)
-        for flag in (*own, "cpu_devices", "output"):
-            command.add_argument(f"--{flag}", **FLAGS[flag])
-    parser.set_defaults(phase="train")
-    options, rest = parser.parse_known_args(argv[1:])
-    settings = flags.FlagValues()  # not absl's own, in which main.py defines the same settings
-    command_line.define_settings(settings)
-    if words := command_line.parse_words([argv[0], *rest], settings):
-        raise ConfigError(f"{words[0]!r}: unexpected argument; write flags as --name=value")
-    options.config = command_line.config_from_flags(settings)
-    if options.phase == "pretrain" and not options.config.model.auxiliaries:
-        raise reject("phase", "pretrain", "train with --auxiliary=none, which has no pretraining")
-    check_comparison(options.command, options.config)
+
+def parse_options(argv: Sequence[str]) -> Options:
+    """Returns the options, or raises ConfigError, one line, if anything is wrong that shows without JAX and data."""
+    values = flags.FlagValues()  # not absl's own, in which main.py defines the same settings
+    command_line.define_settings(values)
+    command_line.define_settings(values, FLAGS)
+    command, *others = command_line.parse_words(argv, values) or [""]
+    if others or command not in COMMANDS:
+        raise ConfigError(f"{(others or [command])[0]!r}: give one command of {', '.join(COMMANDS)}, and flags")
+    for flag in FLAGS:
+        if values[flag.name].present and command not in takers(flag.name):
+            raise ConfigError(f"--{flag.name}: only with {', '.join(takers(flag.name))}")
+    own = {flag.name: getattr(values, flag.name) for flag in FLAGS}
+    options = Options(command, command_line.config_from_flags(values), **own)
+    check(options)
     return options
 
 
-def check_comparison(command: str, config: Config) -> None:
-    """Raises ConfigError if the command cannot compare a model of these settings."""
-    model = config.model
+def check(options: Options) -> None:
+    """Raises ConfigError if the command cannot measure a model of these settings."""
+    command, model = options.command, options.config.model
+    if options.phase == "pretrain" and not model.auxiliaries:
+        raise reject("phase", "pretrain", "train with --auxiliary=none, which has no pretraining")
     for name, value in COMPARABLE.get(command, {}).items():
         if getattr(model, name) != value:
             raise reject(name, getattr(model, name), f"{str(value).lower()} for {command}")
@@ -108,3 +84,6 @@ def check_comparison(command: str, config: Config) -> None:
         raise reject("decoder_sizes", model.decoder_sizes, "layers of one size for peer")
     if command == "peer" and importlib.util.find_spec("torch") is None:
         raise ConfigError("peer: PyTorch is not installed; pip install '.[peer]' installs it")
+    path = Path(options.output).expanduser()
+    if options.output and (path.is_dir() or not path.parent.is_dir()):
+        raise reject("output", options.output, "a file in a folder that exists")

@@ -1,14 +1,13 @@
-"""The same training step in PyTorch, written for speed.
+"""The same training step in PyTorch, written for speed: prefix, windows and decoder are single calls of `nn.LSTM`.
 
-The prefix, the windows and all layers of the decoder are single calls of `nn.LSTM`; the prefix has no gradients,
-windows are rows of one call, and gradients are truncated with `detach`. One anchor serves the whole batch, where this
-project draws one per example: rows of different lengths would cost PyTorch a packed sequence or a loop. Losses, sizes,
-batch and optimizer are the same.
+One anchor serves the whole batch, where this project draws one per example: rows of different lengths would cost
+PyTorch a packed sequence or a loop.
 """
 
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -130,13 +129,13 @@ def draw_anchors(config: Config, length: int, random: np.random.Generator) -> di
 def make_step(config: Config, spec: SequenceSpec, device: str = "cpu") -> Callable[[Mapping[str, Any]], float]:
     """Returns the function that takes a batch through one training step and returns the loss."""
     torch.manual_seed(config.run.seed)
-    network, rule, rate = Network(config, spec).to(device), config.optimizer, config.optimizer.learning_rate
-    optimizer: torch.optim.Optimizer = {
-        "rmsprop": lambda: torch.optim.RMSprop(network.parameters(), rate, alpha=rule.rmsprop_decay),
-        "adam": lambda: torch.optim.Adam(network.parameters(), rate),
-        "sgd": lambda: torch.optim.SGD(network.parameters(), rate),
-    }[rule.optimizer]()
-    random = np.random.default_rng(config.run.seed)
+    network, rule = Network(config, spec).to(device), config.optimizer
+    make_optimizer = {
+        "rmsprop": partial(torch.optim.RMSprop, alpha=rule.rmsprop_decay),
+        "adam": torch.optim.Adam,
+        "sgd": torch.optim.SGD,
+    }[rule.optimizer]
+    optimizer, random = make_optimizer(network.parameters(), rule.learning_rate), np.random.default_rng(config.run.seed)
 
     def step(batch: Mapping[str, Any]) -> float:
         pixels = torch.as_tensor(batch["inputs"]).to(device)

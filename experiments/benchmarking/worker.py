@@ -28,7 +28,7 @@ class Worker:
     """
 
     def __init__(self, name: str, module: str, environment: Mapping[str, str]) -> None:
-        self.name, self._module = name, module
+        self.name, self.environment, self._module = name, environment, module
         self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         with mock.patch.dict(os.environ, environment, clear=True):
             self._pool.submit(os.getpid)  # starts the process

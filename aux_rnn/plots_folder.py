@@ -8,7 +8,7 @@ NAME = "reconstructions-{}.png"
 
 
 def save_plot(path: Path, name: str, content: bytes) -> Path:
-    """Writes a picture of the run in `path`; returns where it lies. Raises OSError."""
+    """Writes a figure of the run in `path` and returns its file. Raises OSError."""
     file = path / "plots" / name
     file.parent.mkdir(exist_ok=True)
     write_atomically(file, content)
@@ -20,6 +20,6 @@ def save_reconstructions(path: Path, step: int, content: bytes) -> Path:
 
 
 def find_reconstructions(path: Path) -> dict[int, Path]:
-    """The pictures of what the decoders recall, by step, in order."""
+    """Returns the figures of reconstructions by step, in ascending order."""
     found = {file.stem.rpartition("-")[2]: file for file in (path / "plots").glob(NAME.format("*"))}
     return {int(step): found[step] for step in sorted(filter(str.isdigit, found), key=int)}

@@ -66,11 +66,11 @@ class NoFiles:
         """As `save`, for the checkpoint that is kept apart until there is a better one."""
 
     def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
-        """Draws what the decoders recall after a step, and saves it; a failure is logged and ends nothing.
+        """Draws reconstructions after a step and saves the figure; a failure is logged and ends nothing.
 
         Args:
           step: complete steps.
-          draw: makes the picture, a PNG; None if it did not.
+          draw: returns the figure as a PNG, or None if it was stopped.
         """
 
     def finish(self, summary: dict[str, Any]) -> None:

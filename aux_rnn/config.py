@@ -206,7 +206,7 @@ class RunConfig(Settings):
     checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", integer_from(1))
     pictures: bool = setting(
         True,
-        "Draw what the decoders recall (after evaluations 1, 2, 4, 8 ... and each phase), write TensorBoard events, "
+        "Draw reconstructions (after evaluations 1, 2, 4, 8 ... and each phase), write TensorBoard events, "
         "and at the end curves and report.html.",
     )
 

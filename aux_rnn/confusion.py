@@ -1,61 +1,45 @@
-"""The picture of which class is taken for which, of 2 classes or of 120; readable in grey and by the colour-blind."""
+"""The confusion matrix of a split as a figure, for 2 classes or for 120."""
 
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
+from sklearn.metrics import ConfusionMatrixDisplay
 
-from aux_rnn.plot_style import PNG_DOTS
+from aux_rnn.plot_style import Figure, PowerNorm
 
-FEW = 20  # classes whose squares have room for a number
+FEW = 20  # classes whose cells have room for a number
 LONGEST_NAME = 32
 
 
 def draw_confusion(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
-    """Rows are true classes, columns predicted ones; a square's darkness is its share of the row.
+    """Draws rows of true and columns of predicted classes; the darker, the larger the share of the row.
 
     Args:
       counts: int [K, K], examples by true class (row) and predicted class (column).
       names: of the K classes.
-      title: of the picture.
+      title: of the figure.
     """
-    size = len(names)
-    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    cell = 0.36 if size <= FEW else 0.13  # inches; letters of the names are as high as that allows
-    side = max(3.2, cell * size)
-    # A space of the same width for the names on the left and below, and for the bar on the right.
-    figure = Figure(figsize=(side + 2.2, side + 1.8), dpi=PNG_DOTS, layout="constrained")
+    size, is_small = len(names), len(names) <= FEW
+    side = max(3.2, (0.36 if is_small else 0.13) * size)  # inches
+    figure = Figure(figsize=(side + 2.2, side + 1.8), layout="constrained")
     panel = figure.subplots()
-    # The square root makes few mistakes visible beside many right answers.
-    image = panel.imshow(shares, cmap="Greys", norm=PowerNorm(0.5, 0, 100))
-    label_classes(panel, names, 8 if size <= FEW else 5.5)
-    panel.set_xlabel("predicted class", fontsize=9 if size <= FEW else 12)
-    panel.set_ylabel("true class", fontsize=9 if size <= FEW else 12)
-    panel.set_title(title, fontsize=9 if size <= FEW else 14)
-    if size <= FEW:
-        write_counts(panel, counts, shares)
-    bar = figure.colorbar(image, ax=panel, shrink=0.6, ticks=[0, 1, 5, 20, 50, 100])
-    bar.set_label("share of the true class (%)", fontsize=8 if size <= FEW else 12)
-    bar.ax.tick_params(labelsize=8 if size <= FEW else 10)
-    return figure
-
-
-def label_classes(panel: Axes, names: Sequence[str], font_size: float) -> None:
+    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     short = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
-    upright = all(len(name) <= 2 for name in short)
-    places = range(len(names))
-    panel.set_xticks(places, short, fontsize=font_size, rotation=0 if upright else 90)
-    panel.set_yticks(places, short, fontsize=font_size)
-    panel.set_xticks(np.arange(len(names) + 1) - 0.5, minor=True)
-    panel.set_yticks(np.arange(len(names) + 1) - 0.5, minor=True)
-    panel.grid(which="minor", color="0.85", linewidth=0.4)
-    panel.tick_params(which="minor", length=0)
-
-
-def write_counts(panel: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    """The number of examples in every square that has any."""
-    for row, column in np.argwhere(counts):
-        color = "white" if shares[row, column] > 30 else "black"
-        panel.text(column, row, f"{counts[row, column]}", ha="center", va="center", fontsize=7, color=color)
+    display = ConfusionMatrixDisplay(shares, display_labels=short)
+    # The square root makes few mistakes visible among many right answers.
+    norm = PowerNorm(0.5, 0, 100)
+    display.plot(ax=panel, include_values=is_small, cmap="Greys", colorbar=False, im_kw=dict(norm=norm))
+    if display.text_ is not None:
+        for place, text in np.ndenumerate(display.text_):
+            color = "white" if shares[place] > 30 else "black"
+            text.set(text=str(counts[place] or ""), color=color, fontsize=7)
+    labels, font = (8, 9) if is_small else (5.5, 13)
+    panel.tick_params(labelsize=labels)
+    panel.tick_params(axis="x", labelrotation=0 if max(map(len, short)) <= 2 else 90)
+    panel.set_xlabel("predicted class", fontsize=font)
+    panel.set_ylabel("true class", fontsize=font)
+    panel.set_title(title, fontsize=font)
+    bar = figure.colorbar(display.im_, ax=panel, shrink=0.6, ticks=[0, 1, 5, 20, 50, 100])
+    bar.set_label("share of the true class (%)", fontsize=font)
+    bar.ax.tick_params(labelsize=font - 1)
+    return figure

@@ -1,72 +1,61 @@
-"""What a decoder recalls of texts, beside the passage itself."""
+"""Reconstructions of texts, next to the passage itself."""
+
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import SubFigure
 
-from aux_rnn.plot_style import VERMILION
-from aux_rnn.reconstructions import Recall
+from aux_rnn.datasets import Examples
+from aux_rnn.plot_style import VERMILION, Axes, SubFigure
+from aux_rnn.reconstructions import DecodedSegments
 
-COLUMNS = ("passage to be recalled", "teacher-forced", "own output fed back")
+NOTE = "bold: a wrong byte; a dot stands for a byte that is not printable ASCII"
+COLUMNS = ("target segment", "teacher-forced", "free-running")
 LINE = 40  # characters
 GAP = 3  # characters between columns
 LINE_INCHES = 0.13
 HARD_SPACE, OPEN_BOX = "\u00a0", "\u2423"
 
 
-def count_lines(recall: Recall) -> int:
-    """Lines of the longest passage."""
-    return -(-int(recall.mask.sum(axis=-1).max(initial=1)) // LINE)
+def block_lines(segments: DecodedSegments) -> int:
+    """Returns the lines of the longest passage, its heading and an empty line."""
+    return -(-int(segments.mask.sum(axis=-1).max(initial=1)) // LINE) + 2
 
 
-def text_height(recall: Recall) -> float:
-    """Inches that all passages take one below the other, with a heading each."""
-    return 0.5 + LINE_INCHES * recall.anchors.size * (count_lines(recall) + 2)
+def height(segments: DecodedSegments, examples: Examples) -> float:
+    """Returns the inches of all passages."""
+    return 0.5 + LINE_INCHES * segments.anchors.size * block_lines(segments)
 
 
-def draw_texts(part: SubFigure, recall: Recall) -> None:
-    """Three columns, a block of lines for each example and anchor; bytes that differ from the passage are heavy."""
-    panel = part.subplots()
+def draw(part: SubFigure, segments: DecodedSegments, examples: Examples, permutation: np.ndarray | None) -> None:
+    """Draws three columns, with a block of lines for each example and anchor; texts are read in order."""
+    del examples, permutation
+    panel, block = part.subplots(), block_lines(segments)
     panel.set_axis_off()
-    block = count_lines(recall) + 2
-    panel.set(xlim=(0, len(COLUMNS) * (LINE + GAP)), ylim=(recall.anchors.size * block, -1))
+    panel.set(xlim=(0, len(COLUMNS) * (LINE + GAP)), ylim=(segments.anchors.size * block, -1))
     for column, name in enumerate(COLUMNS):
-        panel.text(column * (LINE + GAP), -0.5, name, fontsize=7, va="bottom", weight="bold")
-    blocks = np.ndindex(*recall.anchors.shape)
-    for top, (example, number) in enumerate(blocks):
-        heading = f"text {example + 1}, at byte {recall.anchors[example, number]:,}"
-        panel.text(0, top * block, heading, fontsize=6, color="0.35", va="top")
-        mask = recall.mask[example, number]
-        passage = recall.targets[example, number][mask]
-        for column, values in enumerate((recall.targets, recall.teacher_forced, recall.own_output)):
-            place = column * (LINE + GAP), top * block + 1
-            draw_passage(panel, place, values[example, number][mask], passage)
+        panel.text(column * (LINE + GAP), -0.5, name, va="bottom", weight="bold")
+    for number, at in enumerate(np.ndindex(*segments.anchors.shape)):
+        heading = f"text {at[0] + 1}, at byte {segments.anchors[at]:,}"
+        panel.text(0, number * block, heading, fontsize="small", color="0.35", va="top")
+        target, *outputs = (values[at][segments.mask[at]] for values in segments[-3:])
+        for column, tokens in enumerate((target, *outputs)):
+            write(panel, column * (LINE + GAP), number * block + 1, tokens, tokens != target)
 
 
-def draw_passage(panel: Axes, place: tuple[float, float], tokens: np.ndarray, passage: np.ndarray) -> None:
-    """Right bytes in black, others heavy and in colour, each at the same place in its line."""
-    text, is_wrong = to_text(tokens), tokens != passage
-    styles = (
-        (~is_wrong, text, dict(color="black")),
-        (is_wrong, text.replace(" ", OPEN_BOX), dict(color=VERMILION, weight="bold")),
-    )
-    for is_shown, written, style in styles:
-        characters = "".join(c if s else HARD_SPACE for c, s in zip(written, is_shown, strict=True))
-        for number, begin in enumerate(range(0, len(characters), LINE)):
-            line = characters[begin : begin + LINE].rstrip(HARD_SPACE)
-            if line:
-                panel.text(
-                    place[0],
-                    place[1] + number,
-                    line,
-                    family="monospace",
-                    fontsize=7,
-                    va="top",
-                    parse_math=False,
-                    **style,  # type: ignore[arg-type]
-                )
+def write(panel: Axes, x: float, y: float, tokens: np.ndarray, is_wrong: np.ndarray) -> None:
+    """Writes right bytes in black and wrong ones bold and coloured, each at its own place in its line."""
+    text = to_text(tokens)
+    for shown, written, color, weight in (
+        (~is_wrong, text, "black", "normal"),
+        (is_wrong, text.replace(" ", OPEN_BOX), VERMILION, "bold"),
+    ):
+        characters = "".join(c if s else HARD_SPACE for c, s in zip(written, shown, strict=True))
+        for begin in range(0, len(characters), LINE):
+            if line := characters[begin : begin + LINE].rstrip(HARD_SPACE):
+                font: dict[str, Any] = dict(family="monospace", color=color, weight=weight)
+                panel.text(x, y + begin // LINE, line, va="top", parse_math=False, **font)
 
 
 def to_text(tokens: np.ndarray) -> str:
-    """One character a byte: itself if it is printable ASCII, else a dot."""
+    """Returns one character per byte: itself if it is printable ASCII, else a dot."""
     return "".join(chr(token) if 32 <= token < 127 else "·" for token in tokens)

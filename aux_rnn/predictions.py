@@ -1,4 +1,4 @@
-"""What a run says of every example of a split, and how good that is for each class."""
+"""Predictions of a run for every example of a split, and the scores per class."""
 
 import dataclasses
 import io
@@ -7,21 +7,25 @@ from typing import Any
 
 import jax
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from absl import logging
+from sklearn.metrics import classification_report, confusion_matrix
 
 from aux_rnn.config import DataConfig
 from aux_rnn.datasets import class_names
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
+from aux_rnn.errors import first_line
 from aux_rnn.evaluation import batches_of, load_run
 from aux_rnn.plots_folder import save_plot
 from aux_rnn.settings import reject
 from aux_rnn.steps import shard
 from aux_rnn.workdir import StorageError, write_atomically
 
+LONGEST_NAME = 28  # of a class in the table
+
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a run says of N examples.
+    """Predictions for N examples.
 
     Attributes:
       dataset: their data set.
@@ -29,7 +33,7 @@ class Predictions:
       step: of the checkpoint.
       logits: float32 [N, K].
       labels: int32 [N], the true classes.
-      ids: int64 [N], each example's place in the split as it is stored; those of 'validation' lie in 'train' there.
+      ids: int64 [N], each example's index in the stored split; those of 'validation' are indices into 'train'.
       classes: their K names.
     """
 
@@ -42,15 +46,17 @@ class Predictions:
     classes: list[str]
 
     def confusion(self) -> np.ndarray:
-        """int [K, K], examples by true class (row) and predicted class (column)."""
+        """Returns int [K, K], examples by true class (row) and predicted class (column)."""
         return confusion_matrix(self.labels, self.logits.argmax(-1), labels=range(len(self.classes)))
 
-    def scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Precision and recall float [K], nan where a class was never predicted or has no example, and counts [K]."""
-        precision, recall, _, counts = precision_recall_fscore_support(
-            self.labels, self.logits.argmax(-1), labels=range(len(self.classes)), zero_division=np.nan
+    def report(self) -> str:
+        """Returns a table of precision, recall, F1 score and examples per class; nan where nothing can be divided."""
+        names = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in self.classes]
+        labels = range(len(names))
+        predicted = self.logits.argmax(-1)
+        return classification_report(
+            self.labels, predicted, labels=labels, target_names=names, digits=3, zero_division=np.nan
         )
-        return precision, recall, counts
 
 
 def predict_run(
@@ -59,11 +65,11 @@ def predict_run(
     """Classifies a whole split with a checkpoint of a run; writes nothing.
 
     Args:
-      path: the run's folder, which process 0 alone reads. Its own configuration counts.
-      data: where the files lie.
+      path: the run's folder, which only process 0 reads; its own configuration is used.
+      data: where the files of the data set are.
       split: 'train', 'validation' or 'test'.
-      processes: those that take part. All of them call this, and get the same.
-      checkpoint: which, see `restore_state`.
+      processes: those that take part. All of them call this and get the same result.
+      checkpoint: see `restore_state`.
 
     Raises:
       ConfigError: the split is empty.
@@ -87,7 +93,8 @@ def predict_run(
 def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     """Writes `predictions-SPLIT.npz` and `plots/confusion-SPLIT.png` into a run's folder.
 
-    The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`.
+    The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`. If the figure
+    cannot be drawn, the reason is logged.
 
     Returns:
       The names of the files.
@@ -95,19 +102,29 @@ def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     Raises:
       StorageError: they cannot be written.
     """
-    # Matplotlib takes its time, and the other processes need none of it.
-    from aux_rnn.confusion import draw_confusion
-    from aux_rnn.plot_style import render
-
     npz, png = f"predictions-{predictions.split}.npz", f"confusion-{predictions.split}.png"
     arrays: dict[str, Any] = {name: getattr(predictions, name) for name in ("logits", "labels", "ids", "step")}
-    title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
     content = io.BytesIO()
     np.savez(content, **arrays, classes=np.array(predictions.classes))
-    picture = render(draw_confusion(predictions.confusion(), predictions.classes, title), "png")
     try:
         write_atomically(path / npz, content.getvalue())
-        save_plot(path, png, picture)
+        if (figure := draw(predictions)) is None:
+            return [npz]
+        save_plot(path, png, figure)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); make room, then do it again") from error
     return [npz, f"plots/{png}"]
+
+
+def draw(predictions: Predictions) -> bytes | None:
+    """Returns the confusion matrix as a PNG, or None if it cannot be drawn."""
+    title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
+    try:
+        # Imported here because Matplotlib takes a second, which the other processes need not wait for.
+        from aux_rnn.confusion import draw_confusion
+        from aux_rnn.plot_style import render
+
+        return render(draw_confusion(predictions.confusion(), predictions.classes, title), "png")
+    except Exception as error:  # the predictions are more important
+        logging.warning("the figure of the confusion matrix could not be made (%s)", first_line(error))
+        return None

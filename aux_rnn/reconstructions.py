@@ -1,10 +1,10 @@
-"""What the decoders recall of a few examples: their outputs at several anchors, told the truth or left to themselves.
+"""Decoder outputs for a few examples at several anchors, teacher-forced and free-running.
 
-Computed on one device of one process, so that a run of several processes can make its pictures in one of them.
+Computed on one device of one process, so that a run of several processes can make its figures in one of them.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,13 +16,13 @@ from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.datasets import Examples
 from aux_rnn.objectives import make_model, make_reader
 from aux_rnn.precision import exact
-from aux_rnn.sequences import Segments, allowed_anchors, cut_segments, drop_inputs
+from aux_rnn.sequences import allowed_anchors, cut_segments, drop_inputs
 
 NUM_EXAMPLES, NUM_ANCHORS = 4, 3
 
 
-class Recall(NamedTuple):
-    """What one decoder recalls of `N` examples at `A` anchors each, `S` elements at each of them; all on the host.
+class DecodedSegments(NamedTuple):
+    """Segments of `N` examples at `A` anchors each, `S` elements long, and one decoder's outputs; all on the host.
 
     Elements are as the network reads them: `C` values (of pixels in [0, 1]; an output may lie outside), or tokens.
 
@@ -33,7 +33,7 @@ class Recall(NamedTuple):
       mask: bool `[N, A, S]`, false where a sequence shorter than the segment has no target.
       targets: `[N, A, S, C]` or int `[N, A, S]`, the segment.
       teacher_forced: like `targets`, from the true elements before each; in training as many of them are dropped.
-      own_output: like `targets`, each element from the decoder's own output before it; only the first input is true.
+      free_running: like `targets`, each element from the decoder's own output before it; only the first input is true.
     """
 
     kind: str
@@ -42,28 +42,28 @@ class Recall(NamedTuple):
     mask: np.ndarray
     targets: np.ndarray
     teacher_forced: np.ndarray
-    own_output: np.ndarray
+    free_running: np.ndarray
 
 
-# `(params, examples, is_stopping) -> one Recall a decoder`, or None if it was stopped.
-Recollect = Callable[[Any, Examples, Callable[[], bool]], list[Recall] | None]
+# `(params, examples, is_stopping) -> [DecodedSegments]`, one per decoder, or None if it was stopped.
+DecodeFn = Callable[[Any, Examples, Callable[[], bool]], list[DecodedSegments] | None]
 
 
 def pick_examples(examples: Examples, count: int = NUM_EXAMPLES) -> Examples:
-    """The first example of each of the first `count` classes; the same in every run on the same data."""
+    """Returns the first example of each of the first `count` classes; the same in every run on the same data."""
     rows = np.unique(examples.labels, return_index=True)[1][:count]
     lengths = None if examples.lengths is None else examples.lengths[rows]
     return Examples(examples.inputs[rows], examples.labels[rows], lengths)
 
 
 def spread_anchors(kind: str, lengths: np.ndarray, segment_length: int, count: int = NUM_ANCHORS) -> np.ndarray:
-    """Anchors from the first to the last allowed one in equal strides.
+    """Returns anchors from the first to the last allowed one in equal strides.
 
     Args:
       kind: 'reconstruct' or 'predict'.
       lengths: int32 `[N]`, each example's own length.
       segment_length: `S`.
-      count: `A` at most; fewer where no example has so many.
+      count: `A` at most; fewer if no example has that many.
 
     Returns:
       int32 `[N, A]`, counted from the start of each example's own sequence.
@@ -74,70 +74,51 @@ def spread_anchors(kind: str, lengths: np.ndarray, segment_length: int, count: i
     return np.rint(first[:, None] + shares * (last - first)[:, None]).astype(np.int32)
 
 
-def make_recollect(config: Config, spec: SequenceSpec, permutation: np.ndarray | None = None) -> Recollect:
-    """Builds the function that says what the decoders recall.
+def make_decode_fn(config: Config, spec: SequenceSpec, permutation: np.ndarray | None = None) -> DecodeFn:
+    """Builds the function that computes the decoders' outputs.
 
-    The inputs of a teacher-forced decoder are dropped at `decoder_input_dropout`, as the loss sees them; what it
-    puts out itself is always fed back whole.
+    The inputs of a teacher-forced decoder are dropped with `decoder_input_dropout`, as in the loss; a free-running
+    decoder gets all of its own outputs.
 
     Args:
-      config: the experiment's.
+      config: settings of the experiment.
       spec: what the sequences are.
       permutation: int `[L]`, as `image_to_sequence` takes it.
     """
-    read = make_reader(spec, permutation)
-    models = {
-        forced: make_model(dataclasses.replace(config.model, teacher_forcing=forced), spec) for forced in (True, False)
-    }
+    read, settings = make_reader(spec, permutation), config.model
+    models = [make_model(dataclasses.replace(settings, teacher_forcing=forced), spec) for forced in (True, False)]
 
     @partial(jax.jit, static_argnames="kind")
     @exact
-    def cut(inputs: jax.Array, lengths: jax.Array, anchors: jax.Array, kind: str) -> Segments:
-        segments = cut_segments(kind, inputs, lengths, anchors, config.model.segment_length)
+    def decode(params: Any, inputs: jax.Array, lengths: jax.Array | None, anchors: jax.Array, kind: str) -> Any:
+        own = jnp.full(len(inputs), inputs.shape[1]) if lengths is None else lengths
+        segments = cut_segments(kind, inputs, own, anchors, settings.segment_length)
         # The keys of an evaluation, see `make_segments`.
-        key = jax.random.fold_in(jax.random.key(0), config.model.auxiliaries.index(kind))
+        key = jax.random.fold_in(jax.random.key(0), settings.auxiliaries.index(kind))
         rows = jnp.arange(len(inputs), dtype=jnp.int32)
-        return drop_inputs(jax.random.split(key)[1], segments, rows, config.model.decoder_input_dropout)
+        segments = drop_inputs(jax.random.split(key)[1], segments, rows, settings.decoder_input_dropout)
 
-    @partial(jax.jit, static_argnames="kind")
-    @exact
-    def encode(params: Any, inputs: jax.Array, lengths: jax.Array | None, segments: Segments, kind: str) -> Any:
-        arguments = (inputs, lengths, {kind: segments}, False)
-        return models[True].apply({"params": params}, *arguments, method="encode")[1][kind]
-
-    @partial(jax.jit, static_argnames=("kind", "forced"))
-    @exact
-    def decode(params: Any, states: Any, segments: Segments, kind: str, forced: bool) -> Any:
-        def elements(model: Any) -> jax.Array:
+        def run(model: Any) -> jax.Array:
+            states = model.encode(inputs, lengths, {kind: segments}, False)[1][kind]
             return model.decoders[kind].to_element(model.decode(kind, states, segments))
 
-        return models[forced].apply({"params": params}, method=elements)
+        return segments, [model.apply({"params": params}, method=run) for model in models]
 
-    def recollect(params: Any, examples: Examples, is_stopping: Callable[[], bool]) -> list[Recall] | None:
+    def decode_all(params: Any, examples: Examples, is_stopping: Callable[[], bool]) -> list[DecodedSegments] | None:
         params = jax.device_get(params)  # a state in training lies on all devices
         inputs, padded = read(examples.arrays())
-        lengths = np.full(len(examples), inputs.shape[1], np.int32) if padded is None else np.asarray(padded, np.int32)
-        recalls = []
-        for kind in config.model.auxiliaries:
-            anchors = spread_anchors(kind, lengths, config.model.segment_length)
-            segments = cut(inputs, lengths, anchors + (inputs.shape[1] - lengths)[:, None], kind=kind)
-            outputs: list[np.ndarray] = []
-            # Compiling takes seconds, so whoever asks to stop is heard in between.
-            if is_stopping():
+        length = inputs.shape[1]
+        lengths = np.full(len(examples), length, np.int32) if padded is None else np.asarray(padded, np.int32)
+        decoded = []
+        for kind in settings.auxiliaries:
+            if is_stopping():  # compilation takes seconds
                 return None
-            states = encode(params, inputs, padded, segments, kind=kind)
-            for forced in (True, False):
-                if is_stopping():
-                    return None
-                outputs.append(np.asarray(decode(params, states, segments, kind=kind, forced=forced)))
-            recalls.append(gather_recall(kind, anchors, segments, outputs))
-        return recalls
+            anchors = spread_anchors(kind, lengths, settings.segment_length)
+            positions = anchors + (length - lengths)[:, None]
+            segments, outputs = jax.device_get(decode(params, inputs, padded, positions, kind=kind))
+            begins = segments.anchors - segments.mask.sum(axis=-1) if kind == "reconstruct" else segments.anchors
+            arrays = (begins.astype(np.int32), segments.mask, segments.targets, *outputs)
+            decoded.append(DecodedSegments(kind, anchors, *arrays))
+        return decoded
 
-    return recollect
-
-
-def gather_recall(kind: str, anchors: np.ndarray, segments: Segments, outputs: Sequence[np.ndarray]) -> Recall:
-    host = jax.device_get(segments)
-    length = host.mask.sum(axis=-1)
-    begins = host.anchors - length if kind == "reconstruct" else host.anchors
-    return Recall(kind, anchors, begins.astype(np.int32), host.mask, host.targets, *outputs)
+    return decode_all

@@ -22,7 +22,7 @@ from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.progress import Progress, format_metrics
 from aux_rnn.run_files import NullOutputs
-from aux_rnn.showing import make_artist
+from aux_rnn.showing import make_reconstruction_plotter
 from aux_rnn.steps import NEVER, Batch, TrainState, broadcast, create_train_state, replicate, shard
 from aux_rnn.workdir import WorkdirError
 
@@ -64,7 +64,7 @@ class Run:
     ) -> None:
         self.experiment = experiment
         self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
-        self.splits, self.artist = experiment.splits, make_artist(experiment)
+        self.splits, self.plot = experiment.splits, make_reconstruction_plotter(experiment)
         self.files, self.progress, self.processes, self.stop = files, progress, processes, stop
         self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
         self.unsettled: Unsettled | None = None
@@ -189,9 +189,9 @@ class Run:
             self.draw()
 
     def draw(self) -> None:
-        """Draws what the decoders recall, in process 0, unless the run is to stop; the others go on to wait for it."""
+        """Draws reconstructions in process 0, unless the run is to stop; the others continue and wait for it."""
         with self.clock.section("draw"):
-            self.files.show(self.step, lambda: self.artist(self.state.params, self.step, lambda: bool(self.stop)))
+            self.files.show(self.step, lambda: self.plot(self.state.params, self.step, lambda: bool(self.stop)))
         self.idleness.begin()
 
     def measure(self, split: str) -> dict[str, float] | None:

@@ -4,7 +4,6 @@ Process 0 has `RunOutputs`; all other processes have `NullOutputs`, which accept
 """
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,9 +200,8 @@ def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
     # Imported here because it takes a second, which a run without figures need not wait for.
     from aux_rnn.tensorboard import EventFile
 
-    pictures = find_reconstructions(path)
-    stay = {s: file for s, file in pictures.items() if s < step or (s == step and is_evaluated)}
-    return EventFile(path / "tensorboard", read_lines(path / "metrics.jsonl"), stay, time.time())
+    figures = find_reconstructions(path) if is_evaluated else {}  # else that of this step is drawn again
+    return EventFile(path / "tensorboard", step, read_lines(path / "metrics.jsonl"), figures)
 
 
 def open_outputs(path: Path, config: Config, is_main: bool, mirror: Mirror | None = None) -> NullOutputs:

@@ -1,4 +1,4 @@
-"""Pictures of what the decoders of an experiment recall: during training, and from a checkpoint."""
+"""Figures of reconstructions: during training, and from a checkpoint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,33 +8,31 @@ from aux_rnn.config import DataConfig, locate_data
 from aux_rnn.evaluation import restore_state
 from aux_rnn.experiment import Experiment, create_experiment
 from aux_rnn.plots_folder import save_reconstructions
-from aux_rnn.reconstructions import make_recollect, pick_examples
+from aux_rnn.reconstructions import make_decode_fn, pick_examples
 from aux_rnn.settings import ConfigError
 from aux_rnn.steps import create_train_state
 from aux_rnn.workdir import require_config, unwritable
 
-# `(params, step, is_stopping) -> PNG`; None where there is nothing to draw, or it was stopped.
-Artist = Callable[[Any, int, Callable[[], bool]], bytes | None]
+# `(params, step, is_stopping) -> PNG`, or None if there is no decoder or it was stopped.
+Plotter = Callable[[Any, int, Callable[[], bool]], bytes | None]
 
 
-def make_artist(experiment: Experiment) -> Artist:
-    """The function that draws what the decoders recall of a few examples after a step.
+def make_reconstruction_plotter(experiment: Experiment) -> Plotter:
+    """Returns the function that draws reconstructions of a few examples after a step.
 
     It uses one device of the process that calls it, and compiles in the first call.
     """
     config, permutation = experiment.config, experiment.permutation
-    # Somebody's own arrays may have no test examples.
+    # Arrays given to `fit` may have no test examples.
     split = next(name for name in ("test", "validation", "train") if len(getattr(experiment.splits, name)))
     examples = pick_examples(getattr(experiment.splits, split))
-    recollect = make_recollect(config, experiment.spec, permutation)
+    decode = make_decode_fn(config, experiment.spec, permutation)
 
     def draw(params: Any, step: int, is_stopping: Callable[[], bool]) -> bytes | None:
-        if not config.model.auxiliaries:
+        decoded = decode(params, examples, is_stopping) if config.model.auxiliaries else None
+        if decoded is None or is_stopping():
             return None
-        recalls = recollect(params, examples, is_stopping)
-        if recalls is None or is_stopping():
-            return None
-        # Here and not above: matplotlib takes a second to import, which a run without pictures need not wait for.
+        # Imported here because matplotlib takes a second, which a run without figures need not wait for.
         from aux_rnn.plot_reconstructions import draw_reconstructions
         from aux_rnn.plot_style import plot_style, render
 
@@ -42,24 +40,21 @@ def make_artist(experiment: Experiment) -> Artist:
         title = f"{config.data.dataset}, {split} examples, {steps}"
         with plot_style("reconstructions"):
             dropout = config.model.decoder_input_dropout
-            return render(draw_reconstructions(recalls, examples, title, permutation, dropout), "png")
+            return render(draw_reconstructions(decoded, examples, title, permutation, dropout), "png")
 
     return draw
 
 
 def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") -> Path:
-    """Draws what the decoders recall at a checkpoint of a run, in `plots/` of its folder.
+    """Draws the reconstructions of a checkpoint of a run into `plots/` of its folder, and returns the file.
 
     Args:
-      path: the run's folder. Its own configuration counts.
-      data: where the files lie.
-      checkpoint: which, see `restore_state`.
-
-    Returns:
-      Where the picture lies.
+      path: the run's folder; its own configuration is used.
+      data: where the files of the data set are.
+      checkpoint: see `restore_state`.
 
     Raises:
-      WorkdirError, CheckpointError: there is no run, or no checkpoint of it, or the picture cannot be written.
+      WorkdirError, CheckpointError: there is no run or no checkpoint of it, or the figure cannot be written.
       ConfigError, DataError: it has no decoder, or the data cannot be read.
     """
     config = require_config(path)
@@ -68,9 +63,9 @@ def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") ->
     experiment = create_experiment(locate_data(config, data))
     state = restore_state(path, create_train_state(config, experiment.spec, experiment.plan), checkpoint)
     step = int(state.step)
-    picture = make_artist(experiment)(state.params, step, lambda: False)
-    assert picture is not None  # nobody stops it
+    figure = make_reconstruction_plotter(experiment)(state.params, step, lambda: False)
+    assert figure is not None  # nothing stops it
     try:
-        return save_reconstructions(path, step, picture)
+        return save_reconstructions(path, step, figure)
     except OSError as error:
         raise unwritable(path, error) from error

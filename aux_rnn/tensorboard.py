@@ -1,78 +1,49 @@
-"""Event files for TensorBoard: the records of `metrics.jsonl`, and the pictures of what the decoders recall.
-
-Written event by event with the parts of `tensorboardX`: its `SummaryWriter` writes in
-a thread, which ends without a word when the disk is full and then lets the run wait for ever.
-"""
+"""Event files for TensorBoard: the records of `metrics.jsonl` and the figures of reconstructions."""
 
 import io
 import json
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
+from tensorboardX import SummaryWriter
 
-from aux_rnn.event_protocol import Event, RecordWriter, SessionLog, Summary
-
-NAME = "events.out.tfevents.{:010d}.aux_rnn"  # TensorBoard wants the beginning, and reads files in order of their names
-NOT_DRAWN = ("kind", "step", "phase", "seconds")
+NOT_SCALARS = ("kind", "step", "phase", "seconds")
 
 
 class EventFile:
-    """Writes one event file; whatever a run wrote before is written anew, so that no point comes twice.
+    """Writes a new event file that replaces what earlier ones hold from `step` on.
 
     Args:
-      folder: `tensorboard/` of the run. Its event files are removed.
-      records: lines of `metrics.jsonl` that stay.
-      pictures: PNG files by step that stay.
-      now: seconds since 1970; the time of each record is as long ago as the run has taken since.
-
-    Raises:
-      OSError: it cannot be written.
+      folder: `tensorboard/` of the run.
+      step: the step after which the run continues.
+      records: all lines of `metrics.jsonl`.
+      figures: PNG files by step, of which that of `step` is written again.
     """
 
-    def __init__(self, folder: Path, records: Iterable[str], pictures: dict[int, Path], now: float) -> None:
-        folder.mkdir(exist_ok=True)
-        for file in folder.glob("events.out.tfevents.*"):
-            file.unlink()
-        parsed = [json.loads(line) for line in records]
-        self._begin = now - max((record["seconds"] for record in parsed), default=0.0)
-        self._writer = RecordWriter(str(folder / NAME.format(int(now))))
-        self._add(Event(wall_time=self._begin, file_version="brain.Event:2"))
-        # Tells a TensorBoard that is open to forget what it has read of the files before.
-        self._add(Event(wall_time=self._begin, step=0, session_log=SessionLog(status=SessionLog.START)))
-        for record in parsed:
-            self._add_record(record)
-        for step, file in pictures.items():
-            seconds = next((r["seconds"] for r in parsed if r["step"] >= step), 0.0)
-            self._add_picture(step, file.read_bytes(), self._begin + seconds)
-        self._writer.flush()
+    def __init__(self, folder: Path, step: int, records: Iterable[str] = (), figures: dict[int, Path] | None = None):
+        # With a bounded queue, training would wait forever once the writing thread has died on a full disk.
+        self._writer = SummaryWriter(
+            str(folder), purge_step=step, max_queue=0, flush_secs=1, filename_suffix=f".{step:010d}"
+        )
+        for record in map(json.loads, records):
+            if record["step"] >= step:
+                self.write(record)
+        if figures and step in figures:
+            self.show(step, figures[step].read_bytes())
 
     def write(self, record: dict[str, Any]) -> None:
-        """Adds a record of `metrics.jsonl`."""
-        self._add_record(record)
-        self._writer.flush()
+        """Adds a record of `metrics.jsonl`, one scalar per number."""
+        for name, value in record.items():
+            if name not in NOT_SCALARS and value is not None:
+                self._writer.add_scalar(f"{name}/{record['kind']}", value, record["step"])
 
-    def show(self, step: int, picture: bytes) -> None:
-        """Adds a PNG of what the decoders recall."""
-        self._add_picture(step, picture, time.time())
-        self._writer.flush()
+    def show(self, step: int, figure: bytes) -> None:
+        """Adds a PNG of reconstructions."""
+        pixels = np.asarray(Image.open(io.BytesIO(figure)).convert("RGB"))
+        self._writer.add_image("reconstructions", pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         self._writer.close()
-
-    def _add_record(self, record: dict[str, Any]) -> None:
-        shown = {k: v for k, v in record.items() if k not in NOT_DRAWN and v is not None}
-        values = [Summary.Value(tag=f"{name}/{record['kind']}", simple_value=value) for name, value in shown.items()]
-        when = self._begin + record["seconds"]
-        self._add(Event(wall_time=when, step=record["step"], summary=Summary(value=values)))
-
-    def _add_picture(self, step: int, picture: bytes, when: float) -> None:
-        width, height = Image.open(io.BytesIO(picture)).size
-        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=picture)
-        summary = Summary(value=[Summary.Value(tag="reconstructions", image=image)])
-        self._add(Event(wall_time=when, step=step, summary=summary))
-
-    def _add(self, event: Event) -> None:
-        self._writer.write(event.SerializeToString())

@@ -6,7 +6,7 @@ absl itself reports mistakes in two lines and takes a stray word without a murmu
 import bisect
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +70,9 @@ class SettingSerializer(flags.ArgumentSerializer):
         return format_value(value)
 
 
-def define_settings(into: flags.FlagValues) -> None:
-    """Defines a flag for every setting."""
-    for _, field in iterate_settings():
+def define_settings(into: flags.FlagValues, fields: Iterable[dataclasses.Field] | None = None) -> None:
+    """Defines a flag for every setting, or for the given fields."""
+    for field in fields or [field for _, field in iterate_settings()]:
         name, default, text = field.name, field.default, field.metadata["help"]
         if field.type is bool:
             flags.DEFINE_boolean(name, bool(default), text, flag_values=into)
@@ -89,7 +89,7 @@ def define_flags() -> None:
         MODES,
         "train: to the end, continuing what is there; eval: a checkpoint, by its own settings; "
         "predict: the same, and what it says of every example of a split goes to its folder; "
-        "reconstruct: draws what its decoders recall; report: writes report.html and the curves; "
+        "reconstruct: draws reconstructions by its decoders; report: writes report.html and the curves; "
         "dry_run: says what a run would be and take, as a flag file with comments; "
         "prepare: only the data set, saying what there is.",
     )

@@ -128,9 +128,9 @@ def look_back(
     mirror: Mirror | None,
     checkpoint: str,
 ) -> int:
-    """Draws what the decoders of a run recall, or writes its report; in process 0."""
+    """Draws reconstructions of a run, or writes its report; in process 0."""
 
-    # Here and not above: Matplotlib takes a while, which training need not wait for.
+    # Imported here because Matplotlib takes a second, which training need not wait for.
     from aux_rnn.report import save_report
 
     def look() -> None:
@@ -165,10 +165,8 @@ def predict(
     checkpoint: str,
     split: str,
 ) -> int:
-    """Writes what a run says of a split to its folder, and shows how good that is."""
-    # Here and not above: scikit-learn and Matplotlib take a while.
-    from predictions_report import format_predictions
-
+    """Writes the predictions of a run for a split to its folder, and prints the scores per class."""
+    # Imported here because scikit-learn takes a while.
     from aux_rnn.predictions import predict_run, save_predictions
 
     found = predict_run(folder, config.data, split, processes, checkpoint)
@@ -177,7 +175,7 @@ def predict(
         files = save_predictions(folder, found)
         if mirror:
             mirror.put(folder, files)
-        print(format_predictions(found, files, workdir))
+        print(f"{found.report()}\n{found.split} split, after {found.step:,} steps: {', '.join(files)} in {workdir}")
 
     processes.run_on_all(lambda: save() if processes.is_main else None)
     return 0

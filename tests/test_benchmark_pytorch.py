@@ -1,4 +1,4 @@
-"""The PyTorch version of the step computes what ours does: same parameters, same loss, same gradients."""
+"""The PyTorch version of the step: the same loss and gradients for the same parameters."""
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +51,7 @@ def as_lstm(name, *layers):
 
 
 def as_head(name, params):
-    """Rectifiers have the odd places."""
+    """Numbers the linear layers; the odd places are those of ReLUs."""
     named = {}
     for k, layer in enumerate(sorted(params)):  # Dense_0, Dense_1, ..., output
         named |= as_linear(f"{name}.{2 * k}", params[layer])
@@ -96,42 +96,20 @@ def our_loss(config, params, inputs, labels, anchors):
     return total_loss(supervised_loss(logits, labels, mask), auxiliary, config.model.auxiliary_weight)
 
 
+def case(auxiliary, truncation, auxiliary_truncation=3, sizes=(6, 6), decoder="full", **anchors):
+    settings = dict(auxiliary=auxiliary, supervised_truncation=truncation, auxiliary_truncation=auxiliary_truncation)
+    return dict(settings, decoder_sizes=sizes, decoder_truncation=decoder), anchors
+
+
 CASES = {
-    "none": (dict(auxiliary="none", supervised_truncation=4), {}),
-    "none, full": (dict(auxiliary="none", supervised_truncation="full"), {}),
-    "reconstruct": (dict(auxiliary="reconstruct", supervised_truncation=4, auxiliary_truncation=4), {"reconstruct": 9}),
-    "reconstruct, full": (
-        dict(auxiliary="reconstruct", supervised_truncation="full", auxiliary_truncation="full"),
-        {"reconstruct": 9},
-    ),
-    "predict, clipped by the start": (
-        dict(auxiliary="predict", supervised_truncation=4, auxiliary_truncation=4),
-        {"predict": 2},
-    ),
-    "predict, no supervised gradient in the encoder, a decoder of another size": (
-        dict(auxiliary="predict", supervised_truncation=0, auxiliary_truncation=3, decoder_sizes=(5, 5)),
-        {"predict": 11},
-    ),
-    "both, cut in the decoder": (
-        dict(
-            auxiliary="both",
-            supervised_truncation=5,
-            auxiliary_truncation=3,
-            decoder_truncation=2,
-            decoder_sizes=(5, 5, 5),
-        ),
-        {"reconstruct": 5, "predict": 7},
-    ),
-    "both, one of them full": (
-        dict(
-            auxiliary="both",
-            supervised_truncation=5,
-            auxiliary_truncation="full",
-            decoder_truncation="full",
-            decoder_sizes=(5,),
-        ),
-        {"reconstruct": 10, "predict": 11},
-    ),
+    "none": case("none", 4),
+    "none, full": case("none", "full"),
+    "reconstruct": case("reconstruct", 4, 4, reconstruct=9),
+    "reconstruct, full": case("reconstruct", "full", "full", reconstruct=9),
+    "predict, clipped by the start": case("predict", 4, 4, predict=2),
+    "predict, no supervised gradient in the encoder": case("predict", 0, 3, (5, 5), predict=11),
+    "both, truncated in the decoder": case("both", 5, 3, (5, 5, 5), 2, reconstruct=5, predict=7),
+    "both, one of them full": case("both", 5, "full", (5,), reconstruct=10, predict=11),
 }
 
 

@@ -1,14 +1,14 @@
-"""Predictions of a whole split: every example once, scores worked out by hand, and a picture that says the same."""
+"""Predictions of a whole split: every example once, scores computed by hand, and the figure of them."""
 
 import dataclasses
 import itertools
-import re
 
 import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from aux_rnn import confusion
 from aux_rnn.checkpoints import CheckpointWriter
 from aux_rnn.config import to_json
 from aux_rnn.confusion import draw_confusion
@@ -19,7 +19,6 @@ from aux_rnn.predictions import Predictions, predict_run, save_predictions
 from aux_rnn.settings import ConfigError
 from aux_rnn.steps import create_train_state
 from aux_rnn.workdir import StorageError
-from experiments.predictions_report import format_predictions
 
 # Of class a 2 of 3 are right, of b 1 of 2, c is never met and predicted once, d neither.
 LABELS = np.array([0, 0, 0, 1, 1], np.int32)
@@ -85,25 +84,16 @@ def test_an_empty_split_is_refused(run, tiny):
         predict_run(run, tiny.data, "validation")
 
 
-def test_scores_worked_out_by_hand():
-    precision, recall, counts = BY_HAND.scores()
-    np.testing.assert_allclose(precision, [1, 1 / 2, 0, np.nan])
-    np.testing.assert_allclose(recall, [2 / 3, 1 / 2, np.nan, np.nan])
-    assert counts.tolist() == [3, 2, 0, 0]
+def test_scores_and_confusion_computed_by_hand():
     assert BY_HAND.confusion().tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-
-
-def test_the_table_of_classes():
-    lines = format_predictions(BY_HAND, ["x.npz"], "runs/toys").splitlines()
-    assert lines[1].split() == ["a", "100.0", "%", "66.7", "%", "3", "b", "(1)"]
-    assert lines[4].split() == ["d", "-", "-", "0"]
-    assert "accuracy    60.0 % (3 of 5)" in lines
-    perfect = dataclasses.replace(BY_HAND, labels=BY_HAND.logits.argmax(-1).astype(np.int32))
-    lines = format_predictions(perfect, ["x.npz"], "runs/toys").splitlines()
-    assert sum("100.0 %  100.0 %" in line for line in lines) >= 2
-    assert len({re.search(r" (examples|\d+)(  |$)", line).end(1) for line in lines[:5]}) == 1
+    rows = {row[0]: row[1:] for row in map(str.split, BY_HAND.report().splitlines()) if row}
+    assert rows["a"] == ["1.000", "0.667", "0.800", "3"]
+    assert rows["b"] == ["0.500", "0.500", "0.500", "2"]
+    assert rows["c"] == ["0.000", "nan", "0.000", "0"]
+    assert rows["d"][:2] == ["nan", "nan"]
+    assert rows["accuracy"] == ["0.600", "5"]
     long = dataclasses.replace(BY_HAND, classes=[letter * 50 for letter in "abcd"])
-    assert max(map(len, format_predictions(long, ["x.npz"], "runs/toys").splitlines())) <= 80
+    assert max(map(len, long.report().splitlines())) <= 80
 
 
 def test_what_is_saved_can_be_read_again(tmp_path):
@@ -117,6 +107,11 @@ def test_what_is_saved_can_be_read_again(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plots", "predictions-test.npz"]
 
 
+def test_predictions_are_saved_even_if_the_figure_cannot_be_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(confusion, "draw_confusion", None)
+    assert save_predictions(tmp_path, BY_HAND) == ["predictions-test.npz"]
+
+
 def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path):
     (tmp_path / "plots").write_text("in the way")
     with pytest.raises(StorageError, match=r"cannot be written \(File exists\)"):
@@ -124,7 +119,7 @@ def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("size", [2, 10, 120])
-def test_the_names_of_the_classes_do_not_overlap_in_the_picture(size):
+def test_class_names_do_not_overlap_in_the_figure(size):
     counts = np.diag(np.arange(size))
     figure = draw_confusion(counts, [f"class with a longish name {k}" for k in range(size)], "toys")
     figure.draw_without_rendering()

@@ -3,8 +3,11 @@
 import html.parser
 import json
 import math
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import compare
 import numpy as np
@@ -94,9 +97,9 @@ def test_units_of_the_auxiliary_loss_follow_the_data_and_the_loss(config):
 
 
 def test_lines_differ_without_their_colours():
-    assert len({(style.linestyle, style.marker) for style in SPLITS.values()}) == len(SPLITS)
+    assert len({(style["linestyle"], style["marker"]) for style in SPLITS.values()}) == len(SPLITS)
     assert len(set(map(str, DASHES))) == len(set(MARKERS)) == len(set(COLORS)) == 6
-    greys = [np.dot(to_rgb(style.color), [0.299, 0.587, 0.114]) for style in SPLITS.values()]
+    greys = [np.dot(to_rgb(style["color"]), [0.299, 0.587, 0.114]) for style in SPLITS.values()]
     assert min(abs(a - b) for k, a in enumerate(greys) for b in greys[:k]) > 0.05
 
 
@@ -107,6 +110,12 @@ def test_the_same_records_give_the_same_bytes(config):
             figure = draw_curves(make_records(), config, "title")
             drawings.append((render(figure, "svg"), render(figure, "png")))
     assert drawings[0] == drawings[1]
+
+
+def test_a_missing_backend_of_a_notebook_does_not_prevent_figures():
+    code = "from aux_rnn.plot_style import Figure, render; assert render(Figure(), 'png')"
+    environment = {**os.environ, "MPLBACKEND": "module://not_installed.backend"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
 class Page(html.parser.HTMLParser):
@@ -148,6 +157,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(config, tmp_path):
         steps=30,
         results=scores,
         seconds=61.0,
+        seconds_by_section=dict(train=12.3),
         devices="1 x cpu",
         machine=dict(cpu="A & B", cores=2, memory_gib=8, os="Linux"),
     )
@@ -163,6 +173,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(config, tmp_path):
     assert page.tags.count("img") == 2
     assert all(reference.startswith(("data:", "#")) for reference in page.references)
     assert not re.search(r"url\((?!#)|@import", text)
+    assert re.search(r"training time \(s\)\s*12\.3", page.text)
     for shown in ("r-LSTM on digits, seed 0", "62.50", "50.00", "A & B", "<b>&'\"", "0:01:01", "hidden_size"):
         assert shown in page.text
     assert shlex.quote("--manual_dir=<b>&'\"") in page.text

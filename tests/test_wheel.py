@@ -16,7 +16,8 @@ import pathlib, sys
 import numpy as np
 import aux_rnn
 assert pathlib.Path(aux_rnn.__file__).is_relative_to(sys.prefix), aux_rnn.__file__
-assert pathlib.Path(aux_rnn.__file__).with_name("py.typed").exists()
+for name in ("py.typed", "report.html.jinja"):
+    assert pathlib.Path(aux_rnn.__file__).with_name(name).exists()
 from importlib.metadata import version
 assert version("aux_rnn") == aux_rnn.__version__
 fitted = aux_rnn.fit(np.ones((9, 6, 1)), np.arange(9) % 3, segment_length=2, hidden_size=4, head_sizes=(4,),

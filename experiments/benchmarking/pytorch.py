@@ -1,13 +1,13 @@
-"""The training step as a good PyTorch programmer would write it: what ours is measured against.
+"""The same training step in PyTorch, written for speed: prefix, windows and decoder are single calls of `nn.LSTM`.
 
-Everything that PyTorch offers for speed is used: `nn.LSTM`, whose steps and layers run inside one kernel call, for the
-prefix, the windows and all layers of the decoder; the prefix without gradients; windows as rows of one call;
-`detach` where gradients are cut. One anchor serves the whole batch, where ours draws one for each example: rows of
-different lengths would cost PyTorch a packed sequence or a loop. Losses, sizes, batch and optimizer are ours.
+One anchor serves the whole batch, where this project draws one per example: rows of different lengths would cost
+PyTorch a packed sequence or a loop.
 """
 
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.settings import Truncation
+from aux_rnn.memory import peak_process_mib
+from aux_rnn.settings import ConfigError, Truncation, reject
+from benchmarking.batches import make_batch
 
 State = tuple[Tensor, Tensor]  # h and c, each [layers, R, H]
 
@@ -28,54 +30,48 @@ def make_head(sizes: Sequence[int]) -> nn.Sequential:
 
 
 class Decoder(nn.Module):
-    """Produces a segment from the encoder's state at the anchor."""
+    """Decodes a segment from the encoder's state at the anchor."""
 
     def __init__(self, config: Config, spec: SequenceSpec) -> None:
         super().__init__()
-        model = config.model
-        bottom = model.decoder_sizes[0]
+        model, bottom = config.model, config.model.decoder_sizes[0]
         self.truncation = steps_of(model.decoder_truncation, model.segment_length)
         self.embedding = nn.Linear(spec.channels, model.embedding_size)
-        is_as_it_is = bottom == model.hidden_size
-        self.map_h, self.map_c = (
-            nn.Identity() if is_as_it_is else nn.Linear(model.hidden_size, bottom) for _ in range(2)
-        )
+        is_same = bottom == model.hidden_size
+        self.map_h, self.map_c = (nn.Identity() if is_same else nn.Linear(model.hidden_size, bottom) for _ in "hc")
         self.lstm = nn.LSTM(model.embedding_size, bottom, num_layers=len(model.decoder_sizes))
         self.head = make_head((model.decoder_sizes[-1], *model.decoder_head_sizes, spec.channels))
 
     def forward(self, state: State, previous: Tensor) -> Tensor:
-        """`[S, R, C]` from states `[1, R, H]` and the element before each target, `[S, R, C]`."""
-        layers = self.lstm.num_layers
-        carry = tuple(
-            torch.cat([mapped, mapped.new_zeros(layers - 1, *mapped.shape[1:])])
-            for mapped in (self.map_h(state[0]), self.map_c(state[1]))
-        )
+        """Returns `[S, R, C]` from states `[1, R, H]` and the element before each target, `[S, R, C]`."""
+        upper = (self.lstm.num_layers - 1, *state[0].shape[1:-1], self.lstm.hidden_size)
+        mapped = self.map_h(state[0]), self.map_c(state[1])
+        carry = tuple(torch.cat([bottom, bottom.new_zeros(upper)]) for bottom in mapped)
         hidden = []
         for chunk in self.embedding(previous).split(self.truncation):
-            put_out, carry = self.lstm(chunk, carry)
+            output, carry = self.lstm(chunk, carry)
             carry = tuple(s.detach() for s in carry)
-            hidden.append(put_out)
+            hidden.append(output)
         return self.head(torch.cat(hidden))
 
 
 class Network(nn.Module):
-    """An encoder, its classifier and one decoder for each auxiliary loss."""
+    """An encoder, its classifier and one decoder per auxiliary loss."""
 
     def __init__(self, config: Config, spec: SequenceSpec) -> None:
         super().__init__()
-        model = config.model
-        self.config, self.spec = config, spec
+        self.model = model = config.model
         self.embedding = nn.Linear(spec.channels, model.embedding_size)
         self.lstm = nn.LSTM(model.embedding_size, model.hidden_size)
         self.head = make_head((model.hidden_size, *model.head_sizes, spec.num_classes))
         self.decoders = nn.ModuleDict({kind: Decoder(config, spec) for kind in model.auxiliaries})
 
     def advance(self, inputs: Tensor, state: State) -> State:
-        """The state after more elements, `[steps, R, C]`."""
+        """Returns the state after more elements, `[steps, R, C]`."""
         return self.lstm(self.embedding(inputs), state)[1] if len(inputs) else state
 
-    def capture(self, inputs: Tensor, positions: Sequence[int], differentiable: int) -> dict[int, State]:
-        """`s[p]` for every position, in one pass whose gradient reaches the states up to `differentiable`."""
+    def states_at(self, inputs: Tensor, positions: Sequence[int], differentiable: int) -> dict[int, State]:
+        """Returns the state at every position, from one pass with gradients up to `differentiable`."""
         zeros = inputs.new_zeros(1, inputs.shape[1], self.lstm.hidden_size)
         at, state, states = 0, (zeros, zeros), {}
         for position in sorted(set(positions)):
@@ -85,17 +81,17 @@ class Network(nn.Module):
         return states
 
     def encode(self, inputs: Tensor, windows: Sequence[tuple[int, Truncation]]) -> list[State]:
-        """`s[end]` of every window `(end, T)` of `inputs`, `[L, B, C]`."""
+        """Returns the state at the end of every window `(end, T)` of `inputs`, `[L, B, C]`."""
         ends = [end for end, _ in windows]
         starts = [end - steps_of(truncation, end) for end, truncation in windows]
         # A window that starts with the sequence is part of the first pass, which then needs a gradient up to its end.
-        uncut = [end for start, end in zip(starts, ends, strict=True) if start == 0]
-        captured = [start or end for start, end in zip(starts, ends, strict=True)]
-        states = self.capture(inputs, captured, max(uncut, default=0))
-        results = [states[position] for position in captured]
-        cut = [k for k, start in enumerate(starts) if start]
-        for steps in {ends[k] - starts[k] for k in cut}:
-            group = [k for k in cut if ends[k] - starts[k] == steps]
+        untruncated = [end for start, end in zip(starts, ends, strict=True) if start == 0]
+        first = [start or end for start, end in zip(starts, ends, strict=True)]
+        states = self.states_at(inputs, first, max(untruncated, default=0))
+        results = [states[position] for position in first]
+        truncated = [k for k, start in enumerate(starts) if start]
+        for steps in {ends[k] - starts[k] for k in truncated}:
+            group = [k for k in truncated if ends[k] - starts[k] == steps]
             rows = torch.cat([inputs[starts[k] : ends[k]] for k in group], dim=1)
             h, c = (torch.cat([results[k][part].detach() for k in group], dim=1) for part in (0, 1))
             h, c = self.advance(rows, (h, c))
@@ -104,9 +100,9 @@ class Network(nn.Module):
         return results
 
     def forward(self, inputs: Tensor, labels: Tensor, anchors: Mapping[str, int]) -> Tensor:
-        """The training loss of `inputs`, float32 `[L, B, C]`."""
-        model, length = self.config.model, len(inputs)
-        windows = [(length, model.supervised_truncation)]
+        """Returns the training loss of `inputs`, float32 `[L, B, C]`."""
+        model = self.model
+        windows = [(len(inputs), model.supervised_truncation)]
         windows += [(anchors[kind], model.auxiliary_truncation) for kind in model.auxiliaries]
         final, *states = self.encode(inputs, windows)
         loss = nn.functional.cross_entropy(self.head(final[0][0]), labels)
@@ -124,23 +120,22 @@ def steps_of(truncation: Truncation, steps: int) -> int:
 
 
 def draw_anchors(config: Config, length: int, random: np.random.Generator) -> dict[str, int]:
-    """One anchor for the batch and each auxiliary loss."""
+    """Returns one anchor for the batch per auxiliary loss."""
     segment = config.model.segment_length
     allowed = {"reconstruct": (segment, length), "predict": (1, length - segment)}
     return {kind: int(random.integers(allowed[kind][0], allowed[kind][1] + 1)) for kind in config.model.auxiliaries}
 
 
 def make_step(config: Config, spec: SequenceSpec, device: str = "cpu") -> Callable[[Mapping[str, Any]], float]:
-    """The function that takes a batch through one training step and returns the loss."""
+    """Returns the function that takes a batch through one training step and returns the loss."""
     torch.manual_seed(config.run.seed)
-    network = Network(config, spec).to(device)
-    rule, rate = config.optimizer, config.optimizer.learning_rate
-    optimizer = {
-        "rmsprop": lambda: torch.optim.RMSprop(network.parameters(), rate, alpha=rule.rmsprop_decay),
-        "adam": lambda: torch.optim.Adam(network.parameters(), rate),
-        "sgd": lambda: torch.optim.SGD(network.parameters(), rate),
-    }[rule.optimizer]()
-    random = np.random.default_rng(config.run.seed)
+    network, rule = Network(config, spec).to(device), config.optimizer
+    make_optimizer = {
+        "rmsprop": partial(torch.optim.RMSprop, alpha=rule.rmsprop_decay),
+        "adam": torch.optim.Adam,
+        "sgd": torch.optim.SGD,
+    }[rule.optimizer]
+    optimizer, random = make_optimizer(network.parameters(), rule.learning_rate), np.random.default_rng(config.run.seed)
 
     def step(batch: Mapping[str, Any]) -> float:
         pixels = torch.as_tensor(batch["inputs"]).to(device)
@@ -155,3 +150,42 @@ def make_step(config: Config, spec: SequenceSpec, device: str = "cpu") -> Callab
         return loss.item()
 
     return step
+
+
+class Program:
+    """Measures the step, as `jax_worker.Program` does."""
+
+    def load(self, config: Config, spec: SequenceSpec, platform: str) -> None:
+        """Raises ConfigError for sequences of tokens and for a platform of JAX that PyTorch does not have."""
+        if spec.vocabulary_size:
+            raise reject("dataset", config.data.dataset, "a data set of pixels for peer")
+        if platform not in ("cpu", "gpu"):
+            raise ConfigError(f"peer: JAX runs on a {platform}; the comparison needs a CPU or a GPU")
+        self.config, self.spec, self.device = config, spec, "cuda" if platform == "gpu" else "cpu"
+        torch.backends.cudnn.allow_tf32 = False  # float32 products, as in JAX
+
+    def prepare(self) -> None:
+        self.train = make_step(self.config, self.spec, self.device)
+        self.batch = make_batch(self.spec, self.config.run.batch_size, self.config.run.seed)
+        for _ in range(2):
+            self.step()
+
+    def step(self) -> float:
+        """Runs a step and returns its seconds, including the transfer of the batch."""
+        begin = time.perf_counter()
+        self.loss = self.train(self.batch)
+        return time.perf_counter() - begin
+
+    def finish(self) -> dict[str, Any]:
+        """Returns what a record says of the program: devices, version, memory in MiB, loss and differences."""
+        notes = ["PyTorch: one anchor for the whole batch instead of one per example"]
+        notes += ["PyTorch: --decoder_input_dropout is ignored"] * (self.config.model.decoder_input_dropout > 0)
+        notes += ["PyTorch: pixels are read in order"] * (self.config.data.dataset == "pmnist")
+        is_cuda = self.device == "cuda"
+        return {
+            "devices": torch.cuda.get_device_name() if is_cuda else f"{torch.get_num_threads()} threads",
+            "versions": {"torch": torch.__version__},
+            "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if is_cuda else peak_process_mib(),
+            "loss": self.loss,
+            "notes": notes,
+        }

@@ -1,47 +1,57 @@
-"""A worker process: measures one program, on request. `python -m benchmarking.worker ours` or `... peer`.
+"""A process of its own for each program that is measured."""
 
-A request is a line of JSON on standard input, `{"do": "step", ...arguments}`; so is the reply on standard output, with
-one of `answer`, `refused` (a setting will not do; the text says why) and `failed`. The process ends with its input.
-"""
-
+import functools
 import importlib
-import json
+import multiprocessing
 import os
 import sys
-import traceback
-from typing import Any, TextIO
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+from unittest import mock
 
-from aux_rnn.settings import ConfigError
-
-# The environment that the program is started with, as far as it makes a difference to speed.
-VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "OMP_NUM_THREADS", "JAX_PLATFORMS")
-
-
-def take_standard_output() -> TextIO:
-    """Keeps standard output for replies; what libraries print goes where errors go."""
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return replies
+from aux_rnn.errors import OneLineError
 
 
-def answer(program: Any, request: dict[str, Any]) -> dict[str, Any]:
-    name = request.pop("do")
-    try:
-        return {"answer": getattr(program, name)(**request)}
-    except ConfigError as error:
-        return {"refused": str(error)}
-    except Exception as error:
-        traceback.print_exc()
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no more is known")
-        return {"failed": f"{type(error).__name__}: {first}"}
+class WorkerError(OneLineError):
+    """The process of a program has died. The text says so in one line."""
 
 
-def main(name: str) -> None:
-    replies = take_standard_output()
-    program = importlib.import_module(f"benchmarking.{name}").Program()
-    for line in sys.stdin:
-        print(json.dumps(answer(program, json.loads(line))), file=replies, flush=True)
+class Worker:
+    """Starts a process with the `Program` of a module.
+
+    Args:
+      name: of the program, in messages and tables.
+      module: 'jax_worker' or 'pytorch'.
+      environment: all environment variables of the process.
+    """
+
+    def __init__(self, name: str, module: str, environment: Mapping[str, str]) -> None:
+        self.name, self.environment, self._module = name, environment, module
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        with mock.patch.dict(os.environ, environment, clear=True):
+            self._pool.submit(os.getpid)  # starts the process
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of the program and returns its result. Raises WorkerError, and what the method raises."""
+        try:
+            return self._pool.submit(call, self._module, method, *arguments).result()
+        except BrokenProcessPool as error:
+            raise WorkerError(f"{self.name}: its process died; the system kills it if memory runs out") from error
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
+@functools.cache
+def make_program(module: str) -> Any:
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the parent's standard output is for results only
+    return importlib.import_module(f"benchmarking.{module}").Program()
+
+
+def call(module: str, method: str, *arguments: Any) -> Any:
+    return getattr(make_program(module), method)(*arguments)
+
+
+def kill_workers() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()

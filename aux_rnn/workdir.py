@@ -24,6 +24,10 @@ class WorkdirError(OneLineError):
     """
 
 
+class InUseError(WorkdirError):
+    """Another process is using the folder."""
+
+
 class StorageError(OneLineError):
     """Results cannot be written. The text says where, why, and from which checkpoint the run can go on, in one line.
 
@@ -62,7 +66,8 @@ class Workdir:
       config: what it is for.
 
     Raises:
-      WorkdirError: it cannot be written, another process is using it, or it belongs to another configuration.
+      InUseError: another process is using it.
+      WorkdirError: it cannot be written, or it belongs to another configuration.
     """
 
     def __init__(self, path: Path, config: Config) -> None:
@@ -80,7 +85,7 @@ class Workdir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.close()
-            raise WorkdirError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
+            raise InUseError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
         except OSError as error:
             self.close()
             raise WorkdirError(

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from faulty import BAD_INPUT, command, read_end, start
+from faulty import IN_USE, command, read_end, start
 
 pytestmark = pytest.mark.faults
 
@@ -23,7 +23,7 @@ def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
     workdir = tmp_path / "run"
     ended = run_at_once(*[command(workdir, undisturbed.data_dir)] * 2)
     (refused,) = [each for each in ended if each.code]
-    refused.check_stopped(BAD_INPUT, f"--workdir={workdir}: another run is using it")
+    refused.check_stopped(IN_USE, f"--workdir={workdir}: another run is using it")
     assert read_end(workdir) == undisturbed.end
 
 

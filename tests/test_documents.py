@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import reproduce
 import yaml
 from absl import flags
 from benchmarking import options as benchmark_options
 from launching import slurm, tpu
 from launching.grammar import split_flags
-from reproduction import options as reproduction_options
 
 import aux_rnn
 from aux_rnn.settings import ConfigError
@@ -38,7 +38,8 @@ RUN = {
     r"(\w+=\S+ )?\./launch\.sh test( .*)?": "they run this",
     r"\.ci/run": "it runs this",
     r"python experiments/main\.py --mode=reconstruct --workdir=.*": "tests/test_reconstructions.py, with tiny settings",
-    r"python experiments/(main\.py --mode=report --workdir=|compare\.py ).*": "tests/test_reports.py, on tiny runs",
+    r"python experiments/main\.py --mode=report --workdir=.*": "tests/test_reports.py, on tiny runs",
+    r"python experiments/compare\.py .*": "tests/test_compare.py, on tiny runs",
     r"(\.venv/bin/)?ruff .*|(\.venv/bin/)?mypy|(\.venv/bin/)?mkdocs .*": ".ci/run",
     r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_launch_local.py, with tiny settings",
     r"\./launch\.sh slurm .*": "tests/test_launch_slurm.py, with stand-ins for srun and scontrol",
@@ -103,12 +104,12 @@ PARSERS = {
     "local": parse_local,
     "slurm": parse_slurm,
     "tpu": lambda arguments: parse_main(tpu.parse(arguments)[1]),
-    "reproduce": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
+    "reproduce": lambda arguments: reproduce.parse_options(["reproduce.py", *arguments]),
     "benchmark": parse_benchmark,
     "test": parse_test,
     "experiments/main.py": parse_main,
     "experiments/benchmark.py": parse_benchmark,
-    "experiments/reproduce.py": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
+    "experiments/reproduce.py": lambda arguments: reproduce.parse_options(["reproduce.py", *arguments]),
 }
 OTHERS = ("python3", "pip", ".", "sbatch", ".ci/run", "ruff", "mypy", "mkdocs")
 

@@ -13,39 +13,16 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from aux_rnn.metric_names import METRICS
 from aux_rnn.plan import Plan
 
 WIDTH = 80  # columns, where nothing says how many there are
-
-# The order in which metrics are shown, and how.
-FORMATS: dict[str, Callable[[float], str]] = {
-    "loss": lambda value: f"loss {value:.3g}",
-    "accuracy": lambda value: f"accuracy {100 * value:.1f} %",
-    "supervised_loss": lambda value: f"supervised {value:.3g}",
-    "reconstruct_loss": lambda value: f"reconstruct {value:.3g}",
-    "reconstruct_memory_gain": lambda value: f"memory {value:+.2g}",
-    "predict_loss": lambda value: f"predict {value:.3g}",
-    "predict_memory_gain": lambda value: f"memory {value:+.2g}",
-    "gradient_norm": lambda value: f"|grad| {value:.2g}",
-    "learning_rate": lambda value: f"rate {value:.2g}",
-    "examples_per_second": lambda value: f"{value:,.0f} ex/s",
-}
-
-
-# Those that have room beside a bar; all are in `metrics.jsonl`.
-IN_BAR: dict[str, Callable[[float], str]] = {
-    "accuracy": lambda value: f"acc {100 * value:.1f}%",
-    "supervised_loss": lambda value: f"sup {value:.3g}",
-    "reconstruct_loss": lambda value: f"rec {value:.3g}",
-    "predict_loss": lambda value: f"pre {value:.3g}",
-    "examples_per_second": lambda value: f"{value:,.0f} ex/s",
-}
 
 
 def format_metrics(values: Mapping[str, float | None]) -> str:
     """'accuracy 61.3 %  supervised 1.204  |grad| 0.84'."""
     known = {name: math.nan if value is None else value for name, value in values.items()}  # null in `summary.json`
-    return "  ".join(show(known[name]) for name, show in FORMATS.items() if name in known)
+    return "  ".join(metric.format_line(known[name]) for name, metric in METRICS.items() if name in known)
 
 
 def format_duration(seconds: float) -> str:
@@ -145,7 +122,8 @@ class Progress:
     def log(self, phase: str, step: int, values: Mapping[str, float], remaining: float | None) -> None:
         """Shows training metrics: in the bar, or as a line with the time that the run will still take, in seconds."""
         if self._bar is not None and not self._bar.disable:
-            self._metrics = " ".join(show(values[name]) for name, show in IN_BAR.items() if name in values)
+            shown = [metric for metric in METRICS.values() if metric.bar and metric.name in values]
+            self._metrics = " ".join(metric.format_bar(values[metric.name]) for metric in shown)
         else:
             time_left = "" if remaining is None else f"  ETA {format_duration(remaining)}"
             self.say(f"{phase} {step}/{self._total}  {format_metrics(values)}{time_left}")

@@ -26,6 +26,10 @@ class WorkdirError(OneLineError):
     """
 
 
+class InUseError(WorkdirError):
+    """Another process is using the folder."""
+
+
 class StorageError(OneLineError):
     """Results cannot be written. The text says where and why, in one line."""
 
@@ -51,7 +55,8 @@ def lock(path: Path) -> TextIO:
     """Creates the folder if it is missing, and locks it until the returned file is closed or the process ends.
 
     Raises:
-      WorkdirError: the folder cannot be written, or another run is using it.
+      InUseError: another run is using the folder.
+      WorkdirError: the folder cannot be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -63,7 +68,7 @@ def lock(path: Path) -> TextIO:
     except OSError as error:
         file.close()
         if isinstance(error, BlockingIOError):
-            raise WorkdirError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
+            raise InUseError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
         raise WorkdirError(f"--workdir={path}: cannot be locked ({error.strerror}); choose another folder") from error
     return file
 

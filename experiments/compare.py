@@ -1,54 +1,66 @@
-"""Compares runs: overlays their curves, one line and a band for all seeds of the same settings, and prints a table.
+"""Compares runs: draws their curves, one line and a band for all seeds of the same settings, and prints a table.
 
   python experiments/compare.py runs/digits-*
   python experiments/compare.py runs/a runs/b --split=train --output=figures/a-and-b
 
-RUN is the folder of a run. The picture is written to OUTPUT.png and OUTPUT.svg.
+RUN is the folder of a run. The figure is written to OUTPUT.png and OUTPUT.svg.
 """
 
+import math
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
 from absl import flags
 from command_line import parse_words
-from comparison.runs import group_runs, read_run
-from comparison.table import format_table
+from comparison.figure import MAX_ROWS, SPLITS, draw_comparison
+from comparison.runs import Row, group_runs, read_run
+from drawing import save_figure
 from exits import BAD_INPUT, report
 
+from aux_rnn.plot_style import plot_style
+from aux_rnn.progress import format_duration
 from aux_rnn.settings import ConfigError
-from aux_rnn.workdir import WorkdirError, unwritable, write_atomically
+from aux_rnn.workdir import WorkdirError, unwritable
 
 FLAGS = flags.FlagValues()  # not absl's own, as there are other settings here
-flags.DEFINE_enum(
-    "split", "validation", ("train", "validation", "test"), "Whose losses and accuracy are drawn.", flag_values=FLAGS
-)
-flags.DEFINE_string("output", "comparison", "Where the picture goes, without an ending.", flag_values=FLAGS)
-flags.DEFINE_boolean("help", False, "Says what there is.", flag_values=FLAGS)
+flags.DEFINE_enum("split", "validation", list(SPLITS), "Whose losses and accuracy are drawn.", flag_values=FLAGS)
+flags.DEFINE_string("output", "comparison", "File of the figure, without an ending.", flag_values=FLAGS)
+flags.DEFINE_boolean("help", False, "Show this help.", flag_values=FLAGS)
 
 
 def compare(folders: Sequence[str], split: str, output: Path) -> str:
-    """Draws the picture and returns the table. Raises ConfigError and WorkdirError."""
+    """Draws the figure and returns the table. Raises ConfigError and WorkdirError."""
     if not folders:
         raise ConfigError("RUN: none given; name the folders of one or more runs")
     rows = group_runs([read_run(folder) for folder in folders])
-    # Here and not above: drawing takes a second to import, which a mistake need not wait for.
-    from comparison.figure import MOST_ROWS, draw_comparison
-
-    from aux_rnn.plot_style import plot_style, render
-
-    if len(rows) > MOST_ROWS:
-        raise ConfigError(f"RUN: {len(rows)} sets of settings; {MOST_ROWS} at most can be told apart in one picture")
+    if len(rows) > MAX_ROWS:
+        raise ConfigError(f"RUN: {len(rows)} sets of settings; at most {MAX_ROWS} can be told apart in one figure")
     with plot_style("comparison"):
         figure = draw_comparison(rows, split)
         try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            for ending in ("png", "svg"):
-                write_atomically(output.with_name(f"{output.name}.{ending}"), render(figure, ending))
+            save_figure(output, figure)
         except OSError as error:
             raise unwritable(output.parent, error) from error
-    return f"{format_table(rows)}\n{output}.png, {output}.svg"
+    return f"{format_rows(rows)}\n{output}.png, {output}.svg"
+
+
+def format_rows(rows: Sequence[Row]) -> str:
+    """Returns a table of means with their 95 % intervals, one line per row."""
+    times = [row.score("seconds").mean for row in rows]
+    table = pd.DataFrame(
+        {
+            "seeds": [len(row.runs) for row in rows],
+            "test accuracy, %": [row.score("test_accuracy", 100.0).format() for row in rows],
+            "validation accuracy, %": [row.score("validation_accuracy", 100.0).format() for row in rows],
+            "time per run": ["-" if math.isnan(time) else format_duration(time) for time in times],
+        },
+        index=[row.name for row in rows],
+    )
+    note = "\n±: 95 % interval of the mean over seeds" * any(len(row.runs) > 1 for row in rows)
+    return table.to_string() + note
 
 
 def main(argv: Sequence[str]) -> int:

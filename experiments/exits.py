@@ -4,8 +4,8 @@ import sys
 
 from aux_rnn.errors import to_one_line
 
-# 0 complete, 1 failed on the way, 2 nothing was done, 75 ("try again") interrupted.
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 75
+# 0 complete, 1 failed on the way, 2 nothing was done, 73 another run is using the folder, 75 ("try again") interrupted.
+FAILED, BAD_INPUT, IN_USE, INTERRUPTED = 1, 2, 73, 75
 
 OUTSIDE_OF_TRAINING = "interrupted outside of training; nothing was lost"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_report import format_description
-from exits import BAD_INPUT, FAILED, INTERRUPTED, OUTSIDE_OF_TRAINING, report
+from exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from jax.errors import JaxRuntimeError
 
 from aux_rnn.checkpoints import CheckpointError
@@ -29,7 +29,7 @@ from aux_rnn.run import TrainingError
 from aux_rnn.settings import ConfigError
 from aux_rnn.showing import reconstruct_run
 from aux_rnn.training import train_and_evaluate
-from aux_rnn.workdir import REPORT, StorageError, WorkdirError
+from aux_rnn.workdir import REPORT, InUseError, StorageError, WorkdirError
 
 
 def carry_out(
@@ -108,6 +108,8 @@ def carry_out_together(
                 with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
                     summary = train_and_evaluate(config, folder, progress, processes, mirror, stop)
             made = REPORT if mode == "train" and (folder / REPORT).is_file() else ""
+    except InUseError as error:
+        return report(error, IN_USE)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         return report(error, BAD_INPUT)
     except ProcessError as error:  # of another process, which says so itself; process 0 is the one people look at

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 75
+BAD_INPUT, FAILED, IN_USE, INTERRUPTED = 2, 1, 73, 75
 
 # Digits shrunk to 16 pixels: 15 steps, of which every third ends an epoch and every second is saved.
 STEPS = 15

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import reproduce
 import yaml
 from absl import flags
 from benchmarking import options as benchmark_options
-from reproduction import options as reproduction_options
 
 import aux_rnn
 from aux_rnn.settings import ConfigError
@@ -36,7 +36,8 @@ RUN = {
     r"(\w+=\S+ )?\./launch\.sh test( .*)?": "they run this",
     r"\.ci/run": "it runs this",
     r"python experiments/main\.py --mode=reconstruct --workdir=.*": "tests/test_reconstructions.py, with tiny settings",
-    r"python experiments/(main\.py --mode=report --workdir=|compare\.py ).*": "tests/test_reports.py, on tiny runs",
+    r"python experiments/main\.py --mode=report --workdir=.*": "tests/test_reports.py, on tiny runs",
+    r"python experiments/compare\.py .*": "tests/test_compare.py, on tiny runs",
     r"(\.venv/bin/)?ruff .*|(\.venv/bin/)?mypy|(\.venv/bin/)?mkdocs .*": ".ci/run",
     r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_several_processes.py, with tiny settings",
     r"(\w+=\S+ )?sbatch .*": "tests/test_slurm.py, with tiny settings, on a cluster on this machine",
@@ -99,12 +100,12 @@ PARSERS = {
     "train": parse_main,
     "local": parse_local,
     "tpu": parse_tpu,
-    "reproduce": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
+    "reproduce": lambda arguments: reproduce.parse_options(["reproduce.py", *arguments]),
     "benchmark": parse_benchmark,
     "test": parse_test,
     "experiments/main.py": parse_main,
     "experiments/benchmark.py": parse_benchmark,
-    "experiments/reproduce.py": lambda arguments: reproduction_options.parse_options(["reproduce.py", *arguments]),
+    "experiments/reproduce.py": lambda arguments: reproduce.parse_options(["reproduce.py", *arguments]),
 }
 SLURM_JOB = "experiments/launch/slurm.sh"
 OTHERS = ("python3", "pip", ".", ".ci/run", "ruff", "mypy", "mkdocs")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from faulty import (
-    BAD_INPUT,
     FAILED,
+    IN_USE,
     INTERRUPTED,
     Moment,
     after,
@@ -155,7 +155,7 @@ def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
     argv = command(tmp_path / "run", undisturbed.data_dir)
     with start(argv) as first, start(argv) as second:
         (refused,) = [each for each in (first.end(), second.end()) if each.code]
-    refused.check_stopped(BAD_INPUT, f"--workdir={tmp_path / 'run'}: another run is using it")
+    refused.check_stopped(IN_USE, f"--workdir={tmp_path / 'run'}: another run is using it")
     assert read_end(tmp_path / "run") == undisturbed.end
 
 

@@ -1,4 +1,4 @@
-"""Curves, report.html and compare.py, from records that are written by hand."""
+"""Curves and report.html, from records that are written by hand."""
 
 import html.parser
 import json
@@ -9,11 +9,8 @@ import shlex
 import subprocess
 import sys
 
-import compare
 import numpy as np
 import pytest
-from comparison.figure import draw_comparison
-from comparison.runs import group_runs, read_run
 from matplotlib.colors import to_rgb
 from PIL import Image
 
@@ -198,82 +195,3 @@ def test_what_cannot_be_reported_is_said_in_one_line(config, tmp_path):
     (path / "metrics.jsonl").write_text('{"kind": "train"}\n')
     with pytest.raises(WorkdirError, match=r"metrics\.jsonl: cannot be read"):
         read_records(path)
-
-
-@pytest.fixture
-def runs(config, tmp_path):
-    """Three seeds of one row, one of another."""
-    folders = []
-    for seed, scale in enumerate((1.0, 2.0, 3.0)):
-        scores = dict(test_accuracy=0.5 + 0.1 * seed, validation_accuracy=0.5, seconds=60.0)
-        folder = tmp_path / f"r{seed}"
-        folders.append(write_run(folder, change(config, seed=seed), make_records(scale), **scores))
-    other = change(config, auxiliary="none", hidden_size=7, manual_dir="elsewhere")
-    alone = [{k: v for k, v in record.items() if k != "reconstruct_loss"} for record in make_records()]
-    return [*map(str, folders), str(write_run(tmp_path / "none", other, alone))]
-
-
-def test_runs_that_differ_in_their_seed_are_one_row(runs):
-    rows = group_runs([read_run(folder) for folder in runs])
-    assert [(row.name, row.seeds) for row in rows] == [
-        ("r-LSTM on digits, hidden_size=6", [0, 1, 2]),
-        ("LSTM on digits, hidden_size=7", [0]),
-    ]
-    curve = rows[0].curve("train", "supervised_loss")
-    assert curve[1.5].mean == pytest.approx(4.0)
-    # Student's t for two degrees of freedom times the standard error of 2, 4 and 6.
-    assert curve[1.5].half == pytest.approx(4.3027 * 2 / math.sqrt(3), rel=1e-4)
-    assert math.isnan(curve[2.0].mean)
-    assert rows[1].curve("train", "supervised_loss")[1.5].half is None
-    figure = draw_comparison(rows, "train")
-    band = panel_of(figure, "supervised").collections[0].get_paths()[0].vertices
-    assert band[:, 1].max() == pytest.approx(4.0 + curve[1.5].half)
-    assert len(panel_of(figure, "reconstruction").lines) == 1
-    assert len(panel_of(figure, "gradient").lines) == 2
-
-
-def test_two_seeds_have_no_band_and_an_lstm_names_no_pretraining(runs, config, tmp_path):
-    longer = write_run(tmp_path / "longer", change(config, pretrain_epochs=2))
-    rows = group_runs([read_run(folder) for folder in (*runs[:2], runs[3], str(longer))])
-    assert [row.name for row in rows] == [
-        "r-LSTM on digits, hidden_size=6, pretrain_epochs=1",
-        "LSTM on digits, hidden_size=7",
-        "r-LSTM on digits, hidden_size=6, pretrain_epochs=2",
-    ]
-    assert not panel_of(draw_comparison(rows, "train"), "supervised").collections
-
-
-def test_compare_prints_a_table_and_writes_both_pictures(runs, tmp_path, capsys):
-    assert compare.main(["compare.py", *runs, f"--output={tmp_path}/figures/all"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split("  ")[0] == "r-LSTM on digits, hidden_size=6"
-    assert "60.0 ± 24.8" in lines[1]
-    assert lines[1].rstrip().endswith("0:01:00")
-    assert lines[2].split()[-3:] == ["-", "-", "-"]
-    svg = (tmp_path / "figures/all.svg").read_text()
-    for label in ("r-LSTM on digits, hidden_size=6", "accuracy (%)", "epoch, pretraining included"):
-        assert label in svg
-    assert Image.open(tmp_path / "figures/all.png").size[0] == 1680
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "error: RUN: none given"),
-        (["nowhere"], "error: --workdir=nowhere: holds no run"),
-        (["{0}", "{0}"], "error: RUN: r-LSTM on digits with seed 0 is given twice"),
-        (["{0}", "--split=all"], "error: --split=all"),
-        (["{0}", "--output=/dev/null/x"], "error: --workdir=/dev/null: cannot be written"),
-    ],
-)
-def test_a_mistake_gets_one_line(arguments, message, runs, capsys):
-    assert compare.main(["compare.py", *(word.format(*runs) for word in arguments)]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(message)
-    assert error.count("\n") == 1
-
-
-def test_more_rows_than_can_be_told_apart_are_refused(config, tmp_path, capsys):
-    folders = [str(write_run(tmp_path / str(n), change(config, hidden_size=n))) for n in range(1, 8)]
-    assert compare.main(["compare.py", *folders]) == 2
-    assert "7 sets of settings; 6 at most" in capsys.readouterr().err

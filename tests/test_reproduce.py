@@ -1,42 +1,36 @@
-"""reproduce.py: grids, shards, mistakes on the command line, and runs that are interrupted and continued."""
+"""reproduce.py: grids, mistakes on the command line, and runs that are executed, interrupted and continued."""
 
 import dataclasses
 import json
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
-from types import SimpleNamespace
+from pathlib import Path
 
-import command_line
 import pytest
 import reproduce
-from reproduction import presets, runner, schedule
-from reproduction.cells import Cell, changed_settings, digest_of
-from reproduction.grids import distinct_runs, make_grid, select_cells, take_shard
-from reproduction.options import parse_options, parse_shard
-from reproduction.runner import Outcome, Process, divide_cores, judge
-from reproduction.schedule import format_plan, format_seconds
-from reproduction.session import Session
-from reproduction.stopping import StopRequests
+from reproduction import presets
+from reproduction.grid import EXPERIMENTS, digest_of, make_grid, select_runs
+from subprocesses import Job, run_jobs
 
-from aux_rnn.config import describe_difference, from_flat, iterate_settings
-from aux_rnn.settings import ConfigError
+from aux_rnn.config import to_flat
 from aux_rnn.workdir import Workdir
+
+MAIN = Path(reproduce.__file__)
 
 
 @pytest.fixture
 def tiny_preset(tiny, monkeypatch):
     """The preset 'digits' with tiny networks and data."""
-    settings = changed_settings(dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, num_anchors=1)))
-    del settings["auxiliary"]
+    values = {name: value for name, value in to_flat(tiny).items() if name not in ("auxiliary", "data_dir", "seed")}
+    values |= dict(num_anchors=1, auxiliary_truncation=4)
     preset = presets.Preset(
-        settings=settings,
+        data={name: {"digits": values} for name in EXPERIMENTS},
         models={"transformer": dict(transformer_layers=1, transformer_size=8, transformer_heads=2)},
-        data={name: {"digits": {}} for name in presets.EXPERIMENTS},
         ablations={"weight 3": dict(auxiliary_weight=3.0)},
         truncations=(0, 4, "full"),
-        longest={},
     )
     monkeypatch.setitem(presets.PRESETS, "digits", preset)
     return preset
@@ -44,7 +38,7 @@ def tiny_preset(tiny, monkeypatch):
 
 @pytest.fixture
 def run(tmp_path, data_dir, capsys):
-    """Runs the program with folders of its own; returns the exit code and what it printed."""
+    """Runs the program with folders of its own; returns the exit code and its output."""
 
     def run_main(*arguments):
         folders = [f"--results={tmp_path}/results", f"--runs={tmp_path}/runs", f"--data_dir={data_dir}"]
@@ -54,35 +48,13 @@ def run(tmp_path, data_dir, capsys):
     return run_main
 
 
-@pytest.mark.parametrize("experiment", presets.EXPERIMENTS)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 @pytest.mark.parametrize("name", list(presets.PRESETS))
 def test_every_preset_makes_a_valid_grid(experiment, name):
-    cells = make_grid(experiment, name, 2)
-    assert len({(*cell.row, cell.seed) for cell in cells}) == len(cells)
-    assert {cell.seed for cell in cells} == {0, 1}
-
-
-@pytest.mark.parametrize(
-    ("preset", "data", "files"),
-    [
-        ("digits", "digits", ["digits"]),
-        ("small", "mnist", ["mnist", "small"]),
-        ("small", "pmnist", ["pmnist", "small"]),
-        ("small", "cifar10", ["cifar", "small"]),
-        ("paper", "mnist", ["mnist"]),
-        ("paper", "pmnist", ["pmnist"]),
-        ("paper", "cifar10", ["cifar"]),
-    ],
-)
-def test_flag_files_and_presets_say_the_same(preset, data, files):
-    arguments = command_line.expand_flag_files(
-        [f"--flagfile={file}.flags" for file in files], [command_line.FLAG_FILES]
-    )
-    fields = {field.name: field for _, field in iterate_settings()}
-    lines = [argument.removeprefix("--").split("=") for argument in arguments]
-    expected = from_flat({name: command_line.SettingParser(fields[name]).parse(text) for name, text in lines})
-    cells = {cell.row: cell for cell in make_grid("table2", preset, 1)}
-    assert describe_difference(cells[data, "r-lstm", "truncated"].config, expected) == ""
+    grid = make_grid(experiment, name, 2)
+    assert len({(each.name, each.seed) for each in grid}) == len(grid)
+    assert [each.seed for each in grid] == [0] * (len(grid) // 2) + [1] * (len(grid) // 2)
+    assert not any("," in each.model for each in grid), "--models separates names by commas"
 
 
 @pytest.mark.parametrize(
@@ -90,89 +62,63 @@ def test_flag_files_and_presets_say_the_same(preset, data, files):
     [
         ("table2", 9, 9),
         ("lengths", 4, 4),
-        ("bptt", 12, 11),  # both losses cut after 4 steps are the preset's own truncations
+        ("bptt", 12, 11),  # both losses truncated after 4 steps are the preset's own truncations
         ("curves", 3, 3),
         ("text", 6, 6),
         ("ablations", 3, 3),
     ],
 )
-def test_grids_have_all_rows_once(experiment, rows, runs, tiny_preset):
-    settings = {**tiny_preset.settings, "auxiliary_truncation": 4}
-    presets.PRESETS["digits"] = dataclasses.replace(tiny_preset, settings=settings)
-    cells = make_grid(experiment, "digits", 3)
-    assert len(cells) == 3 * rows
-    assert len({(*cell.row, cell.seed) for cell in cells}) == 3 * rows
-    assert len(distinct_runs(cells)) == 3 * runs
-    assert len({cell.folder for cell in distinct_runs(cells)}) == 3 * runs
-    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
+def test_grids_have_all_rows_and_distinct_runs(experiment, rows, runs, tiny_preset):
+    grid = make_grid(experiment, "digits", 3)
+    assert len({each.name for each in grid}) == rows
+    assert len(grid) == 3 * rows
+    distinct = select_runs(grid, [], [], (1, 1))
+    assert len({each.folder for each in distinct}) == len(distinct) == 3 * runs
 
 
-def test_equal_cells_of_two_experiments_are_one_run(tiny_preset):
-    table, bptt = ({c.digest: c for c in make_grid(name, "digits", 1)} for name in ("table2", "bptt"))
-    shared = [table[digest].row for digest in table if digest in bptt]
-    arms = ("lstm", "truncated"), ("lstm", "full"), ("r-lstm", "truncated"), ("r-lstm", "full"), ("p-lstm", "truncated")
-    assert shared == [("digits", *arm) for arm in arms]
-    assert {table[d].folder for d in table if d in bptt} == {bptt[d].folder for d in bptt if d in table}
+def test_equal_runs_of_two_experiments_share_their_folder(tiny_preset):
+    table, bptt = ({run.folder: run.name for run in make_grid(name, "digits", 1)} for name in ("table2", "bptt"))
+    shared = [table[folder] for folder in table if folder in bptt]
+    names = ("lstm truncated", "lstm full", "r-lstm truncated", "r-lstm full", "p-lstm truncated")
+    assert shared == [f"digits {name}" for name in names]
 
 
-def test_curves_have_one_record_and_one_evaluation_an_epoch(tiny_preset):
-    for cell in make_grid("curves", "digits", 1):
-        run = cell.config.run
+def test_truncations_of_each_experiment(tiny_preset):
+    def reach(experiment, name):
+        (run,) = [run for run in make_grid(experiment, "digits", 1) if run.name == f"digits {name}"]
+        model = run.config.model
+        return model.supervised_truncation, model.auxiliary_truncation, model.decoder_truncation
+
+    assert reach("table2", "both full") == ("full", "full", "full")
+    assert reach("table2", "both truncated")[:2] == (4, 4)
+    assert reach("bptt", "r-lstm full")[:2] == ("full", 4)
+    assert reach("bptt", "r-lstm-cut-both 0")[:2] == (0, 0)
+
+
+def test_curves_have_one_record_and_one_evaluation_per_epoch(tiny_preset):
+    for each in make_grid("curves", "digits", 1):
+        run = each.config.run
         assert (run.log_every_steps, run.evaluate_every_epochs, run.evaluate_test) == (3, 1, True)
 
 
-def test_full_backpropagation_cuts_nothing(tiny_preset):
-    cells = {cell.row: cell.config.model for cell in make_grid("table2", "digits", 1)}
-    model = cells["digits", "both", "full"]
-    assert (model.supervised_truncation, model.auxiliary_truncation, model.decoder_truncation) == ("full",) * 3
-    assert cells["digits", "both", "truncated"].supervised_truncation == 4
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 40])
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
 def test_shards_are_disjoint_and_cover_all_runs(count, tiny_preset):
-    cells = make_grid("bptt", "digits", 3)
-    shards = [take_shard(cells, (index, count)) for index in range(1, count + 1)]
-    digests = [cell.digest for shard in shards for cell in shard]
+    grid = make_grid("bptt", "digits", 3)
+    shards = [select_runs(grid, [], [], (index, count)) for index in range(1, count + 1)]
+    digests = [run.digest for shard in shards for run in shard]
     assert len(digests) == len(set(digests))
-    assert set(digests) == {cell.digest for cell in cells}
+    assert set(digests) == {run.digest for run in grid}
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
-def test_a_digest_tells_settings_apart_and_ignores_where_files_lie():
-    cell = Cell("digits", "lstm", "truncated", 1, dict(dataset="digits", segment_length=8))
-    elsewhere = dataclasses.replace(cell, values={**cell.values, "data_dir": "/somewhere"})
-    other = dataclasses.replace(cell, values={**cell.values, "hidden_size": 7})
-    assert cell.digest == elsewhere.digest == digest_of({"seed": 1, "segment_length": 8, "dataset": "digits"})
-    assert len({cell.digest, other.digest, dataclasses.replace(cell, seed=2).digest}) == 3
-    assert cell.kin == dataclasses.replace(cell, seed=2).kin != other.kin
-
-
-def test_the_flags_of_a_cell_say_the_same_as_its_settings(tiny_preset):
-    cell = make_grid("curves", "digits", 2)[-1]
-    assert {"--dataset=digits", "--seed=1", "--head_sizes=5", "--evaluate_test", "--decoder_sizes=6,5"} <= set(
-        cell.flags()
-    )
-
-
-def test_only_the_rows_asked_for(tiny_preset):
-    cells = make_grid("table2", "digits", 2)
-    chosen = select_cells(cells, ["digits"], ["lstm", "both"])
-    assert [(c.model, c.truncation) for c in chosen[:4]] == [
-        (model, reach) for model in ("lstm", "both") for reach in ("truncated", "full")
-    ]
-    assert len(chosen) == 8
-
-
-def test_a_grid_that_cannot_run_fails_before_any_work(tiny_preset, run):
-    presets.PRESETS["digits"] = dataclasses.replace(
-        tiny_preset, settings={**tiny_preset.settings, "segment_length": 17}
-    )
-    code, out, err = run("table2", "--preset=digits")
-    assert (code, out) == (2, "")
-    assert err.startswith(
-        "error: digits r-lstm truncated, seed 0: --segment_length=17: must be at most 16 to reconstruct"
-    )
-    assert err.count("\n") == 1
+def test_a_digest_covers_changed_settings_except_where_files_are(tiny_preset):
+    first, second = [run for run in make_grid("curves", "digits", 2) if run.model == "r-lstm"]
+    located = dataclasses.replace(first.config, data=dataclasses.replace(first.config.data, data_dir="/elsewhere"))
+    assert dataclasses.replace(first, config=located).digest == first.digest == digest_of(first.settings)
+    assert first.digest != second.digest
+    assert first.key == second.key
+    expected = {"--dataset=digits", "--seed=1", "--head_sizes=5", "--evaluate_test", "--decoder_sizes=6,5"}
+    assert expected <= set(second.flags())
 
 
 @pytest.mark.parametrize(
@@ -180,7 +126,7 @@ def test_a_grid_that_cannot_run_fails_before_any_work(tiny_preset, run):
     [
         ([], "give one NAME of table2, lengths, bptt, curves, text"),
         (["table3"], "'table3': must be one of table2, lengths"),
-        (["table2", "text"], "'text': stray word"),
+        (["table2", "text"], "'text': unexpected"),
         (["table2", "--seeds=0"], "--seeds=0"),
         (["table2", "--seeds=many"], "--seeds=many"),
         (["table2", "--preset=huge"], "--preset=huge"),
@@ -193,9 +139,12 @@ def test_a_grid_that_cannot_run_fails_before_any_work(tiny_preset, run):
         (["table2", "--results=gs://x"], "--results=gs://x: must be a folder"),
         (["bptt", "--preset=digits", "--models=lstm,gpt"], "--models=lstm,gpt: 'gpt' must be one of lstm, r-lstm"),
         (["bptt", "--preset=digits", "--datasets=mnist"], "--datasets=mnist: 'mnist' must be one of digits"),
+        (["text", "--preset=digits"], "--preset=digits: has no text; must be used with table2, lengths"),
     ],
 )
-def test_a_mistake_gets_one_line_and_nothing_is_done(arguments, message, tiny_preset, run, tmp_path):
+def test_a_mistake_gets_one_line_and_nothing_is_done(arguments, message, tiny_preset, run, tmp_path, monkeypatch):
+    data = {name: sets for name, sets in tiny_preset.data.items() if name != "text"}
+    monkeypatch.setitem(presets.PRESETS, "digits", dataclasses.replace(tiny_preset, data=data))
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
@@ -204,192 +153,155 @@ def test_a_mistake_gets_one_line_and_nothing_is_done(arguments, message, tiny_pr
     assert not any(tmp_path.iterdir())
 
 
+def test_a_grid_that_cannot_run_fails_before_any_work(tiny_preset, run):
+    tiny_preset.data["table2"]["digits"]["segment_length"] = 17
+    code, out, err = run("table2", "--preset=digits")
+    assert (code, out) == (2, "")
+    assert "digits r-lstm truncated: --segment_length=17: must be at most 16 to reconstruct" in err
+
+
 def test_help_names_experiments_and_flags(run):
     code, out, _ = run("--help")
     assert code == 0
-    for word in (*presets.EXPERIMENTS, "--preset", "--shard", "--dry_run"):
+    for word in (*EXPERIMENTS, "--preset", "--shard", "dry_run"):
         assert word in out
-
-
-def test_options_have_defaults_and_files():
-    options = parse_options(["reproduce.py", "text", "--shard=2/3", "--preset=small", "--manual_dir=d"])
-    assert (options.seeds, options.jobs, options.locations) == (5, 0, ("--manual_dir=d",))
-    assert str(options.record_file) == "results/text/small.shard-2-of-3.jsonl"
-    assert parse_options(["reproduce.py", "text"]).locations == ()
-    assert parse_shard("12/12") == (12, 12)
-    with pytest.raises(ConfigError):
-        parse_shard("1/2/3")
-
-
-def test_cores_are_divided_between_slots():
-    assert divide_cores([0, 1], 2) == [[0], [1]]
-    assert divide_cores([0, 1, 2, 3], 1) == [[0, 1, 2, 3]]
-    assert divide_cores([4, 5, 6, 7], 2) == [[4, 6], [5, 7]]
-    assert divide_cores([3], 2) == [[3], [3]]
 
 
 def test_the_plan_fits_80_columns_and_writes_nothing(tiny_preset, run, tmp_path):
     code, out, _ = run("bptt", "--preset=digits", "--seeds=4", "--dry_run")
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
-    assert "bptt, preset digits: 48 runs, seeds 0 to 3" in out
-    assert "r-lstm-cut-both" in out
+    assert "bptt, preset digits: 44 runs" in out
     assert not any(tmp_path.iterdir())
 
 
-def test_expected_times_are_this_machines_where_it_has_any(tiny_preset, tmp_path):
-    first, second = (cell for cell in make_grid("curves", "digits", 2) if cell.model == "lstm")
-    machine = dict(cpu="x", cores=1)
-    record = dict(settings=first.settings, seconds=3_600.0, machine={**machine, "devices": "1 x cpu"})
-    tasks = schedule.plan_tasks([first, second], tmp_path, {first.digest: record}, machine)
-    assert [task.status for task in tasks] == [schedule.Status.DONE, schedule.Status.MISSING]
-    assert (tasks[0].seconds, tasks[1].seconds) == (0, 3_600)
-    assert "60 min" in format_plan("plan", tasks, 1)
-    elsewhere = schedule.plan_tasks([second], tmp_path, {first.digest: {**record, "machine": {}}}, machine)
-    assert elsewhere[0].seconds == pytest.approx(schedule.SECONDS_TO_START, abs=1)
-    assert "~20 s" in format_plan("plan", elsewhere, 1)
-
-
-def test_durations_are_short():
-    assert [format_seconds(s) for s in (45, 900, 20_000, 400_000)] == ["45 s", "15 min", "5.6 h", "4.6 d"]
-
-
-@pytest.mark.parametrize(
-    ("code", "output", "is_stopping", "outcome"),
-    [
-        (0, "", False, Outcome.COMPLETE),
-        (75, "", False, Outcome.INTERRUPTED),
-        (-signal.SIGTERM, "", True, Outcome.INTERRUPTED),
-        (-signal.SIGTERM, "", False, Outcome.FAILED),
-        (2, "error: --workdir=x: another run is using it; wait for it or choose another\n\n", False, Outcome.ELSEWHERE),
-        (2, "error: --dataset=x: must be one of y\n", False, Outcome.FAILED),
-        (1, "", False, Outcome.FAILED),
-    ],
-)
-def test_the_exit_code_of_a_run_says_how_it_ended(code, output, is_stopping, outcome, tmp_path):
-    (tmp_path / "output.log").write_text(output)
-    task = schedule.Task(None, tmp_path, schedule.Status.MISSING, 0, False)
-    assert judge(Process(task, SimpleNamespace(returncode=code), 1, False), is_stopping) is outcome
-
-
-def test_requests_in_quick_succession_are_one():
-    times = iter([10.0, 10.5, 12.4, 20.0])
-    requests = StopRequests(now=lambda: next(times))
-    assert not requests
-    counts = []
-    for _ in range(4):
-        requests.note()
-        counts.append(requests.count)
-    assert counts == [1, 1, 1, 2]
-    assert requests
-
-
-def make_session(tmp_path, data_dir, say, *arguments):
-    folders = [f"--results={tmp_path}/results", f"--runs={tmp_path}/runs", f"--data_dir={data_dir}"]
-    return Session(parse_options(["reproduce.py", *folders, *arguments]), say)
-
-
-def stop_once_training(runs, said):
-    """Sends this process SIGTERM when a run has written its first record, and the runs' own processes nothing."""
-
-    def wait_and_stop():
-        for _ in range(600):
-            if any(file.stat().st_size for file in runs.glob("*/metrics.jsonl")):
-                for _ in range(2):  # as a scheduler does that signals the group and its leader
-                    os.kill(os.getpid(), signal.SIGTERM)
-                    time.sleep(0.01)
-                return
-            time.sleep(0.1)
-        said.append("never trained")
-
-    threading.Thread(target=wait_and_stop, daemon=True).start()
-
-
-def test_an_interrupted_command_continues_and_shares_its_runs(tiny_preset, tmp_path, data_dir):
-    rarely = dict(train_epochs=100, evaluate_every_epochs=50, log_every_steps=5, checkpoint_every_steps=500)
-    settings = {**tiny_preset.settings, **rarely}
-    presets.PRESETS["digits"] = dataclasses.replace(tiny_preset, settings=settings)
-    command = (tmp_path, data_dir)
+def test_a_grid_is_executed_and_its_runs_are_shared(tiny_preset, run, tmp_path, monkeypatch):
+    # As inside a step of SLURM with four tasks, which must not make the runs wait for each other.
+    slurm = dict(SLURM_JOB_ID="7", SLURM_NTASKS="4", SLURM_PROCID="2", SLURM_LOCALID="2", SLURM_STEP_NODELIST="node7")
+    for name, value in (slurm | dict(SLURM_JOB_NUM_NODES="1", SLURM_STEP_NUM_TASKS="4")).items():
+        monkeypatch.setenv(name, value)
     arguments = ("--preset=digits", "--models=lstm", "--seeds=1", "--jobs=2")
-    said = []
-    stop_once_training(tmp_path / "runs", said)
-    assert make_session(*command, said.append, "table2", *arguments).run() == 75
-    assert said[-1] == "interrupted; the same command continues"
-    summaries = [json.loads(file.read_text()) for file in (tmp_path / "runs").glob("*/summary.json")]
-    assert any(0 < summary["steps"] < 300 for summary in summaries), "it was to be stopped in the middle"
-
-    said.clear()
-    assert make_session(*command, said.append, "table2", *arguments).run() == 0
-    assert any("continues" in line for line in said)
-    file = tmp_path / "results/table2/digits.jsonl"
-    records = [json.loads(line) for line in file.read_text().splitlines()]
+    code, out, err = run("table2", *arguments)
+    assert (code, err) == (0, "")
+    assert "digits lstm full, seed 0: test accuracy" in out
+    folder = tmp_path / "results/table2"
+    records = [json.loads(line) for line in (folder / "digits.jsonl").read_text().splitlines()]
     assert {(r["model"], r["truncation"], r["steps"]) for r in records} == {
-        ("lstm", "truncated", 300),
-        ("lstm", "full", 300),
+        ("lstm", "truncated", 6),
+        ("lstm", "full", 6),
     }
     for record in records:
         assert {"cpu", "cores", "memory_gib", "os", "devices"} == set(record["machine"])
         assert record["commit"] != "unknown"
         assert record["history"][-1]["test_accuracy"] == record["test_accuracy"]
         assert len(record["params_digest"]) == 64
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert set(before) == {"digits.jsonl", "digits.md", "digits.csv", "digits.png", "digits.svg"}
 
-    said.clear()
-    before = file.read_text(), (tmp_path / "results/table2/digits.md").read_text()
-    assert make_session(*command, said.append, "table2", *arguments).run() == 0
-    assert not any("begins" in line or "continues" in line for line in said)
-    assert before == (file.read_text(), (tmp_path / "results/table2/digits.md").read_text())
+    code, out, _ = run("table2", *arguments)
+    assert code == 0
+    assert "runs in" not in out
+    assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
 
-    said.clear()
-    bptt = make_session(*command, said.append, "bptt", *arguments, "--shard=2/2")
-    assert [cell.truncation for cell in bptt.cells] == ["4"]
-    assert bptt.run() == 0
-    assert not any("begins" in line for line in said), "the run of the table is the run of the figure"
-    shared = json.loads((tmp_path / "results/bptt/digits.shard-2-of-2.jsonl").read_text())
-    assert shared["digest"] in {record["digest"] for record in records}
-
-
-def test_a_failed_run_is_named_and_the_others_go_on(tiny_preset, tmp_path, data_dir):
-    said = []
-    session = make_session(
-        tmp_path, data_dir, said.append, "table2", "--preset=digits", "--models=lstm", "--seeds=1", "--jobs=2"
-    )
-    bad = session.options.runs / session.cells[0].folder
-    bad.mkdir(parents=True)
-    (bad / "config.json").write_text("{")
-    assert session.run() == 1
-    text = "\n".join(said)
-    assert "digits lstm truncated seed 0: failed" in text
-    assert "not a configuration of this version" in text
-    assert "python experiments/main.py --dataset=digits --auxiliary=none --seed=0" in text
-    assert "digits lstm full seed 0: test accuracy" in text
-    assert said[-1].startswith("1 failed")
+    code, out, _ = run("bptt", *arguments, "--shard=2/2")
+    assert code == 0
+    assert "runs in" not in out, "the run of the table is the run of the figure"
+    (line,) = (tmp_path / "results/bptt/digits.shard-2-of-2.jsonl").read_text().splitlines()
+    assert json.loads(line)["digest"] in {record["digest"] for record in records}
 
 
-def test_a_run_of_another_command_is_left_alone(tiny_preset, tmp_path, data_dir):
-    said = []
-    session = make_session(
-        tmp_path, data_dir, said.append, "table2", "--preset=digits", "--models=transformer", "--seeds=1"
-    )
-    (cell,) = session.cells
-    workdir = Workdir(session.options.runs / cell.folder, cell.config)
+def test_a_failed_run_is_named_and_one_in_use_is_left_alone(tiny_preset, run, tmp_path):
+    bad, used = make_grid("table2", "digits", 1)[:2]
+    (tmp_path / "runs" / bad.folder).mkdir(parents=True)
+    (tmp_path / "runs" / bad.folder / "config.json").write_text("{")
+    workdir = Workdir(tmp_path / "runs" / used.folder, used.config)
     try:
-        assert session.run() == 75
+        code, out, _ = run("table2", "--preset=digits", "--models=lstm", "--seeds=1", "--jobs=2")
     finally:
         workdir.close()
-    assert said[-1].startswith("1 running elsewhere")
+    assert code == 1
+    assert "digits lstm truncated, seed 0: failed" in out
+    assert "not a configuration of this version" in out
+    assert "python experiments/main.py --dataset=digits --auxiliary=none --seed=0" in out
+    assert "digits lstm full, seed 0: in use by another command" in out
+    assert "1 failed" in out
 
 
-def test_no_name_of_a_row_has_a_comma():
-    """--models separates names by commas."""
-    for preset in presets.PRESETS.values():
-        assert not any("," in name for name in (*presets.MODELS, *preset.ablations))
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_saves_its_runs_and_continues(number, tmp_path, data_dir):
+    folders = [f"--results={tmp_path}/results", f"--runs={tmp_path}/runs", f"--data_dir={data_dir}"]
+    arguments = ["curves", "--preset=digits", "--models=lstm", "--seeds=2", "--jobs=2", *folders]
+    command = [sys.executable, str(MAIN), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(MAIN.parents[1])}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    while sum(file.stat().st_size > 0 for file in (tmp_path / "runs").glob("*/metrics.jsonl")) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    for _ in range(2):  # as a scheduler does that signals the process group and its leader
+        os.killpg(process.pid, number)
+        time.sleep(0.01)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 75
+    assert "interrupted; the same command continues" in out
+    summaries = [json.loads(file.read_text()) for file in (tmp_path / "runs").glob("*/summary.json")]
+    assert len(summaries) == 2
+    assert all(0 < summary["steps"] < 1_200 for summary in summaries), "they were to be stopped in the middle"
+
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "begun, runs in" in done.stdout
+    records = [json.loads(line) for line in (tmp_path / "results/curves/digits.jsonl").read_text().splitlines()]
+    assert [record["steps"] for record in records] == [1_200, 1_200]
 
 
-def test_a_run_of_another_command_keeps_its_origin(tmp_path):
-    task = SimpleNamespace(workdir=tmp_path)
-    runner.write_origin(Process(task, None, 1, False))
-    runner.write_origin(Process(task, None, 2, False))
-    runner.write_origin(Process(task, None, 2, False))
-    assert [origin["machine"]["cores"] for origin in runner.read_origins(tmp_path)] == [1, 2]
-    assert runner.read_origin(tmp_path)["machine"]["cores"] == 2
-    assert runner.read_origin(tmp_path / "by-hand") == {"machine": {}, "commit": "unknown"}
+def make_job(folder, name, code):
+    return Job((sys.executable, "-c", code), folder / name / "log")
+
+
+def test_jobs_run_in_their_slots_and_their_codes_are_returned(tmp_path):
+    code = (
+        "import os, sys; print(sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0); sys.exit(3)"
+    )
+    core = next(iter(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 0
+    jobs = [make_job(tmp_path, name, code) for name in "abc"]
+    ends = {job: end for job, end in run_jobs(jobs, [[core], [core]]) if end is not None}
+    assert ends == dict.fromkeys(jobs, 3)
+    assert {job.last_line() for job in jobs} <= {f"[{core}]", "0"}
+
+
+def test_a_second_request_is_passed_on_and_no_job_survives(tmp_path, monkeypatch):
+    monkeypatch.setattr("subprocesses.PATIENCE_SECONDS", 0.3)
+    stubborn = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))\n"
+        "print(os.getpid(), flush=True)\ntime.sleep(60)\ntime.sleep(60)"
+    )
+    jobs = [make_job(tmp_path, name, stubborn) for name in "ab"]
+    iteration = run_jobs(jobs, [[0]])
+    job, _ = next(iteration)
+    while not job.log.read_text():
+        time.sleep(0.02)
+    pid = int(job.last_line())
+    requests = subprocess.Popen(
+        ["sh", "-c", f"kill -TERM {os.getpid()}; kill -INT {os.getpid()}; sleep 1; kill -TERM {os.getpid()}"]
+    )
+    assert list(iteration) == [(job, -signal.SIGTERM)], "the second job is not started"
+    requests.wait()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_no_job_survives_an_error_of_its_caller(tmp_path):
+    job = make_job(tmp_path, "a", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+
+    def fail():
+        for _ in run_jobs([job], [[0]]):
+            while not job.log.read_text():
+                time.sleep(0.02)
+            raise ValueError("of the caller")
+
+    with pytest.raises(ValueError, match="of the caller"):
+        fail()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(job.last_line()), 0)

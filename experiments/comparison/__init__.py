@@ -1,1 +1,1 @@
-"""What `compare.py` is made of."""
+"""Comparison of runs: their curves in one figure."""

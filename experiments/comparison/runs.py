@@ -1,4 +1,4 @@
-"""Runs to be compared, and those that differ in their seed alone as one row."""
+"""Runs to compare; those that differ only in their seed form one row."""
 
 import dataclasses
 import os
@@ -6,20 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reproduction.statistics import Estimate, estimate_mean
+from confidence import Estimate, estimate_curve, estimate_mean
 
 from aux_rnn.config import INCIDENTAL, Config, name_model, to_flat
+from aux_rnn.datasets import sequence_spec
+from aux_rnn.datasets.arrays import TOKENS, is_arrays
+from aux_rnn.metric_names import Metric, unit_of
 from aux_rnn.run_records import Record, curve_of, read_records
 from aux_rnn.settings import format_value
 from aux_rnn.workdir import WorkdirError, read_summary, require_config
 
-# Settings that the name of a row is made of anyway.
+# Settings that the name of a row shows in another form.
 NAMED = ("dataset", "encoder", "auxiliary")
 
 
 @dataclasses.dataclass(frozen=True)
-class FinishedRun:
-    """What lies in a run's folder; the summary is empty for one that has not ended."""
+class SavedRun:
+    """The contents of a run's folder; the summary is empty for a run that has not ended."""
 
     config: Config
     records: list[Record]
@@ -28,47 +31,58 @@ class FinishedRun:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Runs that differ in their seed alone.
+    """Runs that differ only in their seed.
 
     Attributes:
-      name: what sets it apart from the other rows.
+      name: what distinguishes it from the other rows.
       runs: at least one.
     """
 
     name: str
-    runs: Sequence[FinishedRun]
+    runs: Sequence[SavedRun]
 
     @property
     def seeds(self) -> list[int]:
         return sorted(run.config.run.seed for run in self.runs)
 
-    def score(self, name: str) -> Estimate | None:
-        """Mean and interval of a number of the summaries, such as 'test_accuracy'; None where no run has it."""
-        values = [run.summary[name] for run in self.runs if run.summary.get(name) is not None]
-        return estimate_mean(values) if values else None
+    def unit(self, metric: Metric) -> str:
+        """Returns the unit that a metric has in these runs."""
+        config = self.runs[0].config
+        return unit_of(metric, config.model.pixel_loss, has_tokens(config))
+
+    def score(self, name: str, factor: float = 1.0) -> Estimate:
+        """Returns the mean of a number of the summaries, such as 'test_accuracy', times a factor."""
+        return estimate_mean([factor * run.summary[name] for run in self.runs if run.summary.get(name) is not None])
 
     def curve(self, split: str, name: str) -> dict[float, Estimate]:
-        """Mean and interval over the runs by epoch; see `curve_of`."""
-        values: dict[float, list[float]] = {}
-        for run in self.runs:
-            for epoch, value in zip(*curve_of(run.records, split, name), strict=True):
-                values.setdefault(round(epoch, 6), []).append(value)
-        return {epoch: estimate_mean(values[epoch]) for epoch in sorted(values)}
+        """Returns the mean over the runs of a metric on a split, by epoch; see `curve_of`."""
+        curves = [curve_of(run.records, split, name) for run in self.runs]
+        return estimate_curve(point for curve in curves for point in zip(*curve, strict=True))
 
 
-def read_run(folder: str) -> FinishedRun:
-    """Raises WorkdirError if there is no run in the folder, or none with records."""
+def has_tokens(config: Config) -> bool:
+    """Returns whether sequences consist of tokens instead of real values."""
+    name = config.data.dataset
+    if is_arrays(name):
+        return name.startswith(TOKENS)
+    # Data sets of tfds are images; their folder need not exist on this machine.
+    return not name.startswith("tfds:") and sequence_spec(config.data).vocabulary_size > 0
+
+
+def read_run(folder: str) -> SavedRun:
+    """Raises WorkdirError if there is no run in the folder, or no records."""
     path = Path(os.path.expanduser(folder))
-    return FinishedRun(require_config(path), read_records(path), read_summary(path) or {})
+    return SavedRun(require_config(path), read_records(path), read_summary(path) or {})
 
 
-def group_runs(runs: Sequence[FinishedRun]) -> list[Row]:
-    """One row for each set of settings, in the order in which they come up. Raises WorkdirError for a seed twice."""
-    groups: dict[tuple, list[FinishedRun]] = {}
+def group_runs(runs: Sequence[SavedRun]) -> list[Row]:
+    """Returns one row per set of settings, in the order of the runs. Raises WorkdirError if a seed occurs twice."""
+    groups: dict[tuple, list[SavedRun]] = {}
     for run in runs:
-        groups.setdefault(tuple(identify(run.config).items()), []).append(run)
-    settings = [dict(key) for key in groups]
-    differing = [name for name in settings[0] if len({repr(each[name]) for each in settings}) > 1]
+        settings = {k: v for k, v in to_flat(run.config).items() if k not in (*INCIDENTAL, "seed")}
+        groups.setdefault(tuple(settings.items()), []).append(run)
+    all_settings = [dict(key) for key in groups]
+    differing = [name for name in all_settings[0] if len({repr(each[name]) for each in all_settings}) > 1]
     rows = [Row(name_row(group[0].config, differing), group) for group in groups.values()]
     for row in rows:
         if twice := {seed for seed in row.seeds if row.seeds.count(seed) > 1}:
@@ -76,14 +90,9 @@ def group_runs(runs: Sequence[FinishedRun]) -> list[Row]:
     return rows
 
 
-def identify(config: Config) -> dict[str, Any]:
-    """All settings but the seed and what is incidental."""
-    return {name: value for name, value in to_flat(config).items() if name not in (*INCIDENTAL, "seed")}
-
-
 def name_row(config: Config, differing: Sequence[str]) -> str:
-    """'r-LSTM on digits, hidden_size=64': the model, the data, and what sets it apart from the other rows."""
+    """Returns 'r-LSTM on digits, hidden_size=64': model, data set, and the settings that differ between rows."""
     flat = to_flat(config)
-    unsaid = NAMED if config.model.auxiliaries else (*NAMED, "pretrain_epochs")  # an LSTM has no pretraining
-    others = [f"{name}={format_value(flat[name])}" for name in differing if name not in unsaid]
+    omitted = NAMED if config.model.auxiliaries else (*NAMED, "pretrain_epochs")  # an LSTM has no pretraining
+    others = [f"{name}={format_value(flat[name])}" for name in differing if name not in omitted]
     return ", ".join([f"{name_model(config)} on {config.data.dataset}", *others])

@@ -1,1 +1,1 @@
-"""The paper's tables and figures: grids of runs, what they measured, and reports made of it."""
+"""The paper's tables and figures: grids of runs, their records, and reports."""

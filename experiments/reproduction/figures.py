@@ -1,162 +1,230 @@
-"""The figure of each experiment: readable in grey and by the colour-blind, the same bytes for the same records."""
+"""The figure of each experiment: readable in grey print and with colour blindness."""
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from confidence import Estimate, estimate_curve, estimate_mean
+from drawing import Style, add_caption, add_legend, draw_band, draw_curve, draw_estimate, limit_percent
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from aux_rnn.plot_style import plot_style, render
-from reproduction.curves import draw_curves
-from reproduction.rows import MODEL_NAMES, Line
-from reproduction.styles import STYLES, draw_estimate, keep_to_percent, style_of
+from aux_rnn.metric_names import METRICS
+from aux_rnn.plot_style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION
+from reproduction.grid import WITHOUT
 
-Draw = Callable[[Sequence[Line]], Figure]
+ROW = ["data", "model", "truncation"]  # of the grid
+# Names in figures and tables; a row of `ablations` has the name of its change.
+MODEL_NAMES = {
+    "lstm": "LSTM",
+    "r-lstm": "r-LSTM",
+    "p-lstm": "p-LSTM",
+    "both": "r- and p-LSTM",
+    "transformer": "Transformer",
+    "r-lstm-cut-both": "r-LSTM, both losses truncated",
+}
+STYLES: dict[str, Style] = {
+    "lstm": dict(color=BLACK, marker="o", linestyle="-"),
+    "r-lstm": dict(color=BLUE, marker="s", linestyle="-"),
+    "p-lstm": dict(color=VERMILION, marker="^", linestyle="-"),
+    "both": dict(color=GREEN, marker="P", linestyle="-"),
+    "transformer": dict(color=PURPLE, marker="v", linestyle="-."),
+    "r-lstm-cut-both": dict(color=SKY, marker="X", linestyle=":"),
+}
+GRID = "0.9"
 
 
-def save_figure(path: Path, experiment: str, preset: str, lines: Sequence[Line]) -> None:
-    """Writes `path` with the endings .png (200 dots an inch) and .svg (text as text).
-
-    Args:
-      path: without an ending.
-      experiment: whose figure.
-      preset: its name, by which the drawing's inner names are chosen.
-      lines: at least one with records.
-    """
-    with plot_style(f"{experiment} {preset}"):
-        figure = FIGURES[experiment](lines)
-        for ending in ("png", "svg"):
-            path.with_name(f"{path.name}.{ending}").write_bytes(render(figure, ending))
+def model_name(model: str) -> str:
+    return MODEL_NAMES.get(model, model)
 
 
-def draw_dots(lines: Sequence[Line]) -> Figure:
-    """Test accuracy, a panel a data set, a line a model."""
-    datasets = list(dict.fromkeys(line.data for line in lines))
-    names = list(dict.fromkeys(line.name for line in lines))
+def reach_name(truncation: str) -> str:
+    """Returns 'truncated', 'full', '50 steps' or '1 step'."""
+    return f"{truncation} step{'s' * (truncation != '1')}" if truncation.isdigit() else truncation
+
+
+def row_name(model: str, truncation: str) -> str:
+    """Returns 'r-LSTM, truncated'."""
+    return model_name(model) if truncation == WITHOUT else f"{model_name(model)}, {reach_name(truncation)}"
+
+
+def values_of(group: pd.DataFrame, name: str) -> list[float]:
+    """Returns the known values of a column, one per seed."""
+    return group[name].dropna().astype(float).tolist() if name in group else []
+
+
+def draw_accuracies(frame: pd.DataFrame) -> Figure:
+    """Draws test accuracies, one panel per data set and one line per row."""
+    datasets = frame["data"].unique()
+    names = list(dict.fromkeys(row_name(*row) for row in frame[["model", "truncation"]].itertuples(index=False)))
     figure = Figure(figsize=(1.7 + 2.2 * max(len(datasets), 1.5), 0.9 + 0.27 * len(names)), layout="constrained")
-    panels = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
-    for panel, data in zip(panels, datasets, strict=True):
-        for line in (line for line in lines if line.data == data):
-            draw_estimate(
-                panel, line, names.index(line.name), STYLES.get(line.model, STYLES["r-lstm"]), across=True, aside=0.24
-            )
-        panel.set_title(data)
-        panel.set_xlabel("test accuracy (%)")
-        keep_to_percent(panel, across=True)
-        panel.grid(axis="x", color="0.9")
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
-    add_key(figure, lines)
+    axes = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+    for axis, data in zip(axes, datasets, strict=True):
+        for (_, model, truncation), group in frame[frame["data"] == data].groupby(ROW, sort=False):
+            style, position = STYLES.get(model, STYLES["r-lstm"]), names.index(row_name(model, truncation))
+            paper = dict(marker=style["marker"], mfc="white", mec=style["color"], markersize=5.5, zorder=3.5)
+            axis.plot([group["paper"].iloc[0]], [position], linestyle="none", **paper)
+            values = values_of(group, "test_accuracy")
+            draw_estimate(axis, position, values, style, is_horizontal=True, offset=0.24)
+        axis.set(title=data, xlabel="test accuracy (%)")
+        limit_percent(axis, is_horizontal=True)
+        axis.grid(axis="x", color=GRID)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.5, -0.5)
+    add_estimate_caption(figure, frame)
     return figure
 
 
-def draw_lengths(lines: Sequence[Line]) -> Figure:
-    """Accuracy, seconds a step and peak memory against the length, on logarithmic axes."""
+def draw_lengths(frame: pd.DataFrame) -> Figure:
+    """Draws accuracy, seconds per step and peak memory by length, on logarithmic axes."""
     figure = Figure(figsize=(9.6, 3.1), layout="constrained")
-    panels = figure.subplots(1, 3)
-    arms = list(dict.fromkeys((line.model, line.truncation) for line in lines))
-    measures = (
-        ("", "test accuracy (%)"),
-        ("seconds_per_step", "seconds a step"),
-        ("peak_memory_mib", "peak memory (MiB)"),
+    variants = {tuple(row): None for row in frame[["model", "truncation"]].itertuples(index=False)}
+    # The same model has two styles in one panel.
+    styles = {
+        (model, truncation): STYLES[model] | (dict(marker="D", linestyle="--") if truncation == "full" else {})
+        for model, truncation in variants
+    }
+    labels = dict(
+        test_accuracy="test accuracy (%)", seconds_per_step="seconds per step", peak_memory_mib="peak memory (MiB)"
     )
-    for panel, (name, label) in zip(panels, measures, strict=True):
-        for model, truncation in arms:
-            members = [line for line in lines if (line.model, line.truncation) == (model, truncation) and line.records]
-            members = [line for line in members if line.estimate(name) is not None]
-            for line in members:
-                draw_estimate(panel, line, line.length, style_of(line), name=name)
-            draw_mean(panel, members, [line.length for line in members], name)
-        panel.set(
-            xscale="log", yscale="log" if name else "linear", xlabel="length of the sequence (steps)", ylabel=label
-        )
-        if not name:
-            keep_to_percent(panel)
-        set_length_ticks(panel, sorted({line.length for line in lines}))
-        panel.grid(color="0.9")
-    add_legend(figure, [next(line for line in lines if (line.model, line.truncation) == arm) for arm in arms])
-    add_key(figure, lines)
+    for axis, (name, label) in zip(figure.subplots(1, 3), labels.items(), strict=True):
+        known = frame[frame[name].notna()]
+        for variant, members in known.groupby(["model", "truncation"], sort=False):
+            draw_means(axis, {length: values_of(g, name) for length, g in members.groupby("length")}, styles[variant])
+        axis.set(xscale="log", xlabel="sequence length (steps)", ylabel=label)
+        axis.grid(color=GRID)
+        if name == "test_accuracy":
+            limit_percent(axis)
+        else:
+            axis.set_yscale("log")
+        set_length_ticks(axis, sorted(frame["length"].unique()))
+    add_legend(figure, {row_name(*variant): style | dict(markersize=5) for variant, style in styles.items()})
+    add_estimate_caption(figure, frame)
     return figure
 
 
-def set_length_ticks(panel: Axes, lengths: Sequence[int]) -> None:
-    """Ticks at the lengths themselves; labels at every second one where there are many."""
-    labels = [
-        f"{length:,}" if (len(lengths) - 1 - k) % 2 == 0 or len(lengths) < 5 else "" for k, length in enumerate(lengths)
-    ]
-    panel.set_xticks(lengths, labels)
-    panel.tick_params(axis="x", labelrotation=45)
-    panel.minorticks_off()
+def set_length_ticks(axis: Axes, lengths: Sequence[int]) -> None:
+    """Sets ticks at the lengths, with a label at every second one where there are many."""
+    labels = [f"{n:,}" if (len(lengths) - 1 - k) % 2 == 0 or len(lengths) < 5 else "" for k, n in enumerate(lengths)]
+    axis.set_xticks(lengths, labels)
+    axis.tick_params(axis="x", labelrotation=45)
+    axis.minorticks_off()
 
 
-def draw_truncations(lines: Sequence[Line]) -> Figure:
-    """Test accuracy against the reach of the supervised gradient, with no reach and no cut set apart."""
-    datasets = list(dict.fromkeys(line.data for line in lines))
+def draw_means(axis: Axes, values: dict[float, list[float]], style: Style, is_joined: bool = True) -> None:
+    """Draws estimates by position, joined by a line."""
+    for position, of_seeds in values.items():
+        draw_estimate(axis, position, of_seeds, style)
+    if is_joined:
+        means = [estimate_mean(of_seeds).mean for of_seeds in values.values()]
+        axis.plot(list(values), means, color=style["color"], linestyle=style["linestyle"], linewidth=1.2, zorder=2)
+
+
+def draw_truncations(frame: pd.DataFrame) -> Figure:
+    """Draws test accuracies by truncation of the supervised gradient; '0' and 'full' are set apart."""
+    datasets, models = frame["data"].unique(), list(frame["model"].unique())
     figure = Figure(figsize=(6.4, 0.7 + 3.2 * len(datasets)), layout="constrained")
-    places = place_truncations([line.truncation for line in lines])
-    models = list(dict.fromkeys(line.model for line in lines))
+    places = place_truncations(list(frame["truncation"].unique()))
     width = max(places.values()) - min(places.values())
-    for panel, data in zip(figure.subplots(len(datasets), 1, squeeze=False)[:, 0], datasets, strict=True):
-        for model in models:
-            members = [line for line in lines if (line.data, line.model) == (data, model)]
+    for axis, data in zip(figure.subplots(len(datasets), 1, squeeze=False)[:, 0], datasets, strict=True):
+        for model, members in frame[frame["data"] == data].groupby("model", sort=False):
             dodge = width * 0.011 * (models.index(model) - (len(models) - 1) / 2)
-            for line in members:
-                draw_estimate(panel, line, places[line.truncation] + dodge, STYLES[line.model])
-            inner = [line for line in members if line.truncation not in ("0", "full") and line.records]
-            draw_mean(panel, inner, [places[line.truncation] + dodge for line in inner], "")
-        panel.set_xticks(list(places.values()), [{"0": "0\n(none)"}.get(steps, steps) for steps in places])
-        panel.set(xlabel="reach of the supervised gradient (steps)", ylabel="test accuracy (%)", title=data)
-        panel.grid(axis="y", color="0.9")
-        keep_to_percent(panel)
-    add_legend(figure, [next(line for line in lines if line.model == model) for model in models], with_truncation=False)
-    add_key(figure, lines)
+            for is_joined in (False, True):
+                part = members[members["truncation"].isin(("0", "full")) != is_joined]
+                groups = part.groupby("truncation", sort=False)
+                values = {places[t] + dodge: values_of(group, "test_accuracy") for t, group in groups}
+                draw_means(axis, values, STYLES[model], is_joined)
+        axis.set_xticks(list(places.values()), [{"0": "0\n(none)"}.get(steps, steps) for steps in places])
+        axis.set(xlabel="truncation of the supervised gradient (steps)", ylabel="test accuracy (%)", title=data)
+        axis.grid(axis="y", color=GRID)
+        limit_percent(axis)
+    add_legend(figure, {model_name(model): STYLES[model] | dict(markersize=5) for model in models})
+    add_estimate_caption(figure, frame)
     return figure
 
 
 def place_truncations(truncations: Sequence[str]) -> dict[str, float]:
-    """Where truncations are drawn: whole numbers by their logarithm, '0' and 'full' apart at the ends."""
+    """Returns positions on the axis: the logarithm of the steps, with '0' and 'full' at the ends."""
     steps = sorted({int(t) for t in truncations if t.isdigit() and t != "0"})
     if not steps:
-        return {t: float(k) for k, t in enumerate(dict.fromkeys(truncations))}
+        return {t: float(k) for k, t in enumerate(truncations)}
     first, last = math.log(steps[0]), math.log(steps[-1])
     gap = max(0.16 * (last - first), 0.5)
     places = {"0": first - gap, **{str(t): math.log(t) for t in steps}, "full": last + gap}
     return {t: place for t, place in places.items() if t in truncations}
 
 
-def draw_mean(panel: Axes, lines: Sequence[Line], places: Sequence[float], name: str) -> None:
-    """The line through the means."""
-    if lines:
-        style = style_of(lines[0])
-        means = [estimate.mean for line in lines if (estimate := line.estimate(name)) is not None]
-        panel.plot(places, means, color=style.color, linestyle=style.linestyle, linewidth=1.2, zorder=2)
+def add_estimate_caption(figure: Figure, frame: pd.DataFrame) -> None:
+    text = "filled: mean over seeds, 95 % interval; faint: single seeds"
+    add_caption(figure, text + "; hollow: the paper" * bool(frame["paper"].notna().any()))
 
 
-def add_legend(figure: Figure, lines: Sequence[Line], with_truncation: bool = True) -> None:
-    handles = []
-    for line in lines:
-        style = style_of(line) if with_truncation else STYLES[line.model]
-        name = line.name if with_truncation else MODEL_NAMES[line.model]
-        marks = dict(color=style.color, marker=style.marker, linestyle=style.linestyle, markersize=5)
-        handles.append(Line2D([], [], label=name, **marks))  # type: ignore[arg-type]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4), frameon=False)
+def draw_curves(frame: pd.DataFrame) -> Figure:
+    """Draws accuracy and losses by epoch, on the training batches and on the test split."""
+    datasets = frame["data"].unique()
+    figure = Figure(figsize=(9.6, 0.8 + 2.7 * len(datasets)), layout="constrained")
+    accuracy, supervised = METRICS["accuracy"], METRICS["supervised_loss"]
+    panels = {
+        (accuracy.name,): (f"{accuracy.label} ({accuracy.unit})", accuracy.factor),
+        (supervised.name,): (f"{supervised.label} ({supervised.unit})", supervised.factor),
+        ("reconstruct_loss", "predict_loss"): ("auxiliary loss", 1.0),
+    }
+    for axes, data in zip(figure.subplots(len(datasets), len(panels), squeeze=False), datasets, strict=True):
+        for axis, (names, (label, factor)) in zip(axes, panels.items(), strict=True):
+            for model, group in frame[frame["data"] == data].groupby("model", sort=False):
+                draw_model(axis, list(group["history"]), names, STYLES[model], factor)
+            axis.set(xlabel="epoch (below 0: pretraining)" if len(names) > 1 else "epoch", ylabel=label)
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axis.grid(color=GRID)
+            fit_to_means(axis)
+        axes[0].set_title(data, loc="left")
+    entries = {model_name(model): STYLES[model] | dict(markersize=4) for model in frame["model"].unique()}
+    splits = {"test": dict(color="0.4", linestyle="-"), "training": dict(color="0.4", linestyle="--")}
+    add_legend(figure, entries | splits, columns=8)
+    add_caption(figure, "mean over seeds; bands: 95 % interval on the test split")
+    return figure
 
 
-def add_key(figure: Figure, lines: Sequence[Line]) -> None:
-    """Says what the marks are."""
-    text = "filled: mean of the seeds, 95 % interval; faint: single seeds"
-    if any(line.paper is not None for line in lines):
-        text += "; hollow: the paper"
-    figure.supxlabel(text, fontsize=7, color="0.35")
+def draw_model(axis: Axes, histories: Sequence[list[dict]], names: Sequence[str], style: Style, factor: float) -> None:
+    """Draws the curves of a model on the test split, with a band, and on the training batches."""
+    if test := mean_curve(histories, [f"test_{name}" for name in names]):
+        if len(histories) > 1:
+            draw_band(axis, test, style["color"], factor, alpha=0.12)
+        draw_curve(axis, test, style | dict(markersize=4), factor)
+    if train := mean_curve(histories, [f"train_{name}" for name in names]):
+        draw_curve(axis, train, dict(color=style["color"], linestyle="--"), factor)
 
 
-FIGURES: dict[str, Draw] = {
-    "table2": draw_dots,
+def mean_curve(histories: Sequence[list[dict]], names: Sequence[str]) -> dict[float, Estimate]:
+    """Returns the mean over seeds by epoch of joint training; epochs below 0 are of pretraining.
+
+    Args:
+      histories: see `read_history`, one per seed.
+      names: the entries to draw; of several that an evaluation has, their mean.
+    """
+    points = []
+    for history in histories:
+        start = max((entry["epoch"] for entry in history if entry["phase"] == "pretrain"), default=0.0)
+        found = [(e["epoch"] - start, [e[name] for name in names if e.get(name) is not None]) for e in history]
+        points += [(epoch, sum(values) / len(values)) for epoch, values in found if values]
+    return estimate_curve(points)
+
+
+def fit_to_means(axis: Axes) -> None:
+    """Keeps the lines in view, and bands, which are wide for two or three seeds, as far as they fit."""
+    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.get_lines()] or [np.zeros(0)])
+    if values.size:
+        margin = 0.12 * np.ptp(values) or 0.1
+        axis.set_ylim(float(values.min() - margin), float(values.max() + margin))
+
+
+FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
+    "table2": draw_accuracies,
     "lengths": draw_lengths,
     "bptt": draw_truncations,
     "curves": draw_curves,
-    "text": draw_dots,
-    "ablations": draw_dots,
+    "text": draw_accuracies,
+    "ablations": draw_accuracies,
 }

@@ -1,8 +1,8 @@
-"""Test accuracies that the paper gives, in percent: single runs, without a spread."""
+"""Test accuracies given in the paper, in percent: single runs, without intervals."""
 
 from collections.abc import Mapping
 
-# Trinh, Dai, Luong and Le (2018), table 2; 'truncated' is after 300 steps. Not every version has the Transformer's row.
+# Trinh, Dai, Luong and Le (2018), table 2; 'truncated' is after 300 steps. Some versions lack the Transformer's row.
 TABLE2: Mapping[tuple[str, str, str], float] = {
     (data, model, truncation): accuracy
     for model, truncation, accuracies in (
@@ -19,10 +19,10 @@ TABLE2: Mapping[tuple[str, str, str], float] = {
 
 
 def paper_accuracy(experiment: str, preset: str, data: str, model: str, truncation: str) -> float | None:
-    """The paper's figure for a row of a report; None where none is known.
+    """Returns the paper's accuracy for a row of a report, or None.
 
-    Points of `bptt` at 300 steps are rows of table 2, in the preset with the paper's sizes; without a cut only the
-    LSTM's is, as the auxiliary losses keep theirs there.
+    In `bptt` with the paper's sizes, 300 steps are table 2's 'truncated'. The untruncated rows of the r- and p-LSTM
+    differ from table 2, as their auxiliary losses remain truncated there.
     """
     if experiment == "bptt" and preset == "paper" and model in ("lstm", "r-lstm", "p-lstm"):
         if truncation == "full" and model != "lstm":

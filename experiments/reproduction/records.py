@@ -1,106 +1,58 @@
-"""Records: one JSON line a run, with all that reports are made of."""
+"""Records of complete runs: one JSON line per run, with everything that reports show."""
 
 import datetime
 import fcntl
 import json
-import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aux_rnn.config import from_flat, to_flat
+from machine import code_version
+
+from aux_rnn.errors import OneLineError
 from aux_rnn.metric_writers import read_lines
-from aux_rnn.settings import ConfigError
-from aux_rnn.workdir import read_summary, write_atomically
-from reproduction.cells import Cell, changed_settings, digest_of, digest_without_seed
+from reproduction.grid import GridRun, digest_of, flatten, key_of
 
 Record = dict[str, Any]
 
-# What a line must have, and of what type.
-FIELDS: dict[str, type | tuple[type, ...]] = {
-    "experiment": str,
-    "preset": str,
-    "seed": int,
-    "digest": str,
-    "settings": dict,
-    "config": dict,
-    "results": dict,
-    "test_accuracy": (int, float),
-    "parameters": int,
-    "examples": dict,
-    "steps": int,
-    "seconds": (int, float),
-    "seconds_per_step": (int, float, type(None)),
-    "peak_memory_mib": (int, float, type(None)),
-    "history": list,
-    "machine": dict,
-    "commit": str,
-    "date": str,
-}
-GAINS = "memory_gain"
+COMMITS = "commits.txt"  # in the folder of a run: the commit of each command that trained it
+GAIN = "memory_gain"
 
 
-class RecordError(Exception):
-    """Records cannot be used. The text names the file, the line and the remedy, in one line."""
+class RecordError(OneLineError):
+    """Records cannot be used. The text names the file, the line and the remedy."""
 
 
-def make_record(experiment: str, preset: str, cell: Cell, workdir: Path, origin: dict[str, Any]) -> Record:
-    """The record of a complete run.
-
-    Args:
-      experiment: its name.
-      preset: its name.
-      cell: what was run.
-      workdir: the run's folder.
-      origin: `machine` and `commit` of the run.
-
-    Raises:
-      RecordError: the run's files cannot be read.
-    """
+def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Record:
+    """Returns the record of the complete run in a folder. Raises RecordError if its files cannot be read."""
     try:
-        summary = json.loads((workdir / "summary.json").read_text())
+        summary = json.loads((workdir / "summary.json").read_text(encoding="utf-8"))
         finished = datetime.datetime.fromtimestamp((workdir / "summary.json").stat().st_mtime, datetime.UTC)
-        measured = dict(summary["results"])
-        gains = {k: v for k, v in measured.get("test", {}).items() if k.endswith(GAINS)}
-        copied = ("steps", "seconds", "seconds_per_step", "peak_memory_mib", "jax", "params_digest")
+        commits = (workdir / COMMITS).read_text().splitlines() if (workdir / COMMITS).exists() else ["unknown"]
         return {
-            "experiment": experiment,
-            "preset": preset,
-            **dict(zip(("data", "model", "truncation"), cell.row, strict=True)),
-            "seed": cell.seed,
-            "digest": cell.digest,
-            "length": cell.spec.length,
-            "test_accuracy": summary["test_accuracy"],
-            "validation_accuracy": summary["validation_accuracy"],
-            **gains,
-            "results": measured,
-            "parameters": summary["parameters"],
-            "examples": summary["examples"],
-            **{name: summary.get(name) for name in copied},
-            "settings": cell.settings,
-            "config": {k: v for k, v in json.loads(json.dumps(to_flat(cell.config))).items() if not k.endswith("_dir")},
+            **summary,
+            **{"experiment": experiment, "preset": preset, "data": run.data, "model": run.model},
+            **{"truncation": run.truncation, "seed": run.seed, "digest": run.digest, "length": run.length},
+            **{"settings": run.settings, "config": flatten(run.config)},
             "history": read_history(workdir / "metrics.jsonl"),
-            "machine": {**origin["machine"], "devices": summary["devices"]},
-            "commit": origin["commit"],
+            "machine": {**summary["machine"], "devices": summary["devices"]},
+            "commit": ", ".join(dict.fromkeys(commits)),
             "date": finished.isoformat(timespec="seconds"),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{workdir}: a complete run that cannot be read ({error!r}); move it away") from error
+        raise RecordError(f"{workdir}: the complete run cannot be read ({error!r}); move it away") from error
 
 
 def read_history(metrics: Path) -> list[dict[str, Any]]:
-    """One entry an evaluation: `epoch`, `phase`, and all values as `validation_accuracy`, `test_loss`, ...
+    """Returns the metrics of every evaluation: `epoch`, `phase`, and values such as `validation_accuracy`.
 
-    The training values are those of the last record since the evaluation before, means over the steps up to it; none if
-    there was no record.
+    Training metrics are those of the last record since the previous evaluation, means over the steps up to it.
     """
     history: dict[int, dict[str, Any]] = {}
     training: dict[str, Any] = {}
-    for line in read_lines(metrics):
-        record = json.loads(line)
+    for record in map(json.loads, read_lines(metrics)):
         kind, step = record["kind"], record["step"]
-        values = {f"{kind}_{k}": v for k, v in record.items() if "loss" in k or k == "accuracy" or k.endswith(GAINS)}
+        values = {f"{kind}_{k}": v for k, v in record.items() if "loss" in k or k == "accuracy" or k.endswith(GAIN)}
         if kind == "train":
             training = values
             continue
@@ -110,82 +62,76 @@ def read_history(metrics: Path) -> list[dict[str, Any]]:
     return list(history.values())
 
 
-def read_records(folder: Path, experiment: str, preset: str, kin: Collection[str]) -> dict[str, Record]:
-    """All records of an experiment, by digest; of several of one run the newest.
+def add_commit(workdir: Path) -> None:
+    """Notes the present commit in the folder of a run that was trained."""
+    append_line(workdir / COMMITS, code_version())
+
+
+def append_line(file: Path, line: str) -> None:
+    """Appends to a file, to which other commands may append at the same time."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.write(line + "\n")
+
+
+def read_records(folder: Path, experiment: str, preset: str, grid: Sequence[GridRun]) -> dict[str, Record]:
+    """Returns the newest record of each run of a grid, and of further seeds, by digest.
 
     Args:
-      folder: where `<preset>*.jsonl` lie.
-      experiment: whose records they must be.
-      preset: whose records they must be.
-      kin: of the cells of the grid (`Cell.kin`), to one of which every record must belong.
+      folder: with `<preset>.jsonl` and the files of shards.
+      experiment: of the records.
+      preset: of the records.
+      grid: of the experiment.
 
     Raises:
-      RecordError: a line is damaged or belongs to something else.
+      RecordError: a line is damaged, belongs to another experiment or has settings that the grid lacks.
     """
+    configs = {run.key: flatten(run.config) for run in grid}
     records: dict[str, Record] = {}
     examples: dict[str, dict[str, int]] = {}
-    for file in sorted(folder.glob(f"{preset}*.jsonl")):
+    for file in sorted([*folder.glob(f"{preset}.jsonl"), *folder.glob(f"{preset}.shard-*.jsonl")]):
         for number, line in enumerate(file.read_bytes().splitlines(), start=1):
             try:
-                record = parse_record(line, experiment, preset, kin)
-                others = examples.setdefault(digest_without_seed(record["settings"]), record["examples"])
-                if record["examples"] != others:
-                    raise ValueError(f"examples {record['examples']}, but {others} in another record of the same row")
-            except ValueError as error:
-                remedy = "move the file away, or name another --results"
-                raise RecordError(f"{file}, line {number}: {error}; {remedy}") from error
+                record = json.loads(line)
+                problem = find_problem(record, dict(experiment=experiment, preset=preset), configs)
+                if not problem and record["examples"] != examples.setdefault(shown(record)["key"], record["examples"]):
+                    problem = "has other examples than another record of the same row"
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                problem = f"damaged ({type(error).__name__}: {error})"
+            if problem:
+                raise RecordError(f"{file}, line {number}: {problem}; move the file away, or use another --results")
             known = records.get(record["digest"])
             if known is None or record["date"] >= known["date"]:
                 records[record["digest"]] = record
     return records
 
 
-def parse_record(line: bytes, experiment: str, preset: str, kin: Collection[str]) -> Record:
-    """Raises ValueError, with what is wrong."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"damaged ({error})") from error
-    for name, kinds in FIELDS.items():
-        if not isinstance(record, dict) or not isinstance(record.get(name), kinds):
-            raise ValueError(f"damaged ({name!r} is missing or of the wrong type)")
-    if not all(isinstance(entry, dict) and {"epoch", "phase"} <= set(entry) for entry in record["history"]):
-        raise ValueError("damaged ('history' has an entry without epoch or phase)")
-    if not all(isinstance(values, dict) for values in record["results"].values()):
-        raise ValueError("damaged ('results' is not by split)")
-    for name, wanted in (("experiment", experiment), ("preset", preset)):
+def find_problem(record: Record, expected: Mapping[str, str], configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns why a record does not belong to a grid with these configurations, by key; empty if it does."""
+    for name, wanted in expected.items():
         if record[name] != wanted:
-            raise ValueError(f"belongs to the {name} {record[name]!r} and not to {wanted!r}")
-    try:
-        settings = changed_settings(from_flat(record["config"]))
-    except ConfigError as error:
-        raise ValueError(f"settings of another version ({error})") from error
-    if settings != record["settings"] or digest_of(settings) != record["digest"]:
-        raise ValueError("settings and digest do not belong together, or defaults have changed since")
-    if digest_without_seed(settings) not in kin:
-        raise ValueError("its settings belong to no cell of the present grid")
-    return record
+            return f"belongs to the {name} {record[name]!r} and not to {wanted!r}"
+    if digest_of(record["settings"]) != record["digest"]:
+        return "settings and digest do not match"
+    config = configs.get(key_of(record["settings"]))
+    if config is None:
+        return "its settings are not in the present grid"
+    changed = [k for k, v in record["config"].items() if k != "seed" and config.get(k, v) != v]
+    return f"the defaults of {', '.join(changed)} have changed since" if changed else ""
 
 
-def put_record(file: Path, record: Record) -> None:
-    """Adds a record to a file, in place of an older one of the same run; other commands may do so at the same time."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with locked(file.parent):
-        lines = file.read_text().splitlines() if file.exists() else []
-        kept = [line for line in lines if json.loads(line)["digest"] != record["digest"]]
-        write_atomically(file, "".join(f"{line}\n" for line in [*kept, json.dumps(record, allow_nan=False)]))
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Holds a lock on a folder, which leaves nothing behind."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def is_complete(workdir: Path) -> bool:
-    return (read_summary(workdir) or {}).get("status") == "complete"
+def shown(record: Record) -> dict[str, Any]:
+    """Returns the values of a record that reports show; accuracies in percent."""
+    machine, cores, validation = record["machine"], record["machine"].get("cores"), record.get("validation_accuracy")
+    what = f"{machine.get('cpu')}, {cores} core{'s' * (cores != 1)} per run, {machine.get('memory_gib')} GiB"
+    same = ("seed", "seconds", "parameters", "commit", "date", "examples", "history")
+    return {
+        "key": key_of(record["settings"]),
+        **{name: record[name] for name in same},
+        **{name: record.get(name) for name in ("seconds_per_step", "peak_memory_mib")},
+        "test_accuracy": 100 * float(record["test_accuracy"]),
+        "validation_accuracy": None if validation is None else 100 * validation,
+        **{name: value for name, value in record["results"].get("test", {}).items() if name.endswith(GAIN)},
+        "machine": f"{what}, {machine.get('os')}, JAX on {machine.get('devices')}",
+    }

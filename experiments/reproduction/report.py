@@ -1,44 +1,175 @@
-"""The report of an experiment: table, words and figure, made anew from all records there are."""
+"""The report of an experiment: a Markdown page, a CSV table and a figure, made from all existing records."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+from confidence import Estimate, estimate_difference, estimate_mean
+from drawing import save_figure
+
+from aux_rnn.plot_style import plot_style
 from aux_rnn.workdir import write_atomically
-from reproduction.figures import save_figure
-from reproduction.rows import Line
-from reproduction.tables import format_csv, format_table
-from reproduction.wording import TITLES, describe_costs, describe_missing, describe_results, describe_setting
+from reproduction.figures import FIGURES, MODEL_NAMES, ROW, model_name, reach_name, row_name, values_of
+from reproduction.grid import WITHOUT, GridRun
+from reproduction.paper import paper_accuracy
+from reproduction.records import GAIN, Record, shown
+
+TITLES = {
+    "table2": "Test accuracy by data set, model and truncation (the paper's table 2)",
+    "lengths": "Accuracy, time and memory by sequence length",
+    "bptt": "Test accuracy by truncation of the supervised gradient",
+    "curves": "Training and test curves",
+    "text": "Text by character",
+    "ablations": "Which parts of the auxiliary loss matter",
+}
+NOTES = """
+Accuracies are means over seeds with 95 % confidence intervals (t distribution). A seed determines initialisation,
+order, anchors, the validation split and which examples are used if not all are. Parameters include the decoders, which
+are dropped after training. Seconds per step are those of joint training, without compilation; peak memory is that of
+the whole process."""
+WELCH = """
+Differences of mean test accuracies with 95 % confidence intervals (Welch's t-test), not corrected for multiple
+comparisons: one interval in twenty misses the true value by chance."""
+# (model, baseline) of the differences; ablations are compared with the r-LSTM.
+PAIRS = (("r-lstm", "lstm"), ("p-lstm", "lstm"), ("both", "lstm"), ("r-lstm-cut-both", "lstm"), ("transformer", "lstm"))
 
 
-def write_report(folder: Path, experiment: str, preset: str, lines: Sequence[Line]) -> Path:
-    """Writes `<preset>.md`, `.csv`, `.png` and `.svg`; the same records give the same bytes.
+def save_report(
+    folder: Path, experiment: str, preset: str, grid: Sequence[GridRun], records: Mapping[str, Record]
+) -> Path:
+    """Writes `<preset>.md`, `.csv`, `.png` and `.svg`; the same records give the same bytes. Returns the Markdown file.
 
-    Remarks written by hand in `<preset>.remarks.md` are taken into the report.
-
-    Returns:
-      The Markdown file.
+    The page contains the text of `<preset>.remarks.md`, which is written by a person.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    remarks = folder / f"{preset}.remarks.md"
-    text = format_report(experiment, preset, lines, remarks.read_text(errors="replace") if remarks.exists() else "")
-    write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, lines))
-    if measured := [line for line in lines if line.records]:
-        save_figure(folder / preset, experiment, preset, measured)
-    write_atomically(folder / f"{preset}.md", text)
+    frame = make_frame(experiment, preset, grid, records)
+    table, measured = summarize(frame), frame[frame["seed"].notna()]
+    write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, table))
+    command = f"python experiments/reproduce.py {experiment} --preset={preset}"
+    parts = [f"# {TITLES[experiment]}: preset {preset}", "There are no results yet."]
+    if len(measured):
+        with plot_style(f"{experiment} {preset}"):
+            save_figure(folder / preset, FIGURES[experiment](measured))
+        remarks = folder / f"{preset}.remarks.md"
+        parts[1:] = [f"```sh\n{command} --seeds={measured['seed'].max() + 1:.0f}\n```"]
+        parts += [remarks.read_text(encoding="utf-8").strip()] if remarks.exists() else []
+        parts += [f"![{TITLES[experiment]}]({preset}.svg)", format_table(experiment, table), NOTES.strip()]
+        if pairs := list_differences(measured):
+            differences = pd.DataFrame(pairs, columns=["rows", "models", "points"])
+            parts += ["## Differences", to_markdown(differences), WELCH.strip()]
+        parts += ["## Origin", format_origin(frame)]
+    write_atomically(folder / f"{preset}.md", "\n\n".join(parts) + "\n")
     return folder / f"{preset}.md"
 
 
-def format_report(experiment: str, preset: str, lines: Sequence[Line], remarks: str) -> str:
-    parts = [f"# {TITLES[experiment]}: preset {preset}", *describe_setting(experiment, preset, lines)]
-    if remarks.strip():
-        parts.append(f"## Remarks\n\n{remarks.strip()}")
-    costs = describe_costs(lines) if experiment == "lengths" else []
-    if results := [*describe_results(lines), *costs]:
-        closing = "Each 95 % interval (Welch) stands by itself: of twenty, one misses the truth by chance."
-        parts.append("## What it shows\n\n" + "\n".join(f"- {sentence}" for sentence in results) + f"\n\n{closing}")
-    if missing := describe_missing(lines):
-        parts.append("## Missing\n\n" + "\n".join(f"- {sentence}" for sentence in missing))
-    if measured := [line for line in lines if line.records]:
-        parts.append(f"## Figure\n\n![{TITLES[experiment]}]({preset}.svg)")
-        parts.append(f"## Table\n\n{format_table(experiment, measured)}")
-    return "\n\n".join(parts) + "\n"
+def make_frame(experiment: str, preset: str, grid: Sequence[GridRun], records: Mapping[str, Record]) -> pd.DataFrame:
+    """Returns one line per row of the grid and recorded seed, and one line without a seed for rows without records.
+
+    Rows with the same settings share their records.
+    """
+    rows = pd.DataFrame([dict(data=r.data, model=r.model, truncation=r.truncation, length=r.length) for r in grid])
+    rows["key"] = [run.key for run in grid]
+    rows = rows.drop_duplicates(ROW).reset_index(names="order")
+    rows["paper"] = pd.Series([paper_accuracy(experiment, preset, *row) for row in rows[ROW].to_numpy()], dtype=float)
+    measured = pd.DataFrame(map(shown, records.values()), columns=None if records else ["key", "seed", "date"])
+    return rows.merge(measured, on="key", how="left").sort_values(["order", "seed"], ignore_index=True)
+
+
+def summarize(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns one line per row of the grid: means over seeds, `*_interval` with half the width of the interval."""
+    gains = sorted(filter(lambda name: name.endswith(GAIN), frame), key=lambda name: frame[name].first_valid_index())
+    rows = []
+    for (data, model, truncation), group in frame.groupby(ROW, sort=False):
+        row = dict(data_set=data, model=model, truncation=truncation, length=group["length"].iloc[0])
+        row["seeds"] = " ".join(f"{seed:.0f}" for seed in values_of(group, "seed"))
+        for name in ("test_accuracy", *gains, "validation_accuracy", "seconds", "seconds_per_step", "peak_memory_mib"):
+            row[name], row[f"{name}_interval"] = estimate_mean(values_of(group, name))
+            if name == "test_accuracy":
+                row |= dict(paper=group["paper"].iloc[0], difference=row[name] - group["paper"].iloc[0])
+        row["parameters"] = next(iter(values_of(group, "parameters")), math.nan)
+        for name in ("machine", "commit"):
+            row[name] = "; ".join(group[name].dropna().unique()) if name in group else ""
+        row |= dict(zip(("first", "last"), (group["date"].min(), group["date"].max()), strict=True))
+        rows.append(row)
+    return pd.DataFrame(rows, dtype=object)
+
+
+def format_csv(experiment: str, preset: str, table: pd.DataFrame) -> str:
+    """Returns a summary as CSV, empty where nothing is known; numbers have six digits."""
+    without = ("validation_accuracy", "seconds", "seconds_per_step", "peak_memory_mib")
+    table = table.drop(columns=[f"{name}_interval" for name in without])
+    table = table.map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
+    table["parameters"] = table["parameters"].astype(float).astype("Int64")
+    return table.assign(experiment=experiment, preset=preset)[["experiment", "preset", *table]].to_csv(index=False)
+
+
+def format_table(experiment: str, table: pd.DataFrame) -> str:
+    """Returns the rows with results of a summary as Markdown."""
+    table = table[table["seeds"] != ""]
+
+    def numbers(name: str, pattern: str) -> list[str]:
+        return ["-" if math.isnan(value) else pattern.format(value) for value in table[name]]
+
+    def estimates(name: str, digits: int = 1) -> list[str]:
+        return [Estimate(*pair).format(digits) for pair in table[[name, f"{name}_interval"]].to_numpy()]
+
+    columns = {"data set": list(table["data_set"])}
+    columns["model"] = [row_name(*row) for row in table[["model", "truncation"]].to_numpy()]
+    if experiment == "lengths":
+        columns["length"] = numbers("length", "{:,}")
+    if experiment == "ablations":
+        columns["validation accuracy, %"] = estimates("validation_accuracy")
+    columns["test accuracy, %"] = estimates("test_accuracy")
+    columns["seeds"] = [str(len(seeds.split())) for seeds in table["seeds"]]
+    if table["paper"].notna().any():
+        columns |= {"paper, %": numbers("paper", "{:.1f}"), "difference": numbers("difference", "{:+.1f}")}
+    for name in filter(lambda name: name.endswith(GAIN), table):
+        columns[name.replace("_", " ")] = estimates(name, 3)
+    columns["parameters"] = numbers("parameters", "{:,.0f}")
+    columns["seconds per run"] = numbers("seconds", "{:,.0f}")
+    columns["seconds per step"] = numbers("seconds_per_step", "{:.3g}")
+    columns["peak memory, MiB"] = numbers("peak_memory_mib", "{:,.0f}")
+    return to_markdown(pd.DataFrame(columns))
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """Returns a table of formatted cells as Markdown, the first two columns aligned on the left."""
+    sides = ["left", "left", *["right"] * (table.shape[1] - 2)]
+    return table.to_markdown(index=False, disable_numparse=True, colalign=sides)
+
+
+def list_differences(measured: pd.DataFrame) -> list[list[str]]:
+    """Returns (row, models, difference of the test accuracies) for all pairs with intervals on both sides."""
+    groups = {(data, model, reach): group for (data, model, reach), group in measured.groupby(ROW, sort=False)}
+    ablations = [(model, "r-lstm") for _, model, _ in groups if model not in MODEL_NAMES]
+    found = []
+    for (data, model, truncation), group in groups.items():
+        for baseline in dict.fromkeys(name for of, name in (*PAIRS, *ablations) if of == model):
+            reach = "full" if model == "transformer" else truncation  # the LSTM at its best
+            other = groups.get((data, baseline, reach))
+            if other is None or group["key"].iloc[0] == other["key"].iloc[0] or min(len(group), len(other)) < 2:
+                continue
+            difference = estimate_difference(*(values_of(each, "test_accuracy") for each in (group, other)))
+            against = row_name(baseline, reach) if truncation == WITHOUT else model_name(baseline)
+            where = data if truncation == WITHOUT else f"{data}, {reach_name(truncation)}"
+            found.append([where, f"{model_name(model)} minus {against}", difference.format(sign="+")])
+    return found
+
+
+def format_origin(frame: pd.DataFrame) -> str:
+    """Returns dates, machines, commits and examples of the records, and the rows that have none."""
+    measured, empty = frame[frame["seed"].notna()], frame[frame["seed"].isna()]
+    when = " to ".join(dict.fromkeys((measured["date"].min()[:10], measured["date"].max()[:10])))
+    machines, commits = ("; ".join(measured[name].unique()) for name in ("machine", "commit"))
+    lines = [f"- Measured {when} on {machines}.", f"- Commits: {commits}."]
+    examples: dict[str, list[str]] = {}
+    for data, group in measured.groupby("data", sort=False):
+        counts = ", ".join(f"{count:,} {split}" for split, count in group["examples"].iloc[0].items())
+        examples.setdefault(counts, []).append(str(data))
+    lines += [f"- Examples of {', '.join(names)}: {counts}." for counts, names in examples.items()]
+    missing = []
+    for data, group in empty.groupby("data", sort=False):
+        names = [row_name(*row) for row in group[["model", "truncation"]].to_numpy()]
+        missing.append(f"{data} ({'; '.join(names)})" if data in set(measured["data"]) else str(data))
+    return "\n".join([*lines, *([f"- Not run: {', '.join(missing)}."] if missing else [])])

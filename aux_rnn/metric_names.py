@@ -1,0 +1,69 @@
+"""The metrics of a run: the name of each in `metrics.jsonl`, and its label, unit and formats wherever it is shown."""
+
+from typing import NamedTuple
+
+AUXILIARY_UNIT = "unit of the auxiliary loss"  # depends on the settings, see `unit_of`
+
+
+class Metric(NamedTuple):
+    """A metric of training or evaluation.
+
+    Attributes:
+      name: key in `metrics.jsonl` and in the results of `summary.json`.
+      label: name in figures and tables.
+      unit: '%' or 'nats'; empty for a number without a unit.
+      line: format of its part of a progress line.
+      bar: format of its part of a progress bar; empty for those that have no room there.
+      factor: converts a stored value to `unit`.
+      panel: position among the panels of a figure of curves, from 1; 0 for those that are not drawn.
+      scale: of the panel's vertical axis.
+    """
+
+    name: str
+    label: str
+    unit: str
+    line: str
+    bar: str = ""
+    factor: float = 1.0
+    panel: int = 0
+    scale: str = "linear"
+
+    def format_line(self, value: float) -> str:
+        """Returns 'accuracy 61.3 %'."""
+        return self.line.format(self.factor * value)
+
+    def format_bar(self, value: float) -> str:
+        """Returns 'acc 61.3%'."""
+        return self.bar.format(self.factor * value)
+
+
+# In the order in which progress lines show them.
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("loss", "loss", "", "loss {:.3g}"),
+        Metric("accuracy", "accuracy", "%", "accuracy {:.1f} %", "acc {:.1f}%", factor=100.0, panel=4),
+        Metric("supervised_loss", "supervised loss", "nats", "supervised {:.3g}", "sup {:.3g}", panel=1),
+        Metric("reconstruct_loss", "reconstruction loss", AUXILIARY_UNIT, "reconstruct {:.3g}", "rec {:.3g}", panel=2),
+        Metric("reconstruct_memory_gain", "memory gain, reconstruction", AUXILIARY_UNIT, "memory {:+.2g}"),
+        Metric("predict_loss", "prediction loss", AUXILIARY_UNIT, "predict {:.3g}", "pre {:.3g}", panel=3),
+        Metric("predict_memory_gain", "memory gain, prediction", AUXILIARY_UNIT, "memory {:+.2g}"),
+        Metric("gradient_norm", "gradient norm, before clipping", "", "|grad| {:.2g}", panel=5, scale="log"),
+        Metric("learning_rate", "learning rate", "", "rate {:.2g}"),
+        Metric("examples_per_second", "examples per second", "", "{:,.0f} ex/s", "{:,.0f} ex/s"),
+    )
+}
+DRAWN = tuple(sorted((metric for metric in METRICS.values() if metric.panel), key=lambda metric: metric.panel))
+
+
+def unit_of(metric: Metric, pixel_loss: str, has_tokens: bool) -> str:
+    """Returns the unit of a metric of one run; empty for a number without a unit.
+
+    Args:
+      metric: the metric.
+      pixel_loss: the run's setting of that name.
+      has_tokens: whether the sequences consist of tokens instead of real values.
+    """
+    if metric.unit != AUXILIARY_UNIT:
+        return metric.unit
+    return "nats" if has_tokens or pixel_loss == "softmax" else "squared error"

@@ -1,0 +1,130 @@
+"""Runs what a grid lacks, as `main.py` commands."""
+
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from exits import FAILED, IN_USE, INTERRUPTED
+from machine import has_accelerator
+from subprocesses import Job, run_jobs
+
+from aux_rnn.config import describe_difference
+from aux_rnn.machine import usable_cores
+from aux_rnn.progress import format_duration
+from aux_rnn.workdir import WorkdirError, read_config, read_summary
+from reproduction.grid import GridRun
+from reproduction.presets import PRESETS
+from reproduction.records import Record, RecordError, add_commit, append_line, make_record
+
+MAIN = Path(__file__).parents[1] / "main.py"
+OUTCOMES = {IN_USE: "in use by another command", INTERRUPTED: "interrupted", -signal.SIGTERM: "interrupted"}
+
+
+def make_slots(options: Any) -> list[list[int]]:
+    """Returns the cores of each concurrent run; with more runs than cores they share them."""
+    cores = usable_cores()
+    one_core = PRESETS[options.preset].one_core_per_run and not has_accelerator()
+    jobs = options.jobs or (len(cores) if one_core else 1)
+    return [cores[slot::jobs] or [cores[slot % len(cores)]] for slot in range(jobs)]
+
+
+def make_arguments(run: GridRun, options: Any) -> list[str]:
+    """Returns the arguments of `main.py` for a run; without plots, so that time and memory are those of training."""
+    folders = [f"--{name}={folder}" for name, folder in options.data_folders.items() if folder]
+    # One process, also inside a step of SLURM or MPI, whose variables would make the runs join each other.
+    alone = ["--num_processes=1", "--nopictures"]
+    return [*run.flags(), *folders, *alone, f"--workdir={options.runs / run.folder}"]
+
+
+def find_state(run: GridRun, workdir: Path, records: Mapping[str, Record]) -> str:
+    """Returns 'recorded', 'complete', 'begun' or 'missing'."""
+    if run.digest in records:
+        return "recorded"
+    try:
+        config = read_config(workdir)
+    except WorkdirError:
+        return "begun"  # `main.py` will say what is wrong
+    status = (read_summary(workdir) or {}).get("status")
+    if config is not None and status == "complete" and not describe_difference(config, run.config):
+        return "complete"
+    return "missing" if config is None else "begun"
+
+
+def format_plan(runs: Sequence[GridRun], states: Mapping[str, str]) -> str:
+    """Returns a table of the states of runs, one line per row of the grid."""
+    table = pd.crosstab([run.name for run in runs], [states[run.digest] for run in runs], margins=True)
+    names = [*dict.fromkeys(run.name for run in runs), "All"]
+    return table.loc[names].rename_axis(index=None, columns="data set, model, truncation").to_string()
+
+
+def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) -> int:
+    """Runs what is not complete and records what is.
+
+    Args:
+      runs: distinct runs.
+      options: of the command.
+      states: of the runs, by digest.
+
+    Returns:
+      The exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
+    """
+    codes = [record_run(run, options) for run in runs if states[run.digest] == "complete"]
+    todo = [run for run in runs if states[run.digest] in ("begun", "missing")]
+    commands = [(sys.executable, str(MAIN), *make_arguments(run, options)) for run in todo]
+    jobs = {
+        Job(words, options.runs / run.folder / "output.log"): run for words, run in zip(commands, todo, strict=True)
+    }
+    ended = 0
+    for job, code in run_jobs(list(jobs), make_slots(options)):
+        if code is None:
+            say(f"{jobs[job].name}, seed {jobs[job].seed}: {states[jobs[job].digest]}, runs in {job.log.parent}")
+        else:
+            ended += 1
+            codes.append(finish_run(jobs[job], options, job, code))
+    in_use = codes.count(IN_USE)
+    if ended < len(todo) or {INTERRUPTED, -signal.SIGTERM} & set(codes):
+        say("interrupted; the same command continues")
+        return INTERRUPTED
+    if failed := len(codes) - codes.count(0) - in_use:
+        say(f"{failed} failed, see above; the same command tries again")
+        return FAILED
+    if in_use:
+        say(f"{in_use} in use by another command; the same command completes the report once they are done")
+    return INTERRUPTED if in_use else 0
+
+
+def finish_run(run: GridRun, options: Any, job: Job, code: int) -> int:
+    """Records a run that has ended, or prints why it is not complete. Returns its exit code."""
+    if code in (0, INTERRUPTED):
+        add_commit(job.log.parent)
+    if code == 0:
+        return record_run(run, options)
+    say(f"{run.name}, seed {run.seed}: {OUTCOMES.get(code, 'failed')}")
+    if code not in OUTCOMES:
+        command = shlex.join(["python", "experiments/main.py", *make_arguments(run, options)])
+        say(f"  {job.last_line()}\n  (full output: {job.log})\n  {command}")
+    return code
+
+
+def record_run(run: GridRun, options: Any) -> int:
+    """Appends the record of a complete run. Returns 0, or 1 if its files cannot be read."""
+    try:
+        record = make_record(options.experiment, options.preset, run, options.runs / run.folder)
+    except RecordError as error:
+        say(f"{run.name}, seed {run.seed}: failed\n  {error}")
+        return FAILED
+    index, count = options.shard
+    shard = f".shard-{index}-of-{count}" if count > 1 else ""
+    append_line(options.folder / f"{options.preset}{shard}.jsonl", json.dumps(record, allow_nan=False))
+    accuracy, time = 100 * record["test_accuracy"], format_duration(record["seconds"])
+    say(f"{run.name}, seed {run.seed}: test accuracy {accuracy:.1f} %, {time}")
+    return 0
+
+
+def say(text: str) -> None:
+    print(text, flush=True)

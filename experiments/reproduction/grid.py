@@ -1,0 +1,172 @@
+"""The runs of each experiment."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from aux_rnn.config import INCIDENTAL, Config, check_sequence, from_flat, to_flat
+from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
+from aux_rnn.plan import Plan
+from aux_rnn.settings import ConfigError, format_flag
+from reproduction.presets import MODELS, PRESETS, Preset
+
+EXPERIMENTS = ("table2", "lengths", "bptt", "curves", "text", "ablations")
+TRUNCATED, FULL, WITHOUT = "truncated", "full", "-"
+
+
+@dataclasses.dataclass(frozen=True)
+class GridRun:
+    """A run of a grid. Runs of two experiments with the same settings are the same run.
+
+    Attributes:
+      data: name of the data set in the preset, 'recall-1024'.
+      model: a name in `presets.MODELS`, or of an ablation.
+      truncation: 'truncated', 'full', '-' for models without one, or the number of steps as in '50'.
+      seed: the run's --seed.
+      config: its configuration.
+      length: L, elements of its longest sequence.
+    """
+
+    data: str
+    model: str
+    truncation: str
+    seed: int
+    config: Config
+    length: int
+
+    @property
+    def name(self) -> str:
+        return " ".join(part for part in (self.data, self.model, self.truncation) if part != WITHOUT)
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """The settings that differ from the defaults, as they are in JSON."""
+        defaults = flatten(Config())
+        return {name: value for name, value in flatten(self.config).items() if value != defaults[name]}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        return digest_of(self.settings)
+
+    @functools.cached_property
+    def key(self) -> str:
+        return key_of(self.settings)
+
+    @property
+    def folder(self) -> str:
+        """Name of the run's folder, which depends on its settings only."""
+        model, data = self.config.model, self.config.data.dataset
+        reach = "" if model.encoder == "transformer" else f"-T{model.supervised_truncation}"
+        return f"{data}-{model.encoder}-{model.auxiliary}{reach}-seed{self.seed}-{self.digest[:8]}"
+
+    def flags(self) -> list[str]:
+        """Returns the settings as flags of `main.py`."""
+        named = {name: flatten(self.config)[name] for name in ("dataset", "auxiliary", "seed")}
+        return [format_flag(name, value) for name, value in {**named, **self.settings}.items()]
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Returns all settings as they are in JSON, except incidental ones."""
+    flat = json.loads(json.dumps(to_flat(config)))
+    return {name: value for name, value in flat.items() if name not in INCIDENTAL}
+
+
+def digest_of(settings: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of settings that differ from the defaults, so that new settings do not change old digests."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """Returns the digest without the seed, the same for all seeds of a row."""
+    return digest_of({name: value for name, value in settings.items() if name != "seed"})
+
+
+def make_grid(experiment: str, preset_name: str, seeds: int) -> list[GridRun]:
+    """Returns all runs of an experiment, seed by seed, so that the first runs cover every row.
+
+    Raises:
+      ConfigError: the preset lacks the experiment, or the settings of a run are not allowed.
+    """
+    preset = PRESETS[preset_name]
+    if experiment not in preset.data:
+        raise ConfigError(f"--preset={preset_name}: has no {experiment}; must be used with {', '.join(preset.data)}")
+    grid = []
+    for data, (model, truncation) in product(preset.data[experiment], list_variants(experiment, preset)):
+        values = make_values(experiment, preset, data, model, truncation)
+        try:
+            config = from_flat(values)
+            spec, epoch = sequence_spec(config.data), count_steps_per_epoch(config)
+            check_sequence(config, spec)
+            Plan.of(config, epoch)
+        except ConfigError as error:
+            raise ConfigError(f"{data} {model} {truncation}: {error}") from error
+        if experiment == "curves":  # one record of the training metrics per epoch
+            values["log_every_steps"] = epoch
+        longest = preset.longest.get(f"{model} {truncation}", preset.longest.get(model, spec.length))
+        if experiment != "lengths" or spec.length <= longest:
+            configs = [from_flat({**values, "seed": seed}) for seed in range(seeds)]
+            grid += [GridRun(data, model, truncation, n, each, spec.length) for n, each in enumerate(configs)]
+    return sorted(grid, key=lambda run: run.seed)
+
+
+def list_variants(experiment: str, preset: Preset) -> Sequence[tuple[str, str]]:
+    """Returns (model, truncation) of every row of a table or point of a figure."""
+    without, lstm = [("transformer", WITHOUT)], [("lstm", TRUNCATED), ("lstm", FULL)]
+    variants = {
+        "table2": [*lstm, *product(("r-lstm", "p-lstm", "both"), (TRUNCATED, FULL)), *without],
+        "lengths": [*lstm, ("r-lstm", TRUNCATED), *without],
+        "bptt": product(("lstm", "r-lstm", "p-lstm", "r-lstm-cut-both"), map(str, preset.truncations)),
+        "curves": product(("lstm", "r-lstm", "p-lstm"), [TRUNCATED]),
+        "text": [*lstm, *product(("r-lstm", "p-lstm", "both"), [TRUNCATED]), *without],
+        "ablations": product(("lstm", "r-lstm", *preset.ablations), [WITHOUT]),
+    }
+    return list(variants[experiment])
+
+
+def make_values(experiment: str, preset: Preset, data: str, model: str, truncation: str) -> dict[str, Any]:
+    """Returns the flag values of a row."""
+    base = "r-lstm" if model in preset.ablations else model
+    values = {**preset.data[experiment][data], **MODELS[base], **preset.models.get(base, {})}
+    values.update(preset.ablations.get(model, {}))
+    if truncation not in (TRUNCATED, WITHOUT):
+        values["supervised_truncation"] = truncation if truncation == FULL else int(truncation)
+    if experiment == "bptt" and model == "r-lstm-cut-both":
+        values["auxiliary_truncation"] = values["supervised_truncation"]
+    elif experiment != "bptt" and truncation == FULL and model != "lstm":
+        values.update(auxiliary_truncation=FULL, decoder_truncation=FULL)
+    if experiment == "curves":
+        values.update(evaluate_test=True, evaluate_every_epochs=1)
+    return values
+
+
+def count_steps_per_epoch(config: Config) -> int:
+    """Uses the published sizes where no data has been prepared."""
+    published, sizes = find_dataset(config.data), split_sizes(config.data)
+    sizes = sizes or divide_examples(config.data, published.train_examples, published.test_examples)
+    return steps_per_epoch(sizes.train, config.run.batch_size)
+
+
+def select_runs(
+    grid: Sequence[GridRun], datasets: Sequence[str], models: Sequence[str], shard: tuple[int, int]
+) -> list[GridRun]:
+    """Returns the distinct runs of some data sets and models (empty: all), and of these every n-th for shard (i, n).
+
+    Raises:
+      ConfigError: the grid does not have a name.
+    """
+    selected = list(grid)
+    for flag, attribute, wanted in (("datasets", "data", datasets), ("models", "model", models)):
+        known = dict.fromkeys(getattr(run, attribute) for run in grid)
+        for name in wanted:
+            if name not in known:
+                raise ConfigError(f"--{flag}={','.join(wanted)}: {name!r} must be one of {', '.join(known)}")
+        selected = [run for run in selected if not wanted or getattr(run, attribute) in wanted]
+    distinct: dict[str, GridRun] = {}
+    for run in selected:
+        distinct.setdefault(run.digest, run)
+    index, count = shard
+    return list(distinct.values())[index - 1 :: count]

@@ -1,0 +1,144 @@
+"""compare.py: rows, units, bands and mistakes, on records that are written by hand."""
+
+import json
+import math
+
+import compare
+import pytest
+from comparison.figure import draw_comparison
+from comparison.runs import group_runs, read_run
+from PIL import Image
+
+from aux_rnn.config import from_flat, to_flat, to_json
+
+
+def change(config, **settings):
+    return from_flat({**to_flat(config), **settings})
+
+
+def make_records(scale=1.0, auxiliary="reconstruct"):
+    """Returns records of one epoch of pretraining and two of joint training, with a loss that was not finite."""
+    records = []
+    for epoch in (0.5, 1.0, 1.5, 2.0, 3.0):
+        phase = "pretrain" if epoch <= 1 else "train"
+        record = dict(kind="train", step=int(10 * epoch), phase=phase, epoch=epoch, seconds=epoch)
+        record |= {"gradient_norm": 0.5 * epoch, f"{auxiliary}_loss": scale / epoch}
+        if phase == "train":
+            record |= dict(supervised_loss=None if epoch == 2 else 2.0 * scale, accuracy=0.25 * epoch)
+        records.append(record)
+    return records
+
+
+def write_run(path, config, scale=1.0, **summary):
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(to_json(config))
+    (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in make_records(scale)))
+    if summary:
+        whole = dict(dataset="digits", auxiliary="reconstruct", status="complete", steps=30, results={}) | summary
+        (path / "summary.json").write_text(json.dumps(whole))
+    return str(path)
+
+
+@pytest.fixture
+def config(tiny):
+    return change(tiny, auxiliary="reconstruct")
+
+
+@pytest.fixture
+def runs(config, tmp_path):
+    """Three seeds of one row, one of another."""
+    folders = []
+    for seed, scale in enumerate((1.0, 2.0, 3.0)):
+        scores = dict(test_accuracy=0.5 + 0.1 * seed, validation_accuracy=0.5, seconds=60.0)
+        folders.append(write_run(tmp_path / f"r{seed}", change(config, seed=seed), scale, **scores))
+    other = change(config, auxiliary="none", hidden_size=7, manual_dir="elsewhere")
+    return [*folders, write_run(tmp_path / "none", other)]
+
+
+def panel_of(figure, label):
+    (panel,) = [axis for axis in figure.axes if axis.get_ylabel().startswith(label)]
+    return panel
+
+
+def test_runs_that_differ_in_their_seed_are_one_row(runs):
+    rows = group_runs([read_run(folder) for folder in runs])
+    assert [(row.name, row.seeds) for row in rows] == [
+        ("r-LSTM on digits, hidden_size=6", [0, 1, 2]),
+        ("LSTM on digits, hidden_size=7", [0]),
+    ]
+    curve = rows[0].curve("train", "supervised_loss")
+    assert curve[1.5].mean == pytest.approx(4.0)
+    # Student's t for two degrees of freedom times the standard error of 2, 4 and 6.
+    assert curve[1.5].half == pytest.approx(4.3027 * 2 / math.sqrt(3), rel=1e-4)
+    assert math.isnan(curve[2.0].mean)
+    assert math.isnan(rows[1].curve("train", "supervised_loss")[1.5].half)
+    figure = draw_comparison(rows, "train")
+    band = panel_of(figure, "supervised").collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(4.0 + curve[1.5].half)
+    assert len(panel_of(figure, "reconstruction").lines) == 1
+    assert len(panel_of(figure, "gradient").lines) == 2
+    accuracy = panel_of(figure, "accuracy (%)").lines[0]
+    assert accuracy.get_xydata().tolist() == [[1.5, 37.5], [2.0, 50.0], [3.0, 75.0]]
+
+
+def test_two_seeds_have_no_band_and_an_lstm_shows_no_pretraining(runs, config, tmp_path):
+    longer = write_run(tmp_path / "longer", change(config, pretrain_epochs=2))
+    rows = group_runs([read_run(folder) for folder in (*runs[:2], runs[3], longer)])
+    assert [row.name for row in rows] == [
+        "r-LSTM on digits, hidden_size=6, pretrain_epochs=1",
+        "LSTM on digits, hidden_size=7",
+        "r-LSTM on digits, hidden_size=6, pretrain_epochs=2",
+    ]
+    assert not panel_of(draw_comparison(rows, "train"), "supervised").collections
+
+
+def test_losses_in_different_units_have_panels_of_their_own(config, tmp_path):
+    variants = {
+        "squared": config,
+        "softmax": change(config, pixel_loss="softmax"),
+        "text": change(config, dataset="digits_text", image_size=0),
+        "tokens": change(config, dataset="token-arrays-0123", image_size=0),
+        "images": change(config, dataset="tfds:svhn_cropped", image_size=0),
+        "none": change(config, auxiliary="none"),
+    }
+    runs = [read_run(write_run(tmp_path / name, each)) for name, each in variants.items()]
+    figure = draw_comparison(group_runs(runs), "train")
+    assert len(panel_of(figure, "reconstruction loss (squared error)").lines) == 2
+    assert len(panel_of(figure, "reconstruction loss (nats)").lines) == 3
+    assert len(panel_of(figure, "supervised loss (nats)").lines) == 6
+
+
+def test_a_table_is_printed_and_both_figures_are_written(runs, tmp_path, capsys):
+    assert compare.main(["compare.py", *runs, "--split=train", f"--output={tmp_path}/figures/all"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split("  ")[0] == "r-LSTM on digits, hidden_size=6"
+    assert "60.0 ± 24.8" in lines[1]
+    assert lines[1].endswith("0:01:00")
+    assert lines[2].split()[-3:] == ["-", "-", "-"]
+    svg = (tmp_path / "figures/all.svg").read_text()
+    for label in ("r-LSTM on digits, hidden_size=6", "accuracy (%)", "training batches"):
+        assert label in svg
+    assert Image.open(tmp_path / "figures/all.png").size[0] == 1680
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: RUN: none given"),
+        (["nowhere"], "error: --workdir=nowhere: holds no run"),
+        (["{0}", "{0}"], "error: RUN: r-LSTM on digits with seed 0 is given twice"),
+        (["{0}", "--split=all"], "error: --split=all"),
+        (["{0}", "--output=/dev/null/x"], "error: --workdir=/dev/null: cannot be written"),
+    ],
+)
+def test_a_mistake_gets_one_line(arguments, message, runs, capsys):
+    assert compare.main(["compare.py", *(word.format(*runs) for word in arguments)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(message)
+    assert error.count("\n") == 1
+
+
+def test_more_rows_than_can_be_told_apart_are_refused(config, tmp_path, capsys):
+    folders = [write_run(tmp_path / str(n), change(config, hidden_size=n)) for n in range(1, 8)]
+    assert compare.main(["compare.py", *folders]) == 2
+    assert "7 sets of settings; at most 6" in capsys.readouterr().err

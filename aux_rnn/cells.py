@@ -1,4 +1,4 @@
-"""Recurrent cells by name: our LSTM, and the cells of the flax library."""
+"""Recurrent cells by name: our LSTM and the cells of flax."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,14 +15,14 @@ CellFactory = Callable[[int], nn.RNNCellBase]
 
 
 def forget_gate_bias(key: jax.Array, shape: tuple[int], dtype=jnp.float32) -> jax.Array:
-    """Zeros, but ones for the forget gate (Jozefowicz, Zaremba and Sutskever, 2015): the second quarter of `shape`."""
+    """Returns zeros, and ones for the forget gate, the second quarter (Jozefowicz, Zaremba and Sutskever, 2015)."""
     del key
     gates = jnp.zeros((4, shape[0] // 4), dtype)
     return gates.at[1].set(1).reshape(shape)
 
 
 def orthogonal_gates(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:
-    """One orthogonal matrix a gate, side by side: `[H, 4H]`."""
+    """Returns one orthogonal matrix per gate, side by side: `[H, 4H]`."""
     square = initializers.orthogonal()
     return jnp.concatenate([square(k, (shape[0], shape[0]), dtype) for k in jax.random.split(key, 4)], axis=1)
 
@@ -36,7 +36,7 @@ class LSTMCell(nn.RNNCellBase):
         c' &= f c + i g, \quad h' = o \tanh(c')
 
     The same function as `flax.linen.LSTMCell`, with the gates `i, f, g, o` side by side in one matrix each for the
-    input and the state, so that a step is two matrix products, and with a forget-gate bias of 1 at the start.
+    input and the state, so that a step is two matrix products, and with an initial forget-gate bias of 1.
 
     Attributes:
       features: H, the number of units.
@@ -48,7 +48,7 @@ class LSTMCell(nn.RNNCellBase):
 
     @nn.compact
     def __call__(self, carry: Carry, inputs: jax.Array) -> tuple[Carry, jax.Array]:
-        """One step.
+        """Runs one step.
 
         Args:
           carry: `(c, h)`, each `[batch, H]`.
@@ -71,7 +71,7 @@ class LSTMCell(nn.RNNCellBase):
 
     @nn.nowrap
     def initialize_carry(self, rng: jax.Array, input_shape: tuple[int, ...]) -> Carry:
-        """Zeros `(c, h)` of shape `[batch, H]` for inputs of shape `[batch, E]`."""
+        """Returns zeros `(c, h)` of shape `[batch, H]` for inputs of shape `[batch, E]`."""
         del rng
         zeros = jnp.zeros((*input_shape[:-1], self.features))
         return zeros, zeros
@@ -89,17 +89,17 @@ CELLS: dict[str, CellFactory] = {
 }
 
 
-def find_cell(encoder: str, precision: str) -> CellFactory:
-    """What makes the cell of that name; the cells of the flax library have products of float32 only."""
+def cell_factory(encoder: str, precision: str) -> CellFactory:
+    """Returns the function that makes the named cell; flax's cells compute float32 products only."""
     return partial(LSTMCell, matmul=MATMULS[precision]) if encoder == "lstm" else CELLS[encoder]
 
 
 def zero_carry(cell: nn.RNNCellBase, batch: int, input_size: int) -> Carry:
-    """The state before the first element, `s[0] = 0`, for `batch` rows."""
+    """Returns the state before the first element, `s[0] = 0`, for `batch` rows."""
     carry = cell.initialize_carry(jax.random.key(0), (batch, input_size))
     return jax.tree.map(jnp.zeros_like, carry)
 
 
-def hidden_of(carry: Carry) -> jax.Array:
-    """The hidden part of a state, `[..., H]`: the last array of the carry, which is what flax's cells put out."""
+def hidden_state(carry: Carry) -> jax.Array:
+    """Returns the hidden part of a state, `[..., H]`: the last array of the carry, which flax's cells output."""
     return jax.tree.leaves(carry)[-1]

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Sequence
 
 from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.decoder import count_outputs
+from aux_rnn.decoder import output_size
 from aux_rnn.settings import Truncation
-from aux_rnn.windows import is_full
+from aux_rnn.windows import is_untruncated
 
 # Matrices [inputs + features, features] a step, and arrays of state, of each recurrent cell.
 GATES = {"lstm": 4, "gru": 3, "mgu": 2, "simple": 1}
@@ -62,11 +62,11 @@ def count_windows(
       windows: (windows an example, T, latest end) of each loss.
       folded: see the module's docstring.
     """
-    any_full = any(is_full(truncation, latest) for _, truncation, latest in windows)
-    prefix = max(latest if is_full(t, latest) else latest - int(t) for _, t, latest in windows)
+    any_full = any(is_untruncated(truncation, latest) for _, truncation, latest in windows)
+    prefix = max(latest if is_untruncated(t, latest) else latest - int(t) for _, t, latest in windows)
     total = count_encoder_steps(config, spec, prefix, any_full, folded)
     for count, truncation, latest in windows:
-        if not is_full(truncation, latest):
+        if not is_untruncated(truncation, latest):
             total += count * count_encoder_steps(config, spec, int(truncation), True, folded)
     return total
 
@@ -75,7 +75,7 @@ def count_decoder(config: Config, spec: SequenceSpec, folded: bool) -> int:
     """Multiply-adds of one decoder, forward and backward, over its segments of one sequence."""
     model = config.model
     bottom = model.decoder_sizes[0]
-    step = count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, count_outputs(model, spec)))
+    step = count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, output_size(model, spec)))
     step += GATES[model.encoder] * bottom * bottom
     for below, size in itertools.pairwise(model.decoder_sizes):
         step += GATES[model.encoder] * (below + size) * size

@@ -13,20 +13,20 @@ from aux_rnn.datasets import evaluation_batches
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.metrics import Metrics
-from aux_rnn.steps import Batch, TrainState, broadcast, create_train_state, replicate, shard
+from aux_rnn.steps import RawBatch, TrainState, broadcast, create_train_state, replicate, shard
 from aux_rnn.workdir import require_config
 
 
-def batches_of(experiment: Experiment, split: str, processes: ProcessGroup) -> Iterator[Batch]:
+def batches_of(experiment: Experiment, split: str, processes: ProcessGroup) -> Iterator[RawBatch]:
     """This process's share of a split, for evaluation."""
     examples, size = getattr(experiment.splits, split), experiment.config.run.batch_size
     return evaluation_batches(examples, size, processes.index, processes.count)
 
 
 def evaluate_split(
-    evaluate: Callable[[Any, Batch], Metrics],
+    evaluate: Callable[[Any, RawBatch], Metrics],
     params: Any,
-    batches: Iterable[Batch],
+    batches: Iterable[RawBatch],
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
     """The means over a split.

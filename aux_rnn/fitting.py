@@ -18,9 +18,10 @@ from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, describe_sequences, fi
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.experiment import Experiment, assemble, check_step, create_experiment
+from aux_rnn.inputs import make_input_fn
 from aux_rnn.interruption import StopRequest
-from aux_rnn.objectives import make_model, make_reader
-from aux_rnn.precision import exact
+from aux_rnn.objectives import make_model
+from aux_rnn.precision import highest_precision
 from aux_rnn.progress import Progress, unseen_progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import NullOutputs, open_outputs
@@ -82,9 +83,9 @@ class Fitted:
     @functools.cached_property
     def _classify(self) -> Any:
         spec = self.form.spec
-        model, read = make_model(self.config.model, spec), make_reader(spec, self.permutation)
+        model, read = make_model(self.config.model, spec), make_input_fn(spec, self.permutation)
 
-        return jax.jit(exact(lambda params, batch: model.apply({"params": params}, *read(batch))[0]))
+        return jax.jit(highest_precision(lambda params, batch: model.apply({"params": params}, *read(batch))[0]))
 
 
 def fit(

@@ -8,9 +8,9 @@ import itertools
 
 from aux_rnn.config import Config, ModelConfig, SequenceSpec
 from aux_rnn.cost import GATES, STATES, count_dense
-from aux_rnn.decoder import count_outputs
+from aux_rnn.decoder import output_size
 from aux_rnn.settings import reject
-from aux_rnn.windows import is_full
+from aux_rnn.windows import is_untruncated
 
 # Arrays of H values kept a step: the gates by a gradient written by hand, and states and their gradients beside them
 # where no window cuts the pass; what automatic differentiation keeps, as measured, for each gate of a cell.
@@ -34,8 +34,8 @@ def count_encoder_values(config: Config, spec: SequenceSpec) -> float:
     model, length = config.model, spec.length
     windows = [(1, model.supervised_truncation)]
     windows += [(model.num_anchors, model.auxiliary_truncation)] * len(model.auxiliaries)
-    is_uncut = any(is_full(truncation, length) for _, truncation in windows)
-    steps = sum(count * int(truncation) for count, truncation in windows if not is_full(truncation, length))
+    is_uncut = any(is_untruncated(truncation, length) for _, truncation in windows)
+    steps = sum(count * int(truncation) for count, truncation in windows if not is_untruncated(truncation, length))
     values = steps * model.hidden_size * arrays_a_step(model, is_uncut=False)
     return values + is_uncut * length * model.hidden_size * arrays_a_step(model, is_uncut=True)
 
@@ -45,7 +45,7 @@ def count_decoder_values(config: Config, spec: SequenceSpec) -> float:
     model = config.model
     by_hand = arrays_a_step(model, is_uncut=False)
     layers = by_hand if model.teacher_forcing else max(by_hand, AUTOMATIC * GATES[model.encoder])
-    put_out = model.decoder_sizes[-1] + sum(model.decoder_head_sizes) + count_outputs(model, spec)
+    put_out = model.decoder_sizes[-1] + sum(model.decoder_head_sizes) + output_size(model, spec)
     step = layers * sum(model.decoder_sizes) + 2 * put_out
     return model.num_anchors * model.segment_length * step
 
@@ -73,7 +73,7 @@ def count_parameters(config: Config, spec: SequenceSpec) -> int:
     encoder = count_recurrent(config, inputs, (model.hidden_size,))
     head = count_dense((model.hidden_size, *model.head_sizes, spec.num_classes))
     decoder = count_recurrent(config, inputs, model.decoder_sizes)
-    decoder += count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, count_outputs(model, spec)))
+    decoder += count_dense((model.decoder_sizes[-1], *model.decoder_head_sizes, output_size(model, spec)))
     if model.decoder_sizes[0] != model.hidden_size:
         decoder += STATES.get(model.encoder, 1) * model.hidden_size * model.decoder_sizes[0]
     return encoder + head + len(model.auxiliaries) * decoder

@@ -32,7 +32,7 @@ class Unsettled:
 
     @classmethod
     def of(cls, state: TrainState, number: int, phase: str, section: str, is_recorded: bool) -> "Unsettled":
-        recorded = (state.metrics, state.first_bad_step) if is_recorded else None
+        recorded = (state.metrics, state.first_nonfinite_step) if is_recorded else None
         return cls(number, phase, section, *jax.tree.map(jnp.copy, (state.step, recorded)))
 
 

@@ -1,4 +1,4 @@
-"""The parts that encoder, decoders and classifier are made of."""
+"""Layers that the encoder, the decoders and the classifier share."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ class Embedding(nn.Module):
 
 
 class DropConnectDense(nn.Module):
-    """A dense layer whose matrix loses entries at random in training (DropConnect; Wan et al., 2013)."""
+    """A dense layer that sets random entries of its matrix to zero in training (DropConnect; Wan et al., 2013)."""
 
     features: int
     rate: float
@@ -40,8 +40,8 @@ class DropConnectDense(nn.Module):
         return self.matmul(inputs, kernel) + bias
 
 
-class Head(nn.Module):
-    """A feed-forward network: hidden layers with rectifiers, and a linear last layer with DropConnect."""
+class MLPHead(nn.Module):
+    """A feed-forward network: hidden layers with ReLU, and a linear output layer with DropConnect."""
 
     sizes: tuple[int, ...]
     outputs: int
@@ -50,24 +50,24 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
-        """`[..., H]` to `[..., outputs]`."""
+        """Maps `[..., H]` to `[..., outputs]`."""
         for size in self.sizes:
             inputs = nn.relu(nn.Dense(size, dot_general=as_dot_general(self.matmul))(inputs))
         output = DropConnectDense(self.outputs, self.dropconnect, self.matmul, name="output")
         return output(inputs, deterministic)
 
 
-class StateMap(nn.Module):
-    """Brings a state to another size: a learned linear map of each of its arrays, nothing where the sizes agree."""
+class StateProjection(nn.Module):
+    """Maps a state to another size: a learned linear map of each of its arrays, the identity where the sizes agree."""
 
     features: int
     matmul: MatMul = jnp.matmul
 
     @nn.compact
     def __call__(self, state: Carry) -> Carry:
-        def bring(array: jax.Array) -> jax.Array:
+        def project(array: jax.Array) -> jax.Array:
             if array.shape[-1] == self.features:
                 return array
             return nn.Dense(self.features, dot_general=as_dot_general(self.matmul))(array)
 
-        return jax.tree.map(bring, state)
+        return jax.tree.map(project, state)

@@ -1,10 +1,8 @@
-"""The supervised loss, the auxiliary losses and their weighted sum, as totals and counts.
+"""The supervised loss and the auxiliary losses, as totals and counts.
 
-Totals and counts rather than means, so that a batch divided over devices has the same loss as the undivided one even
-where the shares hold different numbers of targets.
+Totals and counts give a batch that is divided over devices the same loss as the undivided batch, even where the shares
+hold different numbers of targets.
 """
-
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +13,7 @@ from aux_rnn.sequences import Segments
 
 
 def supervised_loss(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Mean:
-    """Cross-entropy of the classifier, in nats.
+    """Computes the cross-entropy of the classifier in nats.
 
     Args:
       logits: `[B, K]`.
@@ -31,17 +29,17 @@ def supervised_loss(logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Me
 
 
 def auxiliary_loss(outputs: jax.Array, segments: Segments, mask: jax.Array) -> Mean:
-    """Error of a decoder, a mean over targets, so that its size does not depend on the length of the segment.
+    """Computes the error of a decoder, averaged over targets so that it does not depend on the length of the segment.
 
-    Cross-entropy in nats for tokens. For pixels squared error, or, where the decoder put out logits of their levels,
-    cross-entropy in nats; both averaged over channels.
+    The error is the cross-entropy in nats for tokens. For pixels it is the squared error or, where the decoder outputs
+    logits of their levels, the cross-entropy in nats; both are averaged over channels.
 
     Args:
       outputs: `[B, A, S, C]` or logits `[B, A, S, C, levels]`, for tokens logits `[B, A, S, vocabulary_size]`.
-      segments: what was asked for.
+      segments: the targets.
       mask: bool `[B]`, false for rows that only fill the batch.
 
-    Source: Trinh, Dai, Luong and Le (2018), sections 3.1 and 3.2, which leave the loss of pixels open.
+    Source: Trinh, Dai, Luong and Le (2018), sections 3.1 and 3.2, which do not specify the loss of pixels.
 
     Examples:
       >>> targets = jnp.full((2, 1, 5, 3), 0.5)
@@ -61,16 +59,10 @@ def auxiliary_loss(outputs: jax.Array, segments: Segments, mask: jax.Array) -> M
 
 
 def memory_gain(true: Mean, other: Mean) -> Mean:
-    """What the state at the anchor is worth to the decoder: its loss from another state minus that from the true one.
+    """Computes how much the state at the anchor helps the decoder: the loss from another state minus the true loss.
 
     Args:
-      true: the auxiliary loss with the decoder started from the encoder's state.
-      other: the same targets, and so the same count, from a state that cannot know them.
+      true: the auxiliary loss when the decoder starts from the encoder's state.
+      other: the same targets, and so the same count, from a state without information about them.
     """
     return Mean(other.total - true.total, true.count)
-
-
-def total_loss(supervised: Mean | None, auxiliary: Mapping[str, Mean], weight: float) -> jax.Array:
-    """`supervised + weight * (sum of the auxiliary losses)`; pretraining, without a supervised loss, is unweighted."""
-    terms = sum(mean.compute() for mean in auxiliary.values())
-    return jnp.asarray(terms if supervised is None else supervised.compute() + weight * terms)

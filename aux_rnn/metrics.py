@@ -1,5 +1,4 @@
-"""Metrics as totals and counts: they merge over steps, devices and an uneven last batch, and are divided once, at the
-end."""
+"""Metrics as totals and counts, which merge exactly over steps, devices and an uneven last batch."""
 
 from collections.abc import Mapping
 
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 
 @flax.struct.dataclass
 class Mean:
-    """A mean that is not divided yet.
+    """A mean as its total and count.
 
     Attributes:
       total: float32, the sum of the values.
@@ -27,7 +26,7 @@ class Mean:
 
     @classmethod
     def of(cls, values: jax.Array, mask: jax.Array) -> "Mean":
-        """The mean of the values where the mask, of the same shape, is true."""
+        """Averages the values where the mask, of the same shape, is true."""
         dtype = jnp.promote_types(values.dtype, jnp.float32)
         return cls(jnp.sum(jnp.where(mask, values, 0), dtype=dtype), jnp.sum(mask, dtype=jnp.float32))
 
@@ -43,7 +42,7 @@ class Mean:
         return Mean(self.total + other.total, self.count + other.count)
 
     def compute(self) -> jax.Array:
-        """The mean; 0 of no values."""
+        """Returns the mean; 0 for no values."""
         return self.total / jnp.maximum(self.count, 1)
 
 
@@ -51,10 +50,10 @@ Metrics = dict[str, Mean]
 
 
 def merge(a: Metrics, b: Metrics) -> Metrics:
-    """The metrics over the values of both; each name must be in both."""
+    """Merges metrics of equal names."""
     return {name: a[name].merge(b[name]) for name in a | b}
 
 
 def compute(metrics: Mapping[str, Mean]) -> dict[str, float]:
-    """`{name: mean}` as Python floats."""
+    """Returns `{name: mean}` as Python floats, without metrics of no values."""
     return {name: float(mean.compute()) for name, mean in jax.device_get(dict(metrics)).items() if mean.count}

@@ -1,4 +1,4 @@
-"""The network: a recurrent encoder, a classifier on its last state, and the decoders of the auxiliary losses."""
+"""The network: a recurrent encoder, a classifier on its last state and the decoders of the auxiliary losses."""
 
 from collections.abc import Mapping
 
@@ -6,23 +6,22 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aux_rnn.cells import Carry, CellFactory, find_cell, hidden_of, zero_carry
+from aux_rnn.backends import select_backend
+from aux_rnn.cells import Carry, CellFactory, cell_factory, hidden_state, zero_carry
 from aux_rnn.config import ModelConfig, SequenceSpec
-from aux_rnn.cudnn import CudnnEncoder
-from aux_rnn.decoder import Decoder, recurrence_of
-from aux_rnn.fused import FoldedEncoder, fold
-from aux_rnn.layers import Embedding, Head
+from aux_rnn.decoder import Decoder
+from aux_rnn.layers import Embedding, MLPHead
 from aux_rnn.precision import MATMULS, MatMul
 from aux_rnn.sequences import Segments
 from aux_rnn.windows import Windows, encode_windows
 
 
 class Encoder(nn.Module):
-    """The recurrent layer that reads the sequence, one element a call.
+    """The recurrent layer that reads the sequence, one element per call.
 
     Attributes:
       cell: any `flax.linen.RNNCellBase` whose carry ends with its hidden state.
-      embedding_size: E, the size of the learned map of an element that the cell reads.
+      embedding_size: E, the size of the embedded element that the cell reads.
       vocabulary_size: number of tokens, or 0 for elements of real values.
       matmul: the matrix product, see `precision.py`.
 
@@ -43,7 +42,7 @@ class Encoder(nn.Module):
         self.embedding = Embedding(self.embedding_size, self.vocabulary_size, self.matmul)
 
     def __call__(self, state: Carry, element: jax.Array) -> Carry:
-        """`s[t + 1]` from `s[t]` (leaves `[B, H]`) and `x[t]` (`[B, C]`, tokens `[B]`)."""
+        """Computes `s[t + 1]` from `s[t]` (leaves `[B, H]`) and `x[t]` (`[B, C]`, tokens `[B]`)."""
         return self.cell(state, self.embedding(element))[0]
 
     def initial_state(self, batch: int) -> Carry:
@@ -51,13 +50,13 @@ class Encoder(nn.Module):
 
 
 class AuxiliaryRNN(nn.Module):
-    """An encoder with a classifier on its last state and one decoder for each auxiliary loss.
+    """An encoder with a classifier on its last state and one decoder per auxiliary loss.
 
     Attributes:
-      config: sizes, truncations and which auxiliary losses there are.
-      spec: what the sequences are.
-      cell: makes the recurrent cell of a given size; None takes the one that `config.encoder` names. Any
-        `flax.linen.RNNCellBase` whose carry ends with its hidden state will do.
+      config: sizes, truncations and the auxiliary losses in use.
+      spec: the shape and the kind of the sequences.
+      cell: a function from a size to any `flax.linen.RNNCellBase` whose carry ends with its hidden state; None takes
+        the cell that `config.encoder` names.
 
     Source: Trinh, Dai, Luong and Le (2018), section 3.
 
@@ -78,10 +77,10 @@ class AuxiliaryRNN(nn.Module):
     cell: CellFactory | None = None
 
     def setup(self) -> None:
-        config, cell = self.config, self.cell or find_cell(self.config.encoder, self.config.precision)
+        config, cell = self.config, self.cell or cell_factory(self.config.encoder, self.config.precision)
         matmul = MATMULS[config.precision]
         self.encoder = Encoder(cell(config.hidden_size), config.embedding_size, self.spec.vocabulary_size, matmul)
-        self.head = Head(config.head_sizes, self.spec.num_classes, config.dropconnect, matmul)
+        self.head = MLPHead(config.head_sizes, self.spec.num_classes, config.dropconnect, matmul)
         self.decoders = {kind: Decoder(config, self.spec, cell) for kind in config.auxiliaries}
 
     def __call__(
@@ -92,14 +91,14 @@ class AuxiliaryRNN(nn.Module):
         classify: bool = True,
         deterministic: bool = True,
     ) -> tuple[jax.Array | None, dict[str, jax.Array]]:
-        """Classifies sequences and decodes segments of them; each result's gradient reaches as far as its truncation.
+        """Classifies sequences and decodes segments of them, each with the gradient that its truncation allows.
 
         Args:
           inputs: `[B, L, C]` float32 or, for tokens, int `[B, L]`; padded on the left.
-          lengths: int32 `[B]`, each example's own length; None where no sequence is padded.
-          segments: what to decode, by kind ('reconstruct', 'predict'), `A` segments of `S` elements an example.
-          classify: whether to compute the logits (pretraining needs none).
-          deterministic: whether DropConnect is off.
+          lengths: int32 `[B]`, the length of each example; None where no sequence is padded.
+          segments: what to decode, by kind ('reconstruct', 'predict'), `A` segments of `S` elements per example.
+          classify: whether to compute the logits, which pretraining does not need.
+          deterministic: whether DropConnect is disabled.
 
         Returns:
           The logits `[B, K]` or None, and for each kind the decoder's outputs `[B, A, S, ...]` (see `Decoder`).
@@ -112,41 +111,33 @@ class AuxiliaryRNN(nn.Module):
     def encode(
         self, inputs: jax.Array, lengths: jax.Array | None, segments: Mapping[str, Segments], classify: bool
     ) -> tuple[Carry | None, dict[str, Carry]]:
-        """The state after the whole sequence, leaves `[B, H]` or None, and those at the anchors, leaves `[B, A, H]`."""
+        """Returns the states after the sequences, leaves `[B, H]` or None, and at the anchors, leaves `[B, A, H]`."""
         batch, length = inputs.shape[:2]
         windows = []
         if classify:
             ends = jnp.full((batch, 1), length, jnp.int32)
             windows.append(Windows(ends, self.config.supervised_truncation, latest=length))
         for kind, segment in segments.items():
-            # A sequence shorter than the segment has its anchor for a prediction nearer to the end than S.
+            # With padding, a short sequence may have its prediction anchor within S elements of the end.
             ends_early = kind == "predict" and lengths is None
             latest = length - segment.inputs.shape[2] if ends_early else length
             windows.append(Windows(segment.anchors, self.config.auxiliary_truncation, latest))
-        states = encode_windows(self.bare_encoder() or self.encoder, inputs, lengths, windows)
+        backend = select_backend(self.config.recurrence, self.encoder.cell)
+        states = encode_windows(self.encoder, inputs, lengths, windows, backend)
         final = jax.tree.map(lambda s: s[:, 0], states.pop(0)) if classify else None
         return final, dict(zip(segments, states, strict=True))
 
-    def bare_encoder(self) -> FoldedEncoder | CudnnEncoder | None:
-        """The encoder for the fused recurrence or cuDNN, where one is to be used; not while parameters are made."""
-        recurrence = recurrence_of(self.config, self.encoder.cell)
-        if recurrence == "scan" or self.is_initializing():
-            return None
-        params = self.encoder.cell.variables["params"], self.encoder.embedding.variables["params"]
-        if recurrence == "cudnn":
-            return CudnnEncoder.of(*params)
-        return FoldedEncoder(fold(*params), self.encoder.matmul)
-
     def classify(self, final: Carry, deterministic: bool = True) -> jax.Array:
-        """The logits `[B, K]` from the states after the whole sequences, leaves `[B, H]`."""
-        return self.head(hidden_of(final), deterministic)
+        """Computes the logits `[B, K]` from the states after the sequences, leaves `[B, H]`."""
+        return self.head(hidden_state(final), deterministic)
 
     def decode(self, kind: str, states: Carry, segment: Segments, deterministic: bool = True) -> jax.Array:
-        """The decoder's outputs `[B, A, S, ...]` from states at the anchors, leaves `[B, A, H]`."""
+        """Computes the decoder's outputs `[B, A, S, ...]` from the states at the anchors, leaves `[B, A, H]`."""
         rows, previous = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), (states, segment.inputs))
         outputs = self.decoders[kind](rows, previous, deterministic)
         return outputs.reshape(*segment.anchors.shape, *outputs.shape[1:])
 
 
 def count_parameters(params: Mapping) -> int:
+    """Returns the number of scalars in a tree of parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

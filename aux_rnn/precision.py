@@ -8,16 +8,16 @@ import jax.numpy as jnp
 MatMul = Callable[[jax.Array, jax.Array], jax.Array]  # [..., K] and [K, N] to [..., N]
 
 
-def exact(function: Callable) -> Callable:
-    """The function with products in full float32; left to themselves GPUs and TPUs round the factors."""
+def highest_precision(function: Callable) -> Callable:
+    """Wraps a function so that products are computed in full float32; by default GPUs and TPUs round the factors."""
     return jax.default_matmul_precision("highest")(function)
 
 
 @jax.custom_vjp
 def bfloat16_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
-    """`a b` of factors rounded to bfloat16, added up in float32, as are both products of its gradient.
+    """Multiplies factors rounded to bfloat16 and accumulates in float32; both products of the gradient do the same.
 
-    The factors have 8 bits of mantissa, so an entry is good to about 2^-8 of the largest of its terms.
+    The factors have 8 bits of mantissa, so the error of an entry is about 2^-8 of its largest term.
 
     Args:
       a: float32 `[..., K]`.
@@ -26,30 +26,30 @@ def bfloat16_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
     Returns:
       float32 `[..., N]`.
     """
-    return multiply_rounded(a, b)
+    return bf16_product(a, b)
 
 
-def multiply_rounded(a: jax.Array, b: jax.Array) -> jax.Array:
+def bf16_product(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.matmul(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
 
 
-def matmul_forward(a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return multiply_rounded(a, b), (a, b)
+def bfloat16_matmul_fwd(a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return bf16_product(a, b), (a, b)
 
 
-def matmul_backward(kept: tuple[jax.Array, jax.Array], d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
-    a, b = kept
+def bfloat16_matmul_bwd(residuals: tuple[jax.Array, jax.Array], d_product: jax.Array) -> tuple[jax.Array, jax.Array]:
+    a, b = residuals
     rows = d_product.reshape(-1, d_product.shape[-1])
-    return multiply_rounded(d_product, b.T), multiply_rounded(a.reshape(len(rows), -1).T, rows)
+    return bf16_product(d_product, b.T), bf16_product(a.reshape(len(rows), -1).T, rows)
 
 
-bfloat16_matmul.defvjp(matmul_forward, matmul_backward)
+bfloat16_matmul.defvjp(bfloat16_matmul_fwd, bfloat16_matmul_bwd)
 
 MATMULS: dict[str, MatMul] = {"float32": jnp.matmul, "bfloat16": bfloat16_matmul}
 
 
 def as_dot_general(matmul: MatMul) -> Callable[..., jax.Array]:
-    """The product in the form in which a layer of flax takes it."""
+    """Converts a matrix product to the signature that flax's layers expect."""
 
     def dot_general(lhs: jax.Array, rhs: jax.Array, *unused: object, **unused_too: object) -> jax.Array:
         del unused, unused_too  # a dense layer contracts the last axis with the first one

@@ -82,7 +82,7 @@ def predict_run(
     logits = np.empty((len(examples), experiment.spec.num_classes), np.float32)
     labels = np.empty(len(examples), np.int32)
     for batch in batches_of(experiment, split, processes):
-        found = jax.device_get(experiment.steps.classify(state.params, shard(batch)))
+        found = jax.device_get(experiment.steps.predict(state.params, shard(batch)))
         rows = found["rows"][found["mask"]]
         logits[rows], labels[rows] = found["logits"][found["mask"]], found["labels"][found["mask"]]
     ids = np.arange(len(examples)) if examples.ids is None else examples.ids

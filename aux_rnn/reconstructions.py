@@ -14,9 +14,10 @@ import numpy as np
 
 from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.datasets import Examples
-from aux_rnn.objectives import make_model, make_reader
-from aux_rnn.precision import exact
-from aux_rnn.sequences import allowed_anchors, cut_segments, drop_inputs
+from aux_rnn.inputs import make_input_fn
+from aux_rnn.objectives import make_model
+from aux_rnn.precision import highest_precision
+from aux_rnn.sequences import anchor_range, input_dropout, slice_segments
 
 NUM_EXAMPLES, NUM_ANCHORS = 4, 3
 
@@ -68,7 +69,7 @@ def spread_anchors(kind: str, lengths: np.ndarray, segment_length: int, count: i
     Returns:
       int32 `[N, A]`, counted from the start of each example's own sequence.
     """
-    first, last, _ = (np.asarray(x) for x in allowed_anchors(kind, jnp.asarray(lengths), segment_length))
+    first, last, _ = (np.asarray(x) for x in anchor_range(kind, jnp.asarray(lengths), segment_length))
     count = min(count, int((last - first).max()) + 1)
     shares = np.linspace(0.0, 1.0, count) if count > 1 else np.ones(1)
     return np.rint(first[:, None] + shares * (last - first)[:, None]).astype(np.int32)
@@ -85,22 +86,22 @@ def make_decode_fn(config: Config, spec: SequenceSpec, permutation: np.ndarray |
       spec: what the sequences are.
       permutation: int `[L]`, as `image_to_sequence` takes it.
     """
-    read, settings = make_reader(spec, permutation), config.model
+    read, settings = make_input_fn(spec, permutation), config.model
     models = [make_model(dataclasses.replace(settings, teacher_forcing=forced), spec) for forced in (True, False)]
 
     @partial(jax.jit, static_argnames="kind")
-    @exact
+    @highest_precision
     def decode(params: Any, inputs: jax.Array, lengths: jax.Array | None, anchors: jax.Array, kind: str) -> Any:
         own = jnp.full(len(inputs), inputs.shape[1]) if lengths is None else lengths
-        segments = cut_segments(kind, inputs, own, anchors, settings.segment_length)
-        # The keys of an evaluation, see `make_segments`.
+        segments = slice_segments(kind, inputs, own, anchors, settings.segment_length)
+        # The keys of an evaluation, see `draw_all_segments`.
         key = jax.random.fold_in(jax.random.key(0), settings.auxiliaries.index(kind))
         rows = jnp.arange(len(inputs), dtype=jnp.int32)
-        segments = drop_inputs(jax.random.split(key)[1], segments, rows, settings.decoder_input_dropout)
+        segments = input_dropout(jax.random.split(key)[1], segments, rows, settings.decoder_input_dropout)
 
         def run(model: Any) -> jax.Array:
             states = model.encode(inputs, lengths, {kind: segments}, False)[1][kind]
-            return model.decoders[kind].to_element(model.decode(kind, states, segments))
+            return model.decoders[kind].feed_back(model.decode(kind, states, segments))
 
         return segments, [model.apply({"params": params}, method=run) for model in models]
 

@@ -1,4 +1,4 @@
-"""Steps of a recurrence over a sequence, in chunks between which no gradient goes."""
+"""Runs the steps of a recurrence over a sequence, in chunks between which no gradient flows."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,17 +11,17 @@ from flax import linen as nn
 from aux_rnn.settings import Truncation
 
 Tree = Any
-Step = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
-Run = Step  # The same over many steps: (module, state, elements) -> (state, outputs), by leading axes.
+StepFn = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
+ChunkFn = StepFn  # The same over many steps: (module, state, elements) -> (state, outputs), by leading axes.
 
 
-def cut(tree: Tree) -> Tree:
-    """The same values, through which no gradient goes."""
+def stop_gradient(tree: Tree) -> Tree:
+    """Returns the same values as constants: no gradient flows through them."""
     return jax.tree.map(jax.lax.stop_gradient, tree)
 
 
-def select(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
-    """`chosen` where the condition holds, by leading axes: the condition is `[...]`, the leaves are `[..., H]`."""
+def tree_where(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
+    """Selects from two trees by leading axes: the condition is `[...]`, the leaves are `[..., H]`."""
 
     def pick(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
@@ -29,10 +29,17 @@ def select(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
     return jax.tree.map(pick, chosen, other)
 
 
-def scan_steps(step: Step, module: Any, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
-    """Runs `step` over the leading axis of `elements`, sharing the parameters between the steps.
+def scan_steps(step: StepFn, module: Any, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
+    """Runs `step` over the leading axis of `elements`, with the same parameters in every step.
 
-    They are a module's, or `module` is a tree of them.
+    Args:
+      step: `(module, state, element) -> (state, output)`.
+      module: a bound flax module, whose steps `nn.scan` runs, or any tree of parameters, for `jax.lax.scan`.
+      state: the state before the first step.
+      elements: tree of arrays `[steps, ...]`.
+
+    Returns:
+      The state after the last step and the outputs `[steps, ...]`.
     """
     if not isinstance(module, nn.Module):
         return jax.lax.scan(lambda state, element: step(module, state, element), state, elements)
@@ -40,24 +47,24 @@ def scan_steps(step: Step, module: Any, state: Tree, elements: Tree) -> tuple[Tr
     return scan(module, state, elements)
 
 
-def scan_chunks(
-    step: Step, module: nn.Module, state: Tree, elements: Tree, chunk_length: Truncation
+def truncated_scan(
+    step: StepFn, module: Any, state: Tree, elements: Tree, chunk_length: Truncation
 ) -> tuple[Tree, Tree]:
-    """`scan_steps` in chunks, between which no gradient goes (see `run_chunks`)."""
+    """Runs `scan_steps` in chunks between which no gradient flows (see `run_chunks`)."""
     return run_chunks(partial(scan_steps, step), module, state, elements, chunk_length)
 
 
-def run_chunks(run: Run, module: Any, state: Tree, elements: Tree, chunk_length: Truncation) -> tuple[Tree, Tree]:
-    """Runs chunk after chunk, cutting the gradient of the state at the start of every chunk after the first.
+def run_chunks(run: ChunkFn, module: Any, state: Tree, elements: Tree, chunk_length: Truncation) -> tuple[Tree, Tree]:
+    """Runs one chunk after another and stops the gradient of the state at the start of every chunk after the first.
 
     The last chunk is shorter where `chunk_length` does not divide the number of steps.
 
     Args:
-      run: `run(module, state, elements) -> (state, outputs)`, takes the steps of one chunk.
+      run: `(module, state, elements) -> (state, outputs)`, runs the steps of one chunk.
       module: the bound module whose parameters `run` uses, or a tree of parameters.
-      state: the state before the first step; the first chunk's gradient goes on into it.
+      state: the state before the first step; the gradient of the first chunk flows into it.
       elements: tree of arrays `[steps, ...]`.
-      chunk_length: steps a chunk, or 'full' for no cut.
+      chunk_length: steps per chunk, or 'full' for a single chunk.
 
     Returns:
       The state after the last step and the outputs `[steps, ...]`.
@@ -77,6 +84,6 @@ def run_chunks(run: Run, module: Any, state: Tree, elements: Tree, chunk_length:
     outputs = jax.tree.map(lambda o: o.reshape(chunks * chunk_length, *o.shape[2:]), outputs)
     if rest:
         tail = jax.tree.map(lambda e: e[steps - rest :], elements)
-        state, last = run(module, cut(state), tail)
+        state, last = run(module, stop_gradient(state), tail)
         outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, last)
     return state, outputs

@@ -23,7 +23,7 @@ from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.progress import Progress, format_metrics
 from aux_rnn.run_files import NullOutputs
 from aux_rnn.showing import make_reconstruction_plotter
-from aux_rnn.steps import NEVER, Batch, TrainState, broadcast, create_train_state, replicate, shard
+from aux_rnn.steps import NO_STEP, RawBatch, TrainState, broadcast, create_train_state, replicate, shard
 from aux_rnn.workdir import WorkdirError
 
 
@@ -37,10 +37,10 @@ class TrainingError(OneLineError):
     """
 
 
-def require_finite(first_bad_step: jax.Array, files: NullOutputs) -> None:
+def require_finite(first_nonfinite_step: jax.Array, files: NullOutputs) -> None:
     """Raises TrainingError if the loss or a gradient of any step so far was not finite."""
-    bad = int(first_bad_step)
-    if bad != NEVER:
+    bad = int(first_nonfinite_step)
+    if bad != NO_STEP:
         raise TrainingError(
             f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
             f"{files.latest_checkpoint_path()}; try a smaller --learning_rate or --clip_norm, with another --workdir"
@@ -140,7 +140,7 @@ class Run:
         if step.recorded is not None:
             self.log(step, *step.recorded)
 
-    def fetch_batch(self) -> Batch:
+    def fetch_batch(self) -> RawBatch:
         return shard(self.batches[self.step])
 
     def do_what_is_due(self) -> None:
@@ -152,8 +152,8 @@ class Run:
         if self.is_evaluated and (is_best or self.plan.should_checkpoint(self.step)):
             self.save()
 
-    def log(self, step: Unsettled, metrics: Metrics, first_bad_step: jax.Array) -> None:
-        require_finite(first_bad_step, self.files)
+    def log(self, step: Unsettled, metrics: Metrics, first_nonfinite_step: jax.Array) -> None:
+        require_finite(first_nonfinite_step, self.files)
         speed = self.speed[step.phase].read()
         values = metrics_lib.compute(metrics)
         values["learning_rate"] = float(self.learning_rate(step.number - 1))
@@ -167,7 +167,7 @@ class Run:
     def evaluate(self) -> None:
         """Evaluates what is due after this step; if the run is to stop meanwhile, that is left to the next start."""
         self.settle()
-        require_finite(self.state.first_bad_step, self.files)
+        require_finite(self.state.first_nonfinite_step, self.files)
         splits = ["validation"]
         if self.step == self.plan.total_steps or self.config.run.evaluate_test:
             splits.append("test")
@@ -211,7 +211,7 @@ class Run:
 
     def save(self) -> None:
         self.settle()
-        require_finite(self.state.first_bad_step, self.files)
+        require_finite(self.state.first_nonfinite_step, self.files)
         with self.clock.section("checkpoint"):
             self.files.save(self.step, self.state, self.meta())
         self.saved_step = self.step

@@ -1,4 +1,4 @@
-"""Pixel sequences from images; anchors, and the segments that the decoder must produce at them. Pure functions."""
+"""Draws anchors and slices the segments that the decoders must produce at them. Pure functions."""
 
 from typing import NamedTuple
 
@@ -6,20 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aux_rnn.padding import gather_padded
+
 
 class Segments(NamedTuple):
-    """What one decoder is asked for: `A` segments of `S` elements an example.
+    """The task of one decoder: `A` segments of `S` elements per example.
 
     Attributes:
-      anchors: int32 `[B, A]`, the position `a` whose state `s[a]` the decoder starts from.
+      anchors: int32 `[B, A]`, the position `a` of the state `s[a]` from which the decoder starts.
       inputs: `[B, A, S, C]` (tokens: `[B, A, S]`), the element before each target, zero before the start of the
         sequence.
-      targets: like `inputs`, the elements to produce, in the order of the sequence.
+      targets: like `inputs`, the elements to generate, in the order of the sequence.
       mask: bool `[B, A, S]`, false where a sequence shorter than the segment has no target.
 
     Examples:
       >>> inputs = jnp.arange(1, 9).reshape(1, 8)  # one sequence of eight tokens
-      >>> segments = cut_segments("reconstruct", inputs, jnp.array([8]), jnp.array([[6]]), segment_length=3)
+      >>> segments = slice_segments("reconstruct", inputs, jnp.array([8]), jnp.array([[6]]), segment_length=3)
       >>> segments.targets.tolist(), segments.inputs.tolist()
       ([[[4, 5, 6]]], [[[3, 4, 5]]])
     """
@@ -31,11 +33,11 @@ class Segments(NamedTuple):
 
 
 def image_to_sequence(images: jax.Array, permutation: np.ndarray | None = None) -> jax.Array:
-    """Reads images row by row, one pixel a step.
+    """Flattens images row by row into sequences of one pixel per step.
 
     Args:
-      images: uint8 `[B, height, width, C]`, or `[B, L, C]` where they are read already.
-      permutation: int `[L]`, the pixel read at each step; None reads them in order.
+      images: uint8 `[B, height, width, C]`, or `[B, L, C]` if they are flat already.
+      permutation: int `[L]`, the pixel at each step; None keeps the order.
 
     Returns:
       float32 `[B, L, C]` in [0, 1], `L = height * width`.
@@ -47,23 +49,23 @@ def image_to_sequence(images: jax.Array, permutation: np.ndarray | None = None) 
 
 
 def make_permutation(length: int, seed: int) -> np.ndarray:
-    """The permutation of `0 .. length - 1` that belongs to `seed`, int64 `[length]`; the same on every machine."""
-    # NumPy promises that the raw output of a bit generator stays the same; `Generator.permutation` may change.
+    """Returns the permutation of `0 .. length - 1` for a seed, int64 `[length]`; the same on every machine."""
+    # NumPy guarantees the raw output of a bit generator across versions; `Generator.permutation` may change.
     return np.argsort(np.random.PCG64(seed).random_raw(length), kind="stable")
 
 
-def allowed_anchors(kind: str, lengths: jax.Array, segment_length: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The anchors at which the whole segment fits, counted from the start of each example's own sequence.
+def anchor_range(kind: str, lengths: jax.Array, segment_length: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the anchors at which the whole segment fits, counted from the first element of each sequence.
 
-    An example shorter than the segment is asked for as much as it has.
+    A sequence shorter than the segment gets a shorter segment.
 
     Args:
       kind: 'reconstruct' (`S <= a <= n`) or 'predict' (`1 <= a <= n - S`).
-      lengths: int32 `[B]`, each example's own length `n`.
+      lengths: int32 `[B]`, the length `n` of each sequence.
       segment_length: `S`.
 
     Returns:
-      The first and the last allowed anchor and the number of targets at it, each int32 `[B]`.
+      The first and the last anchor and the number of targets, each int32 `[B]`.
     """
     if kind == "reconstruct":
         targets = jnp.minimum(segment_length, lengths)
@@ -73,14 +75,14 @@ def allowed_anchors(kind: str, lengths: jax.Array, segment_length: int) -> tuple
 
 
 def sample_anchors(key: jax.Array, rows: jax.Array, first: jax.Array, last: jax.Array, num_anchors: int) -> jax.Array:
-    """Draws anchors uniformly from `first` to `last`, both included, anew for every key and every row.
+    """Draws anchors uniformly from `first` to `last`, both included, independently for every key and every row.
 
-    Each row draws from its own key, so that a row's anchors depend on its place in the global batch and not on how the
-    batch is laid out over devices.
+    Each row has its own key, so that its anchors depend on its index in the global batch and not on how the batch is
+    laid out over devices.
 
     Args:
       key: the step's key.
-      rows: int32 `[B]`, the place of each example in the global batch.
+      rows: int32 `[B]`, the index of each example in the global batch.
       first: int32 `[B]`.
       last: int32 `[B]`.
       num_anchors: `A`.
@@ -95,37 +97,21 @@ def sample_anchors(key: jax.Array, rows: jax.Array, first: jax.Array, last: jax.
     return jax.vmap(sample_row)(rows, first, last)
 
 
-def take_elements(inputs: jax.Array, positions: jax.Array, earliest: jax.Array) -> jax.Array:
-    """The elements at `positions`, zero where a position lies before the start of the sequence.
+def slice_segments(
+    kind: str, inputs: jax.Array, lengths: jax.Array, anchors: jax.Array, segment_length: int
+) -> Segments:
+    """Slices the segments at given anchors: `x[a-S .. a-1]` to reconstruct, `x[a .. a+S-1]` to predict.
 
-    Args:
-      inputs: `[B, L, C]` or `[B, L]`.
-      positions: int32 `[B, ...]`.
-      earliest: int32 `[B]`, the position of each example's first own element.
-
-    Returns:
-      `[B, ..., C]` or `[B, ...]`.
-    """
-    flat = positions.reshape(positions.shape[0], -1)
-    inside = flat >= earliest[:, None]
-    taken = jax.vmap(lambda sequence, where: sequence[where])(inputs, jnp.clip(flat, 0, inputs.shape[1] - 1))
-    taken = jnp.where(inside.reshape(inside.shape + (1,) * (taken.ndim - 2)), taken, 0)
-    return taken.reshape(positions.shape + inputs.shape[2:])
-
-
-def cut_segments(kind: str, inputs: jax.Array, lengths: jax.Array, anchors: jax.Array, segment_length: int) -> Segments:
-    """The segments at given anchors: `x[a-S .. a-1]` to reconstruct, `x[a .. a+S-1]` to predict.
-
-    The decoder's inputs and targets are data: no gradient goes through them.
+    The decoder's inputs and targets are constants: no gradient flows through them.
 
     Args:
       kind: 'reconstruct' or 'predict'.
       inputs: `[B, L, C]` or `[B, L]`, padded on the left.
-      lengths: int32 `[B]`, each example's own length.
+      lengths: int32 `[B]`, the length of each sequence.
       anchors: int32 `[B, A]`, counted from the start of the padded sequence.
       segment_length: `S`.
     """
-    _, _, targets = allowed_anchors(kind, lengths, segment_length)
+    _, _, targets = anchor_range(kind, lengths, segment_length)
     begin = anchors - targets[:, None] if kind == "reconstruct" else anchors
     steps = jnp.arange(segment_length)
     positions = begin[:, :, None] + steps
@@ -133,7 +119,7 @@ def cut_segments(kind: str, inputs: jax.Array, lengths: jax.Array, anchors: jax.
     earliest = inputs.shape[1] - lengths
     mask = jnp.broadcast_to(steps < targets[:, None, None], positions.shape)
     return Segments(
-        anchors, take_elements(data, positions - 1, earliest), take_elements(data, positions, earliest), mask
+        anchors, gather_padded(data, positions - 1, earliest), gather_padded(data, positions, earliest), mask
     )
 
 
@@ -146,19 +132,19 @@ def draw_segments(
     num_anchors: int,
     segment_length: int,
 ) -> Segments:
-    """Draws anchors for every example (`sample_anchors`) and cuts the segments at them (`cut_segments`).
+    """Draws anchors for every example (`sample_anchors`) and slices the segments at them.
 
     Args:
-      key: a random key, for each step another.
+      key: a random key, a different one for each step.
       kind: 'reconstruct' (`x[a-S .. a-1]`) or 'predict' (`x[a .. a+S-1]`).
       inputs: `[B, L, C]` or `[B, L]`, padded on the left.
-      lengths: int32 `[B]`, each example's own length; `L` where nothing is padded.
-      rows: int32 `[B]`, the place of each example in the global batch.
+      lengths: int32 `[B]`, the length of each sequence; `L` where nothing is padded.
+      rows: int32 `[B]`, the index of each example in the global batch.
       num_anchors: `A`.
       segment_length: `S`.
 
     Returns:
-      What a decoder is asked for, leaves `[B, A, S, ...]`.
+      The segments, leaves `[B, A, S, ...]`.
 
     Source: Trinh, Dai, Luong and Le (2018), figure 1.
 
@@ -169,23 +155,23 @@ def draw_segments(
       >>> segments.anchors.shape, segments.targets.shape
       ((4, 2), (4, 2, 5, 3))
     """
-    first, last, _ = allowed_anchors(kind, lengths, segment_length)
+    first, last, _ = anchor_range(kind, lengths, segment_length)
     padding = inputs.shape[1] - lengths
     anchors = padding[:, None] + sample_anchors(key, rows, first, last, num_anchors)
-    return cut_segments(kind, inputs, lengths, anchors, segment_length)
+    return slice_segments(kind, inputs, lengths, anchors, segment_length)
 
 
-def drop_inputs(key: jax.Array, segments: Segments, rows: jax.Array, rate: float) -> Segments:
-    """Replaces inputs of the decoder by zeros at random, so that it must draw on its state.
+def input_dropout(key: jax.Array, segments: Segments, rows: jax.Array, rate: float) -> Segments:
+    """Replaces random inputs of the decoder by zeros, so that it must rely on its state.
 
-    The word dropout of Bowman et al. (2016, section 3.2), which for the same purpose weakens the decoder of a text. The
-    first input of a segment stays: it says where the segment begins (Trinh et al., 2018, figure 2).
+    Word dropout (Bowman et al., 2016, section 3.2) weakens the decoder of a text for the same purpose. The first input
+    of a segment is kept because it tells where the segment begins (Trinh et al., 2018, figure 2).
 
     Args:
-      key: the step's key; each row draws from its own, as in `sample_anchors`.
+      key: the key of the step; each row derives its own key, as in `sample_anchors`.
       segments: leaves `[B, A, S, ...]`.
-      rows: int32 `[B]`, the place of each example in the global batch.
-      rate: the share that is dropped; 1 leaves only the first.
+      rows: int32 `[B]`, the index of each example in the global batch.
+      rate: the share of inputs that is dropped; 1 keeps only the first.
     """
     if rate == 0:
         return segments

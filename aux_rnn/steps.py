@@ -19,15 +19,25 @@ from jax.experimental import multihost_utils
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.losses import total_loss
+from aux_rnn.inputs import Batch, RawBatch, make_batch_fn
+from aux_rnn.losses import supervised_loss
 from aux_rnn.metrics import Mean, Metrics
-from aux_rnn.objectives import Batch, init_params, make_losses, make_measure, make_model, make_reader
+from aux_rnn.objectives import (
+    Losses,
+    accuracy,
+    compute_losses,
+    evaluate_losses,
+    init_params,
+    loss_metrics,
+    make_model,
+    total_loss,
+)
 from aux_rnn.optimizers import make_optimizer
 from aux_rnn.plan import Plan
-from aux_rnn.precision import exact
+from aux_rnn.precision import highest_precision
 
 AXIS = "devices"
-NEVER = np.iinfo(np.int32).max
+NO_STEP = np.iinfo(np.int32).max
 
 
 class TrainState(PyTreeNode):
@@ -40,7 +50,7 @@ class TrainState(PyTreeNode):
       key: data of the run's random key, from which the keys of all steps follow. It is no constant of the compiled
         steps, so that runs which differ in their seed alone share one compilation.
       metrics: totals and counts since the last record of the training metrics.
-      first_bad_step: int32, the first step whose loss or gradient was not finite; `NEVER` if none was.
+      first_nonfinite_step: int32, the first step whose loss or gradient was not finite; `NO_STEP` if none was.
     """
 
     step: jax.Array
@@ -48,7 +58,7 @@ class TrainState(PyTreeNode):
     opt_state: optax.OptState
     key: jax.Array
     metrics: Metrics
-    first_bad_step: jax.Array
+    first_nonfinite_step: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,14 +69,14 @@ class Steps:
       pretrain: `(state, batch) -> state`, on the auxiliary loss alone. The old state's memory is reused.
       train: `(state, batch) -> state`, on the weighted sum of the losses.
       evaluate: `(params, batch) -> metrics` over the rows whose mask is true.
-      classify: `(params, batch) -> {'logits' float32 [B, K], 'labels' and 'rows' int32 [B], 'mask' bool [B]}`, of the
+      predict: `(params, batch) -> {'logits' float32 [B, K], 'labels' and 'rows' int32 [B], 'mask' bool [B]}` of the
         whole global batch in every process, in the order of the devices.
     """
 
-    pretrain: Callable[[TrainState, Batch], TrainState]
-    train: Callable[[TrainState, Batch], TrainState]
-    evaluate: Callable[[Any, Batch], Metrics]
-    classify: Callable[[Any, Batch], Batch]
+    pretrain: Callable[[TrainState, RawBatch], TrainState]
+    train: Callable[[TrainState, RawBatch], TrainState]
+    evaluate: Callable[[Any, RawBatch], Metrics]
+    predict: Callable[[Any, RawBatch], RawBatch]
 
 
 def metric_names(config: Config) -> tuple[str, ...]:
@@ -84,18 +94,18 @@ def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainS
         opt_state=make_optimizer(config.optimizer, plan).init(params),
         key=jax.random.key_data(key),
         metrics={name: Mean.empty() for name in metric_names(config)},
-        first_bad_step=jnp.int32(NEVER),
+        first_nonfinite_step=jnp.int32(NO_STEP),
     )
 
 
-def lend_states(states: Any, batch: Batch) -> Any:
-    """For each example the states of the next one in the global batch, leaves `[B / D, ...]`.
+def roll_states_over_batch(states: Any, batch: Batch) -> Any:
+    """Gives each example the states of the next one in the global batch, leaves `[B / D, ...]`.
 
-    The examples that count come first in a batch that is filled up; the last of them gets the first one's states. The
-    order is that of the rows, as devices of several processes need not be numbered in the order of the processes.
+    In a batch that is filled up, the examples precede the filling; the last example gets the states of the first one.
+    Rows give the order, because the devices of several processes need not be numbered in the order of the processes.
     """
-    rows = jax.lax.all_gather(batch["rows"], AXIS, tiled=True)
-    following = (batch["rows"] - rows.min() + 1) % jnp.maximum(jax.lax.psum(batch["mask"].sum(), AXIS), 1)
+    rows = jax.lax.all_gather(batch.rows, AXIS, tiled=True)
+    following = (batch.rows - rows.min() + 1) % jnp.maximum(jax.lax.psum(batch.mask.sum(), AXIS), 1)
     others = jnp.argsort(rows)[following]
     return jax.tree.map(lambda s: jax.lax.all_gather(s, AXIS, tiled=True)[others], states)
 
@@ -107,63 +117,65 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
     `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's place in the global batch
     (in evaluation: in the split), from which its anchors are drawn.
     """
-    model, read = make_model(config.model, spec), make_reader(spec, permutation)
-    losses, measure = make_losses(config, model, read), make_measure(config, model, read, lend_states)
-    optimizer = make_optimizer(config.optimizer, plan)
+    model, optimizer = make_model(config.model, spec), make_optimizer(config.optimizer, plan)
+    make_batch = make_batch_fn(spec, permutation)
 
-    def update(state: TrainState, batch: Batch, classify: bool) -> TrainState:
+    def update(state: TrainState, raw: RawBatch, train_classifier: bool) -> TrainState:
+        batch = make_batch(raw)
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
 
-        def loss_of(params: Any) -> tuple[jax.Array, Metrics]:
-            # Counts do not depend on parameters: summed over the devices here, gradients can be summed later.
-            measured = {
-                name: Mean(mean.total, jax.lax.psum(mean.count, AXIS))
-                for name, mean in losses(params, batch, key, classify).items()
-            }
-            auxiliary = {kind: measured[f"{kind}_loss"] for kind in config.model.auxiliaries}
-            loss = total_loss(measured.get("supervised_loss"), auxiliary, config.model.auxiliary_weight)
-            return loss, measured
+        def classifier_loss(logits: jax.Array) -> Mean:
+            return supervised_loss(logits, batch.labels, batch.mask)
 
-        (loss, measured), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        def loss_fn(params: Any) -> tuple[jax.Array, Losses]:
+            losses = compute_losses(model, params, key, batch, classifier_loss if train_classifier else None)
+            # Counts do not depend on parameters: summed over the devices here, they let the gradients be summed later.
+            losses = losses.map_means(lambda mean: Mean(mean.total, jax.lax.psum(mean.count, AXIS)))
+            return total_loss(losses, config.model.auxiliary_weight), losses
+
+        (loss, losses), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         gradients = jax.lax.psum(gradients, AXIS)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        measured = {name: Mean(jax.lax.psum(m.total, AXIS), m.count) for name, m in measured.items()}
-        measured["loss"] = Mean.once(jax.lax.psum(loss, AXIS))
-        measured["gradient_norm"] = Mean.once(optax.tree.norm(gradients))
-        return record_metrics(state, measured, plan).replace(
+        metrics = loss_metrics(losses.map_means(lambda mean: Mean(jax.lax.psum(mean.total, AXIS), mean.count)))
+        if train_classifier:
+            metrics["accuracy"] = jax.lax.psum(accuracy(losses.outputs, batch), AXIS)
+        metrics["loss"] = Mean.once(jax.lax.psum(loss, AXIS))
+        metrics["gradient_norm"] = Mean.once(optax.tree.norm(gradients))
+        return accumulate_metrics(state, metrics, plan).replace(
             step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
         )
 
-    def evaluate(params: Any, batch: Batch) -> Metrics:
-        return jax.lax.psum(measure(params, batch), AXIS)
+    def evaluate(params: Any, raw: RawBatch) -> Metrics:
+        return jax.lax.psum(evaluate_losses(model, params, make_batch(raw), roll_states_over_batch), AXIS)
 
-    def classify(params: Any, batch: Batch) -> Batch:
-        logits, _ = model.apply({"params": params}, *read(batch))
-        own = {"logits": logits, **{name: batch[name] for name in ("labels", "rows", "mask")}}
+    def predict(params: Any, raw: RawBatch) -> RawBatch:
+        batch = make_batch(raw)
+        logits, _ = model.apply({"params": params}, batch.inputs, batch.lengths)
+        own = {"logits": logits, "labels": batch.labels, "rows": batch.rows, "mask": batch.mask}
         return jax.lax.all_gather(own, AXIS, tiled=True)
 
     return Steps(
-        pretrain=compile_step(partial(update, classify=False), donate_argnums=0),
-        train=compile_step(partial(update, classify=True), donate_argnums=0),
+        pretrain=compile_step(partial(update, train_classifier=False), donate_argnums=0),
+        train=compile_step(partial(update, train_classifier=True), donate_argnums=0),
         evaluate=compile_step(evaluate),
-        classify=compile_step(classify),
+        predict=compile_step(predict),
     )
 
 
-def record_metrics(state: TrainState, measured: Metrics, plan: Plan) -> TrainState:
-    """The state with what the step after it has measured, added to the totals since the last record."""
-    is_finite = jnp.isfinite(measured["loss"].total) & jnp.isfinite(measured["gradient_norm"].total)
-    starts_anew = (state.step % plan.log_every == 0) | (state.step == plan.pretrain_steps)
-    before = jax.tree.map(lambda m: jnp.where(starts_anew, 0, m), state.metrics)
+def accumulate_metrics(state: TrainState, metrics: Metrics, plan: Plan) -> TrainState:
+    """Returns the state with the metrics of a step added to the totals since the last record."""
+    is_finite = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(metrics["gradient_norm"].total)
+    resets = (state.step % plan.log_every == 0) | (state.step == plan.pretrain_steps)
+    before = jax.tree.map(lambda m: jnp.where(resets, 0, m), state.metrics)
     return state.replace(
-        metrics=metrics_lib.merge(before, {name: measured.get(name, Mean.empty()) for name in before}),
-        first_bad_step=jnp.minimum(state.first_bad_step, jnp.where(is_finite, NEVER, state.step + 1)),
+        metrics=metrics_lib.merge(before, {name: metrics.get(name, Mean.empty()) for name in before}),
+        first_nonfinite_step=jnp.minimum(state.first_nonfinite_step, jnp.where(is_finite, NO_STEP, state.step + 1)),
     )
 
 
 def compile_step(function: Callable, **options: Any) -> Callable:
     """`(replicated, batch) -> replicated`, on all devices."""
-    return jax.pmap(exact(function), axis_name=AXIS, in_axes=(None, 0), out_axes=None, **options)
+    return jax.pmap(highest_precision(function), axis_name=AXIS, in_axes=(None, 0), out_axes=None, **options)
 
 
 def replicate(state: TrainState) -> TrainState:
@@ -179,7 +191,7 @@ def broadcast(state: TrainState) -> TrainState:
     return multihost_utils.broadcast_one_to_all(jax.device_get(state))
 
 
-def shard(batch: Batch) -> Batch:
+def shard(batch: RawBatch) -> RawBatch:
     """Divides this process's share of a batch over its devices: every array `[B, ...]` to `[D, B / D, ...]`."""
     devices = jax.local_device_count()
     return {name: values.reshape(devices, -1, *values.shape[1:]) for name, values in batch.items()}

@@ -8,20 +8,18 @@ from flax import linen as nn
 from flax.linen import initializers
 
 from aux_rnn.config import ModelConfig, SequenceSpec
-from aux_rnn.layers import Embedding, Head
+from aux_rnn.layers import Embedding, MLPHead
 from aux_rnn.sequences import Segments
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention, then a feed-forward network twice as wide; each on normalised inputs and added to them (Xiong et
-    al., 2020).
-    """
+    """Self-attention and a feed-forward network of twice the width, with pre-normalization (Xiong et al., 2020)."""
 
     heads: int
 
     @nn.compact
     def __call__(self, inputs: jax.Array, mask: jax.Array | None) -> jax.Array:
-        """`[B, L, D]` to `[B, L, D]`; the mask, bool `[B, 1, 1, L]`, is false for elements nobody may look at."""
+        """Maps `[B, L, D]` to `[B, L, D]`, ignoring elements where the mask, bool `[B, 1, 1, L]`, is false."""
         size = inputs.shape[-1]
         inputs = inputs + nn.MultiHeadDotProductAttention(self.heads)(nn.LayerNorm()(inputs), mask=mask)
         hidden = nn.relu(nn.Dense(2 * size)(nn.LayerNorm()(inputs)))
@@ -36,8 +34,8 @@ class Transformer(nn.Module):
     positions come on top, D for each element of the longest sequence.
 
     Attributes:
-      config: sizes; truncations and auxiliary losses mean nothing here.
-      spec: what the sequences are.
+      config: sizes; truncations and auxiliary losses do not apply.
+      spec: the shape and the kind of the sequences.
     """
 
     config: ModelConfig
@@ -52,9 +50,9 @@ class Transformer(nn.Module):
         classify: bool = True,
         deterministic: bool = True,
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Classifies sequences; arguments and result as those of `AuxiliaryRNN`.
+        """Classifies sequences; arguments and result are those of `AuxiliaryRNN`.
 
-        A padded sequence has the same result as without its padding: positions count from its own first element.
+        Padding does not change the result: positions count from the first element of each sequence.
 
         Raises:
           ValueError: segments are to be decoded, or `classify` is false.
@@ -77,5 +75,5 @@ class Transformer(nn.Module):
         for _ in range(config.transformer_layers):
             hidden = TransformerLayer(config.transformer_heads)(hidden, mask)
         pooled = jnp.sum(weights * nn.LayerNorm()(hidden), axis=1)
-        head = Head(config.head_sizes, self.spec.num_classes, config.dropconnect, name="head")
+        head = MLPHead(config.head_sizes, self.spec.num_classes, config.dropconnect, name="head")
         return head(pooled, deterministic), {}

@@ -13,6 +13,7 @@ PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "results/*
 LINKED = (
     "CITATION.cff",
     "docs/*.png",
+    "docs/*.svg",
     "aux_rnn/**/*.py",
     "experiments/**/*.py",
     "experiments/flags/*.flags",

@@ -24,7 +24,7 @@ from aux_rnn.memory import describe_devices
 from aux_rnn.plan import Plan
 from aux_rnn.sequences import make_permutation
 from aux_rnn.shapes import shapes_of
-from aux_rnn.steps import Batch, TrainState, broadcast, create_train_state, make_steps, replicate, shard
+from aux_rnn.steps import RawBatch, TrainState, broadcast, create_train_state, make_steps, replicate, shard
 
 MOST_CALLS, ENOUGH_SECONDS = 5, 10.0  # of each program, after the call that compiles
 
@@ -153,7 +153,7 @@ def time_programs(
     return {name: time_calls(partial(call, name), count, processes) for name, count in counts.items()}
 
 
-def make_share(config: Config, spec: SequenceSpec, processes: ProcessGroup) -> Batch:
+def make_share(config: Config, spec: SequenceSpec, processes: ProcessGroup) -> RawBatch:
     """This process's part of a batch."""
     size = config.run.batch_size // processes.count
     own = slice(processes.index * size, (processes.index + 1) * size)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from aux_rnn.config import SequenceSpec, from_flat
-from aux_rnn.losses import auxiliary_loss, supervised_loss, total_loss
-from aux_rnn.objectives import make_model
+from aux_rnn.losses import auxiliary_loss, supervised_loss
+from aux_rnn.objectives import Losses, make_model, total_loss
 from aux_rnn.plan import Plan
-from aux_rnn.sequences import cut_segments
+from aux_rnn.sequences import slice_segments
 from aux_rnn.steps import create_train_state
 
 torch = pytest.importorskip("torch")
@@ -87,13 +87,13 @@ def load(network, params):
 def our_loss(config, params, inputs, labels, anchors):
     lengths = jnp.full(ROWS, LENGTH)
     segments = {
-        kind: cut_segments(kind, inputs, lengths, jnp.full((ROWS, 1), anchor), config.model.segment_length)
+        kind: slice_segments(kind, inputs, lengths, jnp.full((ROWS, 1), anchor), config.model.segment_length)
         for kind, anchor in anchors.items()
     }
     logits, decoded = make_model(config.model, SPEC).apply({"params": params}, inputs, None, segments)
     mask = jnp.ones(ROWS, bool)
     auxiliary = {kind: auxiliary_loss(decoded[kind], segments[kind], mask) for kind in segments}
-    return total_loss(supervised_loss(logits, labels, mask), auxiliary, config.model.auxiliary_weight)
+    return total_loss(Losses(logits, supervised_loss(logits, labels, mask), auxiliary), config.model.auxiliary_weight)
 
 
 def case(auxiliary, truncation, auxiliary_truncation=3, sizes=(6, 6), decoder="full", **anchors):

@@ -1,6 +1,6 @@
 """The LSTM by cuDNN: on a CPU with JAX's own reference in place of the call, on a GPU by the call itself.
 
-`jax.experimental.rnn.lstm_ref` takes the same arguments, but for the parameters unpacked. Neither it nor the call says
+`jax.experimental.rnn.lstm_ref` takes the same arguments, except for unpacked parameters. Neither it nor the call says
 what becomes of rows that end before the others. The reference returns each row's state after its own last step, as
 cuDNN does with the unpacked layout that JAX asks of it, and zeros for outputs past that, which nothing here reads.
 
@@ -47,7 +47,7 @@ def reference(inputs, h, c, weights, lengths, **sizes):
 def as_reference(monkeypatch):
     """The reference in place of cuDNN, in float64; calls of three steps, so that several make up a window."""
     monkeypatch.setattr(cudnn, "lstm", reference)
-    monkeypatch.setattr(cudnn, "CHUNK", 3)
+    monkeypatch.setattr(cudnn, "STEPS_PER_CALL", 3)
     with jax.enable_x64(True):
         yield
 
@@ -57,7 +57,7 @@ def make_layers(random, *sizes):
         return jnp.asarray(random.normal(0, 0.6, shape), float)
 
     pairs = itertools.pairwise(sizes)
-    return tuple(fused.Layer(draw(below, 4 * h), draw(h, 4 * h), draw(4 * h)) for below, h in pairs)
+    return tuple(fused.LSTMParams(draw(below, 4 * h), draw(h, 4 * h), draw(4 * h)) for below, h in pairs)
 
 
 # ---- The layers
@@ -65,11 +65,11 @@ def make_layers(random, *sizes):
 
 def test_parameters_lie_where_jax_says():
     layers = make_layers(np.random.default_rng(0), 3, 4, 4)
-    packed = cudnn.pack(layers)
+    packed = cudnn.pack_weights(layers)
     assert packed.shape == (rnn.get_num_params_in_lstm(3, 4, 2, bidirectional=False),)
     kernels, recurrents, biases, second = rnn.unpack_lstm_weights(packed, 3, 4, 2, bidirectional=False)
     for k, layer in enumerate(layers):
-        actual = fused.Layer(kernels[k].T, recurrents[k].T, biases[k])
+        actual = fused.LSTMParams(kernels[k].T, recurrents[k].T, biases[k])
         chex.assert_trees_all_equal(actual, layer)
         np.testing.assert_array_equal(second[k], 0)
 
@@ -90,7 +90,7 @@ def test_values_and_gradients_equal_those_of_the_fused_layers(sizes, has_lengths
         return final, jnp.where(active[:, :, None], outputs, 0)
 
     def by_fused(layers, states, inputs):
-        final, (_, outputs) = fused.run_lstm(layers, states, inputs, active, None)
+        final, (_, outputs) = fused.run_lstm(layers, states, inputs, mask=active)
         return final, jnp.where(active[:, :, None], outputs, 0)
 
     def make_loss(run):

@@ -1,4 +1,4 @@
-"""The fused LSTM against a loop of plain steps: values and all gradients, with held rows and cuts."""
+"""Checks the fused LSTM against a loop of plain steps: values and all gradients, with masks and truncation."""
 
 import chex
 import jax
@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from aux_rnn.config import ConfigError, ModelConfig
-from aux_rnn.fused import CHUNK, FoldedEncoder, Layer, advance, fold, run_lstm
+from aux_rnn.fused import CHECKPOINT_EVERY, LSTMParams, fold_embedding, lstm_step, run_lstm
+from aux_rnn.fused_backend import FoldedEncoder
 
 R, C, H = 3, 2, 4
 
@@ -22,11 +23,11 @@ def draw(random, *shape):
     return jnp.asarray(random.normal(size=shape), float)
 
 
-def plain_lstm(layers, states, inputs, active, cuts, with_cells):
-    """`run_lstm` step by step, differentiated automatically."""
+def plain_lstm(layers, states, inputs, mask, truncate_before, return_cells):
+    """Runs `run_lstm` step by step, differentiated automatically."""
     history = []
     for step, element in enumerate(inputs):
-        if cuts is not None and cuts[step]:
+        if truncate_before is not None and truncate_before[step]:
             states = jax.lax.stop_gradient(states)
         new, below = [], element
         for layer, (c, h) in zip(layers, states, strict=True):
@@ -34,48 +35,48 @@ def plain_lstm(layers, states, inputs, active, cuts, with_cells):
             i, f, g, o = jnp.split(read + h @ layer.recurrent + layer.bias, 4, axis=-1)
             c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
             h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
-            rows = jnp.ones(len(h), bool) if active is None else active[step]
+            rows = jnp.ones(len(h), bool) if mask is None else mask[step]
             new.append((jnp.where(rows[:, None], c_new, c), jnp.where(rows[:, None], h_new, h)))
             below = new[-1][1]
         states = tuple(new)
         history.append(states[-1])
     cells, hidden = jax.tree.map(lambda *leaves: jnp.stack(leaves), *history)
-    return states, (cells if with_cells else None, hidden)
+    return states, (cells if return_cells else None, hidden)
 
 
 CASES = {
-    "one layer": dict(sizes=(4,), active=False, cuts=False),
-    "held rows, cuts, cells": dict(sizes=(4,), active=True, cuts=True, with_cells=True),
-    "three layers, held rows": dict(sizes=(4, 2, 3), active=True, cuts=False),
-    "two layers, cuts, cells": dict(sizes=(3, 5), active=False, cuts=True, with_cells=True),
-    "tokens": dict(sizes=(4, 3), active=True, cuts=True, is_tokens=True),
+    "one layer": dict(sizes=(4,), masked=False, truncated=False),
+    "mask, truncation, cells": dict(sizes=(4,), masked=True, truncated=True, cells=True),
+    "three layers, mask": dict(sizes=(4, 2, 3), masked=True, truncated=False),
+    "two layers, truncation, cells": dict(sizes=(3, 5), masked=False, truncated=True, cells=True),
+    "tokens": dict(sizes=(4, 3), masked=True, truncated=True, is_tokens=True),
 }
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("steps", [1, CHUNK - 1, CHUNK, 2 * CHUNK + 3])
+@pytest.mark.parametrize("steps", [1, CHECKPOINT_EVERY - 1, CHECKPOINT_EVERY, 2 * CHECKPOINT_EVERY + 3])
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients_equal_those_of_plain_steps(steps, case):
     check_against_plain_steps(steps, **CASES[case])
 
 
-def check_against_plain_steps(steps, sizes, active, cuts, with_cells=False, is_tokens=False):
+def check_against_plain_steps(steps, sizes, masked, truncated, cells=False, is_tokens=False):
     random = np.random.default_rng(steps)
     below = [7 if is_tokens else C, *sizes]
     layers = tuple(
-        Layer(draw(random, b, 4 * h), draw(random, h, 4 * h), draw(random, 4 * h))
+        LSTMParams(draw(random, b, 4 * h), draw(random, h, 4 * h), draw(random, 4 * h))
         for b, h in zip(below, sizes, strict=False)
     )
     states = tuple((draw(random, R, h), draw(random, R, h)) for h in sizes)
     inputs = jnp.asarray(random.integers(0, 7, (steps, R))) if is_tokens else draw(random, steps, R, C)
-    active = jnp.asarray(random.random((steps, R)) > 0.2) if active else None
-    cuts = random.random(steps) < 0.2 if cuts else None
+    mask = jnp.asarray(random.random((steps, R)) > 0.2) if masked else None
+    truncate = random.random(steps) < 0.2 if truncated else None
     top = draw(random, steps, R, sizes[-1]), draw(random, steps, R, sizes[-1])
-    weights = states, (top[0] if with_cells else None, top[1])
+    weights = states, (top[0] if cells else None, top[1])
 
     def make_loss(run):
         def loss(layers, states, inputs):
-            outputs = run(layers, states, inputs, active, cuts, with_cells)
+            outputs = run(layers, states, inputs, mask=mask, truncate_before=truncate, return_cells=cells)
             return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, weights, outputs))), outputs
 
         return jax.value_and_grad(loss, argnums=(0, 1) if is_tokens else (0, 1, 2), has_aux=True)
@@ -98,10 +99,10 @@ def test_an_embedding_is_folded_without_a_change():
         ({"linear": linear}, pixel, pixel @ linear["kernel"] + linear["bias"]),
         ({"table": {"embedding": table}}, token, table[token]),
     ):
-        whole = Layer(cell["input_kernel"], cell["recurrent_kernel"], cell["bias"])
-        expected, _ = advance(whole, state, embedded, jnp.matmul)
+        whole = LSTMParams(cell["input_kernel"], cell["recurrent_kernel"], cell["bias"])
+        expected, _ = lstm_step(whole, state, embedded, jnp.matmul)
         chex.assert_trees_all_close(
-            FoldedEncoder(fold(cell, embedding))(state, element), expected, rtol=1e-5, atol=1e-6
+            FoldedEncoder(fold_embedding(cell, embedding))(state, element), expected, rtol=1e-5, atol=1e-6
         )
 
 

@@ -18,8 +18,9 @@ from aux_rnn import losses
 from aux_rnn.cells import LSTMCell
 from aux_rnn.config import ModelConfig, SequenceSpec
 from aux_rnn.models import AuxiliaryRNN
-from aux_rnn.recurrence import scan_chunks
-from aux_rnn.sequences import Segments, cut_segments
+from aux_rnn.objectives import Losses, total_loss
+from aux_rnn.recurrence import truncated_scan
+from aux_rnn.sequences import Segments, slice_segments
 
 L, C, K, S = 12, 2, 3, 5
 PIXELS = SequenceSpec(length=L, channels=C, num_classes=K)
@@ -58,7 +59,7 @@ class Problem(NamedTuple):
 
     def segments(self, inputs: jax.Array) -> dict[str, Segments]:
         own = jnp.asarray(self.own_lengths)
-        return {kind: cut_segments(kind, inputs, own, jnp.asarray(a), S) for kind, a in self.anchors.items()}
+        return {kind: slice_segments(kind, inputs, own, jnp.asarray(a), S) for kind, a in self.anchors.items()}
 
     def apply(self, params: Any, inputs: jax.Array, classify: bool = True) -> tuple[Any, dict[str, jax.Array]]:
         lengths = None if self.lengths is None else jnp.asarray(self.lengths)
@@ -71,7 +72,7 @@ class Problem(NamedTuple):
         supervised = losses.supervised_loss(logits, self.labels, rows) if classify else None
         segments = self.segments(self.inputs)
         auxiliary = {kind: losses.auxiliary_loss(decoded[kind], segments[kind], rows) for kind in decoded}
-        total = losses.total_loss(supervised, auxiliary, self.config.auxiliary_weight)
+        total = total_loss(Losses(logits, supervised, auxiliary), self.config.auxiliary_weight)
         means = auxiliary if supervised is None else auxiliary | {"supervised": supervised}
         return total, {name: mean.compute() for name, mean in means.items()}
 
@@ -96,7 +97,7 @@ def parameter_shapes(config: ModelConfig, spec: SequenceSpec, cell: Any) -> Any:
     """The tree of a model's parameters, which no truncation is to change."""
     inputs = jnp.zeros((1, L), int) if spec.vocabulary_size else jnp.zeros((1, L, C))
     anchors = jnp.full((1, 1), S)
-    segments = {kind: cut_segments(kind, inputs, jnp.array([L]), anchors, S) for kind in config.auxiliaries}
+    segments = {kind: slice_segments(kind, inputs, jnp.array([L]), anchors, S) for kind in config.auxiliaries}
     return jax.eval_shape(AuxiliaryRNN(config, spec, cell).init, jax.random.key(0), inputs, None, segments)["params"]
 
 
@@ -373,11 +374,11 @@ class Chunked(nn.Module):
         def step(cell: nn.Module, state: Any, element: jax.Array) -> tuple[Any, jax.Array]:
             return cell(state, element)
 
-        return scan_chunks(step, LSTMCell(4, name="cell"), state, elements, self.chunk_length)
+        return truncated_scan(step, LSTMCell(4, name="cell"), state, elements, self.chunk_length)
 
 
 @pytest.mark.parametrize("chunk_length", [1, 3, 4, 6, 9, "full"])
-def test_scan_chunks(chunk_length):
+def test_truncated_scan(chunk_length):
     steps, batch = 6, 2
     elements, *initial = randomize([np.empty((steps, batch, 3)), np.empty((batch, 4)), np.empty((batch, 4))], seed=6)
     initial = tuple(initial)

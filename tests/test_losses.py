@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from aux_rnn import metrics as metrics_lib
-from aux_rnn.losses import auxiliary_loss, memory_gain, supervised_loss, total_loss
+from aux_rnn.losses import auxiliary_loss, memory_gain, supervised_loss
 from aux_rnn.metrics import Mean
+from aux_rnn.objectives import Losses, total_loss
 from aux_rnn.sequences import Segments
 
 
@@ -51,9 +52,9 @@ def test_the_auxiliary_loss_does_not_depend_on_the_length_of_the_segment():
 
 def test_the_total_weighs_the_auxiliary_losses_in_joint_training_only():
     auxiliary = {"reconstruct": Mean.once(2.0), "predict": Mean.once(3.0)}
-    assert float(total_loss(Mean.once(1.0), auxiliary, 0.5)) == pytest.approx(3.5)
-    assert float(total_loss(None, auxiliary, 0.5)) == pytest.approx(5.0)
-    assert float(total_loss(Mean.once(1.0), {}, 0.5)) == pytest.approx(1.0)
+    assert float(total_loss(Losses(None, Mean.once(1.0), auxiliary), 0.5)) == pytest.approx(3.5)
+    assert float(total_loss(Losses(None, None, auxiliary), 0.5)) == pytest.approx(5.0)
+    assert float(total_loss(Losses(None, Mean.once(1.0), {}), 0.5)) == pytest.approx(1.0)
 
 
 def test_metrics_merge_by_counts():

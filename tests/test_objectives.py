@@ -46,7 +46,7 @@ def test_what_is_no_sequence_or_no_scalar_is_refused():
     for wrong in (inputs[:, :5], inputs[..., 0], inputs[..., :1]):
         with pytest.raises(ConfigError, match=r"^inputs: have the shape \[5, .*; must be \[B, 12, 2\], as the spec"):
             joint_loss(model, params, key, wrong, square)
-    with pytest.raises(ConfigError, match=r"^loss: gives an array \[5\]; must give a scalar"):
+    with pytest.raises(ConfigError, match=r"^loss: returns an array \[5\]; must return a scalar"):
         joint_loss(model, params, key, inputs, lambda outputs: outputs[:, 0])
 
 

@@ -60,7 +60,7 @@ def test_every_example_of_a_split_is_predicted_once_as_the_evaluation_counts_it(
     last = {name: values[-1:] for name, values in experiment.splits.test.arrays().items()}
     batch = {name: np.repeat(values, 16, 0).reshape(4, 4, *values.shape[1:]) for name, values in last.items()}
     batch |= {"rows": np.arange(16, dtype=np.int32).reshape(4, 4), "mask": np.ones((4, 4), bool)}
-    alone = jax.device_get(experiment.steps.classify(state.params, batch))["logits"]
+    alone = jax.device_get(experiment.steps.predict(state.params, batch))["logits"]
     np.testing.assert_allclose(found.logits[-1], alone[0], atol=1e-5)
 
 

@@ -13,8 +13,9 @@ from PIL import Image
 from aux_rnn import plot_reconstructions
 from aux_rnn.config import SequenceSpec, from_flat, to_flat
 from aux_rnn.datasets import Examples
+from aux_rnn.inputs import Batch, make_batch_fn
 from aux_rnn.losses import auxiliary_loss
-from aux_rnn.objectives import make_losses, make_model, make_reader, make_segments
+from aux_rnn.objectives import compute_losses, draw_all_segments, make_model, total_loss
 from aux_rnn.plan import Plan
 from aux_rnn.plot_images import OUTSIDE, canvas_shape, paint
 from aux_rnn.plot_texts import to_text
@@ -40,18 +41,19 @@ def never():
 
 
 def init(config, spec, examples):
-    batch = dict(examples.arrays(), rows=np.arange(len(examples), dtype=np.int32))
-    inputs, lengths = make_reader(spec, None)(batch)
+    rows = np.arange(len(examples), dtype=np.int32)
+    raw = dict(examples.arrays(), rows=rows, mask=np.ones(len(rows), bool))
+    batch = make_batch_fn(spec, None)(raw)
     model = make_model(config.model, spec)
-    segments = make_segments(config.model, jax.random.key(0), inputs, lengths, batch["rows"])
-    return model, model.init(jax.random.key(1), inputs, lengths, segments)["params"]
+    segments = draw_all_segments(config.model, jax.random.key(0), batch)
+    return model, model.init(jax.random.key(1), batch.inputs, batch.lengths, segments)["params"]
 
 
 def memorise(config, permutation=None, steps=1500):
     """Parameters that were trained on the three images alone, without a classifier."""
     model, params = init(config, SPEC, EXAMPLES)
-    losses = make_losses(config, model, make_reader(SPEC, permutation))
-    batch = dict(inputs=IMAGES, labels=EXAMPLES.labels, rows=np.arange(3, dtype=np.int32), mask=np.ones(3, bool))
+    raw = dict(inputs=IMAGES, labels=EXAMPLES.labels, rows=np.arange(3, dtype=np.int32), mask=np.ones(3, bool))
+    batch = make_batch_fn(SPEC, permutation)(raw)
     optimizer = optax.adam(5e-3)
 
     @jax.jit
@@ -59,7 +61,7 @@ def memorise(config, permutation=None, steps=1500):
         def step(number, carry):
             params, state = carry
             key = jax.random.fold_in(jax.random.key(0), number)
-            gradient = jax.grad(lambda p: sum(loss.compute() for loss in losses(p, batch, key, False).values()))(params)
+            gradient = jax.grad(lambda p: total_loss(compute_losses(model, p, key, batch, None), 1.0))(params)
             updates, state = optimizer.update(gradient, state, params)
             return optax.apply_updates(params, updates), state
 
@@ -115,7 +117,8 @@ def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout
     model, params = init(config, SPEC, EXAMPLES)
     (found,) = make_decode_fn(config, SPEC)(params, EXAMPLES, never)
     inputs = jnp.asarray(IMAGES.reshape(3, 12, 1) / np.float32(255))
-    segments = make_segments(config.model, jax.random.key(0), inputs, None, np.arange(3, dtype=np.int32))
+    batch = Batch(inputs, None, jnp.arange(3), jnp.ones(3, bool))
+    segments = draw_all_segments(config.model, jax.random.key(0), batch)
     outputs = model.apply({"params": params}, inputs, None, segments)[1]["reconstruct"]
     np.testing.assert_array_equal(segments["reconstruct"].targets, found.targets)
     if loss == "softmax":

@@ -44,14 +44,14 @@ def test_a_permutation_belongs_to_its_seed():
     ],
 )
 def test_the_allowed_range_of_anchors(kind, length, segment_length, first, last, targets):
-    allowed = sequences.allowed_anchors(kind, jnp.array([length]), segment_length)
+    allowed = sequences.anchor_range(kind, jnp.array([length]), segment_length)
     assert [int(x[0]) for x in allowed] == [first, last, targets]
 
 
 @pytest.mark.parametrize("kind", ["reconstruct", "predict"])
 def test_anchors_cover_exactly_the_allowed_range_uniformly(kind):
     lengths = jnp.full(500, 10)
-    first, last, _ = sequences.allowed_anchors(kind, lengths, 4)
+    first, last, _ = sequences.anchor_range(kind, lengths, 4)
     anchors = sequences.sample_anchors(jax.random.key(0), jnp.arange(500), first, last, 14)
     assert anchors.shape == (500, 14)
     values, counts = np.unique(anchors, return_counts=True)
@@ -82,7 +82,7 @@ LENGTHS = jnp.array([6, 3])
 
 
 def test_a_segment_to_reconstruct_ends_at_the_anchor():
-    segments = sequences.cut_segments("reconstruct", TOKENS, LENGTHS, jnp.array([[4], [6]]), 4)
+    segments = sequences.slice_segments("reconstruct", TOKENS, LENGTHS, jnp.array([[4], [6]]), 4)
     np.testing.assert_array_equal(segments.targets[0, 0], [1, 2, 3, 4])
     np.testing.assert_array_equal(segments.inputs[0, 0], [0, 1, 2, 3])
     np.testing.assert_array_equal(segments.targets[1, 0, :3], [7, 8, 9])
@@ -91,7 +91,7 @@ def test_a_segment_to_reconstruct_ends_at_the_anchor():
 
 
 def test_a_segment_to_predict_starts_at_the_anchor():
-    segments = sequences.cut_segments("predict", TOKENS, LENGTHS, jnp.array([[1, 2], [4, 4]]), 4)
+    segments = sequences.slice_segments("predict", TOKENS, LENGTHS, jnp.array([[1, 2], [4, 4]]), 4)
     np.testing.assert_array_equal(segments.targets[0], [[2, 3, 4, 5], [3, 4, 5, 6]])
     np.testing.assert_array_equal(segments.inputs[0], [[1, 2, 3, 4], [2, 3, 4, 5]])
     np.testing.assert_array_equal(segments.targets[1, 0, :2], [8, 9])
@@ -119,7 +119,7 @@ def test_inputs_are_dropped_but_for_the_first_of_a_segment():
     inputs = jnp.ones((400, 2, 5, 3))
     segments = sequences.Segments(jnp.zeros((400, 2), jnp.int32), inputs, inputs, jnp.ones((400, 2, 5), bool))
     rows = jnp.arange(400)
-    dropped = sequences.drop_inputs(jax.random.key(0), segments, rows, 0.75)
+    dropped = sequences.input_dropout(jax.random.key(0), segments, rows, 0.75)
     kept = np.asarray(dropped.inputs)
     # All channels of an element or none.
     np.testing.assert_array_equal(kept.max(-1), kept.min(-1))
@@ -128,17 +128,17 @@ def test_inputs_are_dropped_but_for_the_first_of_a_segment():
     np.testing.assert_array_equal(dropped.targets, segments.targets)
     # A row's choice belongs to its place in the global batch.
     part = jax.tree.map(lambda leaf: leaf[100:200], segments)
-    again = sequences.drop_inputs(jax.random.key(0), part, rows[100:200], 0.75)
+    again = sequences.input_dropout(jax.random.key(0), part, rows[100:200], 0.75)
     np.testing.assert_array_equal(again.inputs, kept[100:200])
-    only_first = np.asarray(sequences.drop_inputs(jax.random.key(0), segments, rows, 1).inputs)  # as in a config.json
+    only_first = np.asarray(sequences.input_dropout(jax.random.key(0), segments, rows, 1).inputs)  # as in a config.json
     assert only_first[:, :, 0].all()
     assert not only_first[:, :, 1:].any()
-    assert sequences.drop_inputs(jax.random.key(0), segments, rows, 0.0) is segments
+    assert sequences.input_dropout(jax.random.key(0), segments, rows, 0.0) is segments
 
 
 def test_dropped_tokens_keep_their_type():
     tokens = jnp.full((3, 1, 4), 7)
     segments = sequences.Segments(jnp.zeros((3, 1), jnp.int32), tokens, tokens, jnp.ones((3, 1, 4), bool))
-    dropped = sequences.drop_inputs(jax.random.key(0), segments, jnp.arange(3), 1.0).inputs
+    dropped = sequences.input_dropout(jax.random.key(0), segments, jnp.arange(3), 1.0).inputs
     assert dropped.dtype == tokens.dtype
     np.testing.assert_array_equal(dropped, np.tile([7, 0, 0, 0], (3, 1, 1)))

@@ -11,8 +11,9 @@ from aux_rnn import config as config_lib
 from aux_rnn import metrics as metrics_lib
 from aux_rnn import steps as steps_lib
 from aux_rnn.config import SequenceSpec
+from aux_rnn.inputs import Batch
 from aux_rnn.models import AuxiliaryRNN
-from aux_rnn.objectives import make_segments
+from aux_rnn.objectives import draw_all_segments
 from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.plan import Plan
 
@@ -123,11 +124,11 @@ def test_metrics_add_up_between_records_and_start_anew(steps, state, plan):
 def test_the_first_step_with_an_infinite_loss_is_remembered(steps, state):
     state = steps_lib.replicate(state)
     state = steps.train(state, make_batch(0))
-    assert int(state.first_bad_step) == steps_lib.NEVER
+    assert int(state.first_nonfinite_step) == steps_lib.NO_STEP
     params = jax.tree.map(lambda x: x * jnp.nan, state.params)
     state = steps.train(state.replace(params=params), make_batch(1))
     state = steps.train(state, make_batch(2))
-    assert int(state.first_bad_step) == 2
+    assert int(state.first_nonfinite_step) == 2
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan):
@@ -166,7 +167,7 @@ def test_memory_gain_equals_that_of_the_naive_method(tiny, steps, state):
     model, params = tiny.model, state.params
     rows = jnp.arange(5)
     sequences = jnp.asarray(batch["inputs"].reshape(6, 16, 1)[:5] / 255, jnp.float32)
-    for kind, segments in make_segments(model, jax.random.key(0), sequences, None, rows).items():
+    for kind, segments in draw_all_segments(model, jax.random.key(0), Batch(sequences, None, rows, rows >= 0)).items():
         errors = {"true": [], "zeroed": [], "other": []}
         states = [
             [naive.window(model, params["encoder"], sequence, 16, int(a), "full") for a in anchors]

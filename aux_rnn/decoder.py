@@ -23,8 +23,8 @@ class Decoder(nn.Module):
     """Generates a segment from the encoder's state at an anchor (Trinh et al., 2018, figure 1).
 
     The bottom recurrent layer starts from the encoder's state, through a learned linear map where the sizes differ; the
-    layers above start from zero. The decoder has its own embedding: the auxiliary gradient would reach a shared one past every
-    truncation.
+    layers above start from zero. The decoder has its own embedding: the auxiliary gradient would reach one shared with
+    the encoder past every truncation.
 
     Attributes:
       config: sizes, teacher forcing, loss and truncation.

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     lengths: jax.Array | None
     rows: jax.Array
     mask: jax.Array
-    labels: jax.Array | None = None
+    labels: Any = None
 
 
 def make_input_fn(spec: SequenceSpec, permutation: np.ndarray | None) -> InputFn:

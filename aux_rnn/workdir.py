@@ -31,7 +31,13 @@ class InUseError(WorkdirError):
 
 
 class StorageError(OneLineError):
-    """Results cannot be written. The text says where and why, in one line."""
+    """Results cannot be written. The text says where and why, in one line.
+
+    Examples:
+      >>> raise StorageError("--workdir=gs://bucket/run: cannot be written (403 Forbidden)")
+      Traceback (most recent call last):
+      aux_rnn.workdir.StorageError: --workdir=gs://bucket/run: cannot be written (403 Forbidden)
+    """
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

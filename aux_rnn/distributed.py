@@ -141,7 +141,7 @@ class ProcessGroup:
         if self._preemption is not None:
             self._preemption.initialize(client)
             # JAX has just installed its own handler of SIGTERM; that of this program stays.
-            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
     def all_gather(self, value: Any) -> list[Any]:
         """Returns the values of all processes, ordered by process. Waits without a time limit."""

@@ -42,7 +42,7 @@ def prepare_environment(config: Config, workdir: str) -> None:
     except WorkdirError:  # to be reported by who needs it
         batch_size = config.run.batch_size
     host = flags.FLAGS.coordinator_address.rpartition(":")[0]
-    are_all_here = host in ("localhost", "127.0.0.1")
+    are_all_here = host in ("localhost", "127.0.0.1", "[::1]")
     environment.prepare(batch_size, flags.FLAGS.cpu_devices, max(1, flags.FLAGS.num_processes), are_all_here)
 
 

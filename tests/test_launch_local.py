@@ -131,12 +131,29 @@ def test_no_process_outlives_a_launcher_that_is_killed(launch):
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("arguments", [[], ["0"], ["two"], ["--flagfile=digits.flags"]])
-def test_a_bad_number_of_processes_is_refused_in_one_line(arguments):
-    command = [sys.executable, ROOT / "experiments/launch/local.py", *arguments]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+@pytest.fixture
+def environment(tmp_path):
+    """Returns variables with which launch.sh finds this Python in place of an environment of its own."""
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\n[ "$2" = pip ] || exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return {**os.environ, "VENV": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+
+def run_launch_sh(environment, *arguments):
+    command = ["bash", str(ROOT / "launch.sh"), "local", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"error: {arguments[0] if arguments else ''!r}: must be the number of processes")
-    assert done.stderr.count("\n") == 1
+    return [line for line in done.stderr.splitlines() if not line.startswith("installing")]
+
+
+@pytest.mark.parametrize("arguments", [[], ["0"], ["two"], ["--flagfile=digits.flags"]])
+def test_a_bad_number_of_processes_is_refused_in_one_line(environment, arguments):
+    (line,) = run_launch_sh(environment, *arguments)
+    assert line.startswith(f"error: {arguments[0] if arguments else ''!r}: must be the number of processes")
+
+
+def test_the_command_starts_main(environment):
+    lines = run_launch_sh(environment, "2", "--nonsense")
+    assert "error: Unknown command line flag 'nonsense'" in lines[0].removeprefix("[1] ")

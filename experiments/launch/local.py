@@ -82,7 +82,7 @@ def main(arguments: list[str], program: Path = MAIN) -> int:
             send(processes, number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
     for index in range(int(count)):
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The training state, and the pretraining, training and evaluation steps, pmapped here and nowhere else.
+"""The training state, and the pretraining, training and evaluation steps.
 
 Every device holds the same state and takes an equal share of the batch. The losses are divided by counts summed over
 all devices before the gradients are summed, so that the result is the gradient of the whole batch's mean whatever the
@@ -6,7 +6,6 @@ layout.
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.struct import PyTreeNode
-from jax.experimental import multihost_utils
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
@@ -24,9 +22,8 @@ from aux_rnn.metrics import Mean, Metrics
 from aux_rnn.objectives import Batch, init_params, make_losses, make_measure, make_model, make_reader
 from aux_rnn.optimizers import make_optimizer
 from aux_rnn.plan import Plan
-from aux_rnn.precision import exact
+from aux_rnn.sharding import AXIS, CompiledStep
 
-AXIS = "devices"
 NEVER = np.iinfo(np.int32).max
 
 
@@ -53,7 +50,7 @@ class TrainState(PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The compiled steps.
+    """The steps of a run, each compiled on its first call and freed with this object.
 
     Attributes:
       pretrain: `(state, batch) -> state`, on the auxiliary loss alone. The old state's memory is reused.
@@ -63,10 +60,10 @@ class Steps:
         whole global batch in every process, in the order of the devices.
     """
 
-    pretrain: Callable[[TrainState, Batch], TrainState]
-    train: Callable[[TrainState, Batch], TrainState]
-    evaluate: Callable[[Any, Batch], Metrics]
-    classify: Callable[[Any, Batch], Batch]
+    pretrain: CompiledStep
+    train: CompiledStep
+    evaluate: CompiledStep
+    classify: CompiledStep
 
 
 def metric_names(config: Config) -> tuple[str, ...]:
@@ -143,10 +140,10 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         return jax.lax.all_gather(own, AXIS, tiled=True)
 
     return Steps(
-        pretrain=compile_step(partial(update, classify=False), donate_argnums=0),
-        train=compile_step(partial(update, classify=True), donate_argnums=0),
-        evaluate=compile_step(evaluate),
-        classify=compile_step(classify),
+        pretrain=CompiledStep(partial(update, classify=False), donates=True),
+        train=CompiledStep(partial(update, classify=True), donates=True),
+        evaluate=CompiledStep(evaluate),
+        classify=CompiledStep(classify),
     )
 
 
@@ -159,27 +156,3 @@ def record_metrics(state: TrainState, measured: Metrics, plan: Plan) -> TrainSta
         metrics=metrics_lib.merge(before, {name: measured.get(name, Mean.empty()) for name in before}),
         first_bad_step=jnp.minimum(state.first_bad_step, jnp.where(is_finite, NEVER, state.step + 1)),
     )
-
-
-def compile_step(function: Callable, **options: Any) -> Callable:
-    """`(replicated, batch) -> replicated`, on all devices."""
-    return jax.pmap(exact(function), axis_name=AXIS, in_axes=(None, 0), out_axes=None, **options)
-
-
-def replicate(state: TrainState) -> TrainState:
-    """Puts the state on this process's devices in the way the steps return it, so that no step is compiled twice."""
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-    return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-
-
-def broadcast(state: TrainState) -> TrainState:
-    """The state of process 0, in every process, on the host."""
-    if jax.process_count() == 1:
-        return state
-    return multihost_utils.broadcast_one_to_all(jax.device_get(state))
-
-
-def shard(batch: Batch) -> Batch:
-    """Divides this process's share of a batch over its devices: every array `[B, ...]` to `[D, B / D, ...]`."""
-    devices = jax.local_device_count()
-    return {name: values.reshape(devices, -1, *values.shape[1:]) for name, values in batch.items()}

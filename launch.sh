@@ -74,16 +74,24 @@ are_on_digits() {
   esac
 }
 
+# A step takes hundreds of MiB and gives them back. The allocator of glibc, which reads this when a process starts, keeps
+# that memory in the process, in pages of 2 MiB: a step at the paper's sizes is faster.
+tune_allocator() {
+  export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=0x4000000000}
+}
+
 command=${1:-}
 [ $# -gt 0 ] && shift
 case $command in
   train)
     set_up
+    tune_allocator
     are_on_digits "$@" && set -- --flagfile=digits.flags "$@"
     exec "$python" "$root/experiments/main.py" "$@"
     ;;
   local)
     set_up
+    tune_allocator
     number=${1:-}
     [ $# -gt 0 ] && shift
     are_on_digits "$@" && set -- --flagfile=digits.flags "$@"
@@ -97,10 +105,12 @@ case $command in
     ;;
   reproduce)
     set_up
+    tune_allocator
     exec "$python" "$root/experiments/reproduce.py" "$@"
     ;;
   benchmark)
     set_up
+    tune_allocator
     exec "$python" "$root/experiments/benchmark.py" "$@"
     ;;
   test)

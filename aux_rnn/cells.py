@@ -1,7 +1,8 @@
 """Recurrent cells by name: our LSTM and the cells of flax."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,20 @@ CELLS: dict[str, CellFactory] = {
 def cell_factory(encoder: str, precision: str) -> CellFactory:
     """Returns the function that makes the named cell; flax's cells compute float32 products only."""
     return partial(LSTMCell, matmul=MATMULS[precision]) if encoder == "lstm" else CELLS[encoder]
+
+
+@cache
+def count_gates_and_states(encoder: str) -> tuple[int, int]:
+    """Returns how many pairs of matrices `[E, H]` and `[H, H]` a cell has, and how many arrays `[H]` its state has."""
+
+    def initialize() -> Any:
+        cell = CELLS[encoder](1)
+        carry = zero_carry(cell, batch=1, input_size=1)
+        return carry, cell.init(jax.random.key(0), carry, jnp.zeros((1, 1)))
+
+    carry, variables = jax.eval_shape(initialize)
+    matrices = sum(leaf.size for leaf in jax.tree.leaves(variables) if leaf.ndim == 2)
+    return matrices // 2, len(jax.tree.leaves(carry))
 
 
 def zero_carry(cell: nn.RNNCellBase, batch: int, input_size: int) -> Carry:

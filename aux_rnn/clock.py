@@ -1,4 +1,4 @@
-"""Where the seconds of a run go: training, compiling, evaluating, writing checkpoints."""
+"""Seconds of a run by section: training, compiling, evaluating, writing checkpoints."""
 
 import time
 from collections import defaultdict, deque
@@ -7,12 +7,12 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Adds up seconds by section, over all the processes that a run took.
+    """Adds up seconds by section, over all the processes that a run took one after the other.
 
     Args:
-      seconds: what earlier processes of the run needed, by section.
-      entries: how often they entered each section.
-      now: the time in seconds; handed in so that a test need not wait.
+      seconds: seconds that earlier processes of the run needed, by section.
+      now: returns the time in seconds; a test passes its own.
+      entries: how often earlier processes entered each section.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Clock:
 
     @contextmanager
     def section(self, name: str, entries: int = 1) -> Iterator[None]:
-        """Adds the seconds inside to a section, which counts as entered so often."""
+        """Adds the seconds inside to a section, and `entries` to its count."""
         begin = self._now()
         try:
             yield
@@ -39,14 +39,14 @@ class Clock:
         return sum(self.seconds.values())
 
     def mean(self, name: str) -> float | None:
-        """Seconds that an entry of the section took on average; None if there was none."""
+        """Returns the mean seconds per entry of a section; None if there was none."""
         return self.seconds[name] / self.entries[name] if self.entries[name] else None
 
 
 class Speed:
-    """How often a section was entered a second of the time spent in it, over the last `SPAN` seconds or more.
+    """Measures the entries of a section per second spent in it, over the last `SPAN` seconds or more.
 
-    A reading after every step would measure nothing but which of two steps in flight was waited for.
+    A rate over a single step would depend on how long the host waited for it, as two steps overlap.
     """
 
     SPAN = 1.0
@@ -59,7 +59,7 @@ class Speed:
         return self._clock.entries[self._section], self._clock.seconds[self._section]
 
     def read(self) -> float:
-        """Entries a second since the newest of the readings that are `SPAN` old, or since the first; 0 if none."""
+        """Returns entries per second since the newest reading that is `SPAN` old, or the first one; 0 if none."""
         self._readings.append(self._now())
         while self._readings[-1][1] - self._readings[1][1] >= self.SPAN:
             self._readings.popleft()

@@ -13,7 +13,8 @@ from aux_rnn.datasets import evaluation_batches
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.metrics import Metrics
-from aux_rnn.steps import RawBatch, TrainState, broadcast, create_train_state, replicate, shard
+from aux_rnn.sharding import broadcast, replicate, shard
+from aux_rnn.steps import RawBatch, TrainState, create_train_state
 from aux_rnn.workdir import require_config
 
 

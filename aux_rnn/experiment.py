@@ -18,8 +18,6 @@ from aux_rnn.config import (
 )
 from aux_rnn.datasets import Splits, find_dataset, load_splits, sequence_spec, split_sizes, steps_per_epoch
 from aux_rnn.distributed import ProcessGroup
-from aux_rnn.footprint import check_memory
-from aux_rnn.memory import available_bytes
 from aux_rnn.plan import Plan
 from aux_rnn.sequences import make_permutation
 from aux_rnn.settings import ConfigError
@@ -59,11 +57,9 @@ def check(config: Config) -> SequenceSpec:
 
 
 def check_step(config: Config, spec: SequenceSpec) -> None:
-    """Raises ConfigError if a step on such sequences does not fit the settings, the devices or their memory."""
+    """Raises ConfigError if a step on such sequences does not fit the settings or the devices."""
     check_sequence(config, spec)
     check_devices(config, jax.device_count())
-    here = available_bytes()
-    check_memory(config, spec, here and here * jax.process_count())
     # AMD's devices are 'gpu' to JAX, too, and have no cuDNN.
     check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
 

@@ -26,7 +26,7 @@ from aux_rnn.progress import Progress, unseen_progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import NullOutputs, open_outputs
 from aux_rnn.settings import ConfigError, reject
-from aux_rnn.training import announce, finish
+from aux_rnn.training import announce, compile_run, finish
 from aux_rnn.workdir import REPORT
 
 FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
@@ -57,6 +57,9 @@ class Fitted:
     permutation: np.ndarray | None
     params: Any
     summary: dict[str, Any]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # no compiled function
 
     def logits(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
         """What the classifier puts out.
@@ -207,15 +210,14 @@ def split(config: Config, examples: Examples, test: Examples) -> Splits:
 def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: Progress | bool | None) -> Fitted:
     """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
     with contextlib.ExitStack() as stack:
-        # What pmap has compiled it keeps for ever (JAX 0.10). Some forty trainings in one process, as a search over
-        # settings makes, would take all the mappings that Linux allows, and end in a segmentation fault.
-        stack.callback(jax.clear_caches)
         shown = open_progress(progress) or stack.enter_context(unseen_progress())
         files = NullOutputs(Path()) if workdir is None else open_outputs(Path(workdir), experiment.config, is_main=True)
         stack.enter_context(contextlib.closing(files))
-        files.write_config()
         announce(experiment, f"results in {workdir}" if workdir else "nothing is written", shown)
+        compile_seconds = compile_run(experiment, SINGLE_PROCESS)
+        files.write_config()
         run = stack.enter_context(contextlib.closing(Run(experiment, files, shown, SINGLE_PROCESS, StopRequest())))
+        run.clock.seconds["compile"] += compile_seconds
         summary = finish(run)
         if workdir and (Path(workdir) / REPORT).exists():
             shown.say(f"report in {Path(workdir) / REPORT}")

@@ -1,6 +1,6 @@
 """Converts batches from the data pipeline to what the model reads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from aux_rnn.config import SequenceSpec
 from aux_rnn.sequences import image_to_sequence
 
-RawBatch = Mapping[str, Any]
+RawBatch = dict[str, Any]
 InputFn = Callable[[RawBatch], tuple[jax.Array, jax.Array | None]]
 
 

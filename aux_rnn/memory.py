@@ -22,14 +22,16 @@ def describe_devices() -> str:
 
 
 def available_bytes() -> int | None:
-    """The memory that all devices of this process have for a program; None where the system does not say."""
-    import jax  # here and not above, see below
+    """Returns the free memory of all devices of this process together; None where the system does not report it."""
+    import jax  # as above
 
     devices = jax.local_devices()
     if devices[0].platform == "cpu":
         return available_system_bytes()
-    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in devices]
-    return sum(limits) if all(limits) else None
+    stats = [device.memory_stats() or {} for device in devices]
+    if not all("bytes_limit" in each for each in stats):
+        return None
+    return sum(each["bytes_limit"] - each.get("bytes_in_use", 0) for each in stats)
 
 
 def available_system_bytes(

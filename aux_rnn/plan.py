@@ -61,6 +61,11 @@ class Plan:
     def should_evaluate(self, step: int) -> bool:
         return step % self.evaluate_every == 0 or self.ends_phase(step)
 
+    def count_evaluations(self) -> int:
+        """Returns the number of steps after which the run evaluates."""
+        ends = {self.pretrain_steps, self.total_steps} - {0}
+        return self.total_steps // self.evaluate_every + sum(step % self.evaluate_every != 0 for step in ends)
+
     def should_checkpoint(self, step: int) -> bool:
         return step % self.checkpoint_every == 0 or step == self.total_steps
 

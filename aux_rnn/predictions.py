@@ -17,7 +17,7 @@ from aux_rnn.errors import first_line
 from aux_rnn.evaluation import batches_of, load_run
 from aux_rnn.plots_folder import save_plot
 from aux_rnn.settings import reject
-from aux_rnn.steps import shard
+from aux_rnn.sharding import shard
 from aux_rnn.workdir import StorageError, write_atomically
 
 LONGEST_NAME = 28  # of a class in the table

@@ -1,4 +1,4 @@
-"""What a person sees of a run: a progress bar on a terminal, plain lines anywhere else."""
+"""Shows a run: a progress bar on a terminal, plain lines anywhere else."""
 
 import contextlib
 import datetime
@@ -6,8 +6,7 @@ import math
 import os
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,7 +15,8 @@ from tqdm import tqdm
 from aux_rnn.metric_names import METRICS
 from aux_rnn.plan import Plan
 
-WIDTH = 80  # columns, where nothing says how many there are
+WIDTH = 80  # columns of a terminal that does not report its size
+MIN_BAR = 16  # columns of the bar that metrics leave free
 
 
 def format_metrics(values: Mapping[str, float | None]) -> str:
@@ -29,36 +29,30 @@ def format_duration(seconds: float) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
-def fold(line: str, width: int, indent: int) -> str:
-    """The line broken where it has two spaces, so that its parts fit into `width` columns.
-
-    Args:
-      line: parts with two spaces between them.
-      width: columns.
-      indent: spaces before what goes on to the next line.
-    """
+def wrap_line(line: str, width: int, indent: int) -> str:
+    """Breaks a line where it has two spaces into lines of at most `width` columns, the later ones indented."""
     first, *rest = line.split("  ")
-    folded = [first]
+    lines = [first]
     for part in rest:
-        longer = f"{folded[-1]}  {part}"
+        longer = f"{lines[-1]}  {part}"
         if len(longer) <= width or not part.strip():
-            folded[-1] = longer
+            lines[-1] = longer
         else:
-            folded.append(" " * indent + part.strip())
-    return "\n".join(folded)
+            lines.append(" " * indent + part.strip())
+    return "\n".join(lines)
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether lines can be drawn over again there."""
+    """Returns whether lines can be redrawn there."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def format_summary(summary: Mapping[str, Any], path: Path | str, report: str = "") -> str:
-    """The closing table of a run, and the name of its report in the folder if there is one."""
+    """Formats the closing table of a run, with the name of its report in the folder if there is one."""
     rows = [("data set", summary["dataset"]), ("auxiliary", summary["auxiliary"])]
     status = f"{summary['status']} after {summary['steps']} steps"
     rows += [("status", status + "; the same command continues" * (summary["status"] == "interrupted"))]
-    rows += [(split, fold(format_metrics(values), WIDTH - 12, 12)) for split, values in summary["results"].items()]
+    rows += [(split, wrap_line(format_metrics(values), WIDTH - 12, 12)) for split, values in summary["results"].items()]
     if "seconds" in summary:
         rows += [("time", format_duration(summary["seconds"]))]
     rows += [("folder", str(path))]
@@ -70,8 +64,7 @@ class Progress:
     """Shows a run on a stream; on a terminal, lines are written above the bar.
 
     Args:
-      stream: where to; standard error by default, so that standard output holds results only.
-      now: the time in seconds.
+      stream: standard error by default, so that standard output holds results only.
 
     Examples:
       >>> import sys
@@ -79,59 +72,56 @@ class Progress:
       train 50/0  accuracy 61.3 %  |grad| 0.84
     """
 
-    def __init__(self, stream: TextIO | None = None, now: Callable[[], float] = time.monotonic) -> None:
-        self._stream, self._now = stream or sys.stderr, now
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
         self._bar: tqdm | None = None
         self._total = 0
-        self._phase, self._since, self._counted = "", 0.0, 0
-        self._metrics = ""
 
     def begin(self, plan: Plan, step: int) -> None:
-        self._total, self._phase = plan.total_steps, ""
+        """Opens the bar; the steps have been compiled by now and do not count in its estimate of the time left."""
+        self._total = plan.total_steps
         self._bar = tqdm(
-            desc="compiling ",
+            desc="starting ",
             total=plan.total_steps,
             initial=step,
             file=self._stream,
             disable=not is_terminal(self._stream),
             dynamic_ncols=True,
             leave=False,
-            # No word of tqdm's on the time left, for which it counts the steps that compile, too.
-            bar_format="{desc}|{bar}| {n}/{total}{postfix}",
+            smoothing=0.02,  # over some 50 updates, so that the phases count by their own speed
+            bar_format="{desc}|{bar}| {n}/{total} ETA {remaining}{postfix}",
         )
 
     def advance(self, phase: str) -> None:
-        """One more step is complete."""
-        if self._bar is None:
-            return
-        if phase != self._phase:  # the first step of a phase compiles
-            self._phase, self._since, self._counted = phase, self._now(), 0
-        else:
-            self._counted += 1
-        self._bar.set_description_str(f"{phase} ", refresh=False)
-        self._bar.set_postfix_str(f"{self._time_left()}{self._metrics}", refresh=False)
-        self._bar.update()
-
-    def _time_left(self) -> str:
-        """How long the steps that are left will take, evaluations and all; nothing while that is not known."""
-        if self._bar is None or not self._counted:
-            return ""
-        seconds = (self._now() - self._since) / self._counted
-        return f"ETA {format_duration(seconds * (self._total - self._bar.n - 1))} "
+        """Counts a complete step."""
+        if self._bar is not None:
+            self._bar.set_description_str(f"{phase} ", refresh=False)
+            self._bar.update()
 
     def log(self, phase: str, step: int, values: Mapping[str, float], remaining: float | None) -> None:
-        """Shows training metrics: in the bar, or as a line with the time that the run will still take, in seconds."""
+        """Shows training metrics in the bar or, where there is none, as a line with the seconds left."""
         if self._bar is not None and not self._bar.disable:
-            shown = [metric for metric in METRICS.values() if metric.bar and metric.name in values]
-            self._metrics = " ".join(metric.format_bar(values[metric.name]) for metric in shown)
+            self._bar.set_postfix_str(self._fit_metrics(values), refresh=False)
         else:
             time_left = "" if remaining is None else f"  ETA {format_duration(remaining)}"
             self.say(f"{phase} {step}/{self._total}  {format_metrics(values)}{time_left}")
 
+    def _fit_metrics(self, values: Mapping[str, float]) -> str:
+        """Returns as many metrics as leave the bar `MIN_BAR` columns."""
+        others = len(f"pretrain || {self._total}/{self._total} ETA 1:00:00, ")
+        room = shutil.get_terminal_size((WIDTH, 24)).columns - others - MIN_BAR
+        shown = ""
+        for metric in (metric for metric in METRICS.values() if metric.bar and metric.name in values):
+            text = metric.format_bar(values[metric.name])
+            if len(longer := f"{shown} {text}".strip()) > room:
+                break
+            shown = longer
+        return shown
+
     def say(self, line: str) -> None:
-        """Writes a line of its own; on a terminal that is too narrow for it, several."""
+        """Writes a line, above the bar if there is one; a line that is too long for a terminal is wrapped."""
         if is_terminal(self._stream):
-            line = fold(line, shutil.get_terminal_size((WIDTH, 24)).columns, indent=2)
+            line = wrap_line(line, shutil.get_terminal_size((WIDTH, 24)).columns, indent=2)
         if self._bar is None or self._bar.disable:
             print(line, file=self._stream, flush=True)
         else:
@@ -145,6 +135,6 @@ class Progress:
 
 @contextlib.contextmanager
 def unseen_progress() -> Iterator[Progress]:
-    """Shows nothing to anybody."""
-    with open(os.devnull, "w") as nowhere:
-        yield Progress(nowhere)
+    """Provides a `Progress` that shows nothing."""
+    with open(os.devnull, "w") as null:
+        yield Progress(null)

@@ -1,9 +1,11 @@
 """A run in progress: the loop over its steps, and what is due between them."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.checkpoints import digest
@@ -13,7 +15,6 @@ from aux_rnn.distributed import ProcessGroup
 from aux_rnn.errors import OneLineError
 from aux_rnn.evaluation import batches_of, evaluate_split
 from aux_rnn.experiment import Experiment
-from aux_rnn.idleness import Idleness, Unsettled
 from aux_rnn.interruption import StopRequest
 from aux_rnn.machine import describe_machine, usable_cores
 from aux_rnn.memory import describe_devices, peak_memory_mib
@@ -22,8 +23,9 @@ from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.progress import Progress, format_metrics
 from aux_rnn.run_files import NullOutputs
+from aux_rnn.sharding import broadcast, replicate, shard
 from aux_rnn.showing import make_reconstruction_plotter
-from aux_rnn.steps import NO_STEP, RawBatch, TrainState, broadcast, create_train_state, replicate, shard
+from aux_rnn.steps import NO_STEP, RawBatch, TrainState, create_train_state
 from aux_rnn.workdir import WorkdirError
 
 
@@ -56,6 +58,30 @@ def require_same_data(path: Path, before: dict[str, int], now: dict[str, int]) -
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class PendingStep:
+    """A step that was started; the next one reuses the memory of its state.
+
+    The host records a step while the devices compute the next one, so that they need not wait for it.
+
+    Attributes:
+      number: complete steps after it.
+      phase: 'pretrain' or 'train'.
+      marker: an array that is ready once the step is complete.
+      recorded: the metrics and the first bad step (see `TrainState`), if they are to be recorded after this step.
+    """
+
+    number: int
+    phase: str
+    marker: jax.Array
+    recorded: tuple[Metrics, jax.Array] | None
+
+    @classmethod
+    def of(cls, state: TrainState, number: int, phase: str, is_recorded: bool) -> "PendingStep":
+        recorded = (state.metrics, state.first_nonfinite_step) if is_recorded else None
+        return cls(number, phase, *jax.tree.map(jnp.copy, (state.step, recorded)))
+
+
 class Run:
     """A run in progress: its state, what it has measured, and where it writes."""
 
@@ -67,7 +93,7 @@ class Run:
         self.splits, self.plot = experiment.splits, make_reconstruction_plotter(experiment)
         self.files, self.progress, self.processes, self.stop = files, progress, processes, stop
         self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
-        self.unsettled: Unsettled | None = None
+        self.pending: PendingStep | None = None
         state, meta = self.restore(create_train_state(self.config, experiment.spec, self.plan))
         self.state: TrainState = replicate(broadcast(state))
         self.step = self.saved_step = int(self.state.step)
@@ -79,7 +105,6 @@ class Run:
         self.clock = Clock(meta["seconds"], entries=meta["entries"])
         self.earlier_peak_mib: float = meta["peak_memory_mib"]
         self.speed = {phase: Speed(self.clock, phase) for phase in ("pretrain", "train")}
-        self.idleness = Idleness(meta["idle_seconds"])
         processes.run_on_all(lambda: files.open(self.step, self.is_evaluated, meta["records"]))
         run = self.config.run
         self.batches = train_batches(self.splits.train, run.batch_size, run.seed, processes.index, processes.count)
@@ -89,7 +114,7 @@ class Run:
     def restore(self, fresh: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """The state to begin with, for process 0 to hand on, and what is known beside it, in every process."""
         parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
-        start: dict[str, Any] = dict(seconds={}, entries={}, idle_seconds=0.0, peak_memory_mib=0.0)
+        start: dict[str, Any] = dict(seconds={}, entries={}, peak_memory_mib=0.0)
         start |= dict(results={}, examples=parts, best=None, is_evaluated=True, records=0)
         restored = self.processes.run_on_all(lambda: self.files.restore(fresh))
         meta = self.processes.broadcast(restored and restored[1]) or start
@@ -99,28 +124,21 @@ class Run:
     def train(self) -> None:
         """Takes the remaining steps, or stops after the current one with a checkpoint when asked to."""
         self.progress.begin(self.plan, self.step)
-        compiled: set[str] = set()
         batch = self.fetch_batch()
         if not self.is_evaluated:
             self.evaluate()
-            self.saved_step = -1  # what is there does not know of these evaluations
+            self.saved_step = -1  # the checkpoint does not contain the results of these evaluations
         while self.step < self.plan.total_steps and not self.is_stopping():
             phase = self.plan.phase(self.step)
-            section = phase if phase in compiled else "compile"
-            with self.clock.section(section, entries=0):
-                self.idleness.end(self.unsettled.marker if self.unsettled else None)
+            with self.clock.section(phase, entries=0):
                 self.state = getattr(self.steps, phase)(self.state, batch)
                 self.step += 1
-                following = Unsettled.of(self.state, self.step, phase, section, self.plan.should_log(self.step))
-                self.idleness.begin()
+                started = PendingStep.of(self.state, self.step, phase, self.plan.should_log(self.step))
                 batch = self.fetch_batch()
-            self.settle()  # the step before: the devices have work while this one is recorded
-            self.unsettled = following
-            if section == "compile":
-                self.settle()
-            compiled.add(phase)
-            self.do_what_is_due()
-        self.settle()
+            self.finish_pending_step()  # the step before this one
+            self.pending = started
+            self.run_periodic_actions()
+        self.finish_pending_step()
         if self.step != self.saved_step:
             self.save()
 
@@ -128,14 +146,13 @@ class Run:
         """Returns whether to stop now, in all processes alike; all of them call this at the same points."""
         return self.processes.is_stopping(bool(self.stop))
 
-    def settle(self) -> None:
-        """Waits for the step that was started last and records it, if that is still to be done."""
-        if self.unsettled is None:
+    def finish_pending_step(self) -> None:
+        """Waits for the step that was started last and records it."""
+        if self.pending is None:
             return
-        step, self.unsettled = self.unsettled, None
-        with self.clock.section(step.section):
+        step, self.pending = self.pending, None
+        with self.clock.section(step.phase):
             jax.block_until_ready(step.marker)
-        self.idleness.begin()
         self.progress.advance(step.phase)
         if step.recorded is not None:
             self.log(step, *step.recorded)
@@ -143,7 +160,7 @@ class Run:
     def fetch_batch(self) -> RawBatch:
         return shard(self.batches[self.step])
 
-    def do_what_is_due(self) -> None:
+    def run_periodic_actions(self) -> None:
         """Evaluates and saves, after all records up to this step, so that a checkpoint covers them."""
         self.is_evaluated = not self.plan.should_evaluate(self.step)
         if not self.is_evaluated:
@@ -152,13 +169,13 @@ class Run:
         if self.is_evaluated and (is_best or self.plan.should_checkpoint(self.step)):
             self.save()
 
-    def log(self, step: Unsettled, metrics: Metrics, first_nonfinite_step: jax.Array) -> None:
+    def log(self, step: PendingStep, metrics: Metrics, first_nonfinite_step: jax.Array) -> None:
         require_finite(first_nonfinite_step, self.files)
         speed = self.speed[step.phase].read()
         values = metrics_lib.compute(metrics)
         values["learning_rate"] = float(self.learning_rate(step.number - 1))
         remaining = None
-        if speed:  # not while the only steps since the last record were those that compiled
+        if speed:
             values["examples_per_second"] = speed * self.config.run.batch_size
             remaining = (self.plan.total_steps - step.number) / speed
         self.progress.log(step.phase, step.number, values, remaining)
@@ -166,14 +183,13 @@ class Run:
 
     def evaluate(self) -> None:
         """Evaluates what is due after this step; if the run is to stop meanwhile, that is left to the next start."""
-        self.settle()
+        self.finish_pending_step()
         require_finite(self.state.first_nonfinite_step, self.files)
         splits = ["validation"]
         if self.step == self.plan.total_steps or self.config.run.evaluate_test:
             splits.append("test")
         phase = self.plan.phase(self.step - 1)
         measured = {split: self.measure(split) for split in splits}
-        self.idleness.begin()
         if any(values is None for values in measured.values()):
             return
         self.is_evaluated = True
@@ -192,7 +208,6 @@ class Run:
         """Draws reconstructions in process 0, unless the run is to stop; the others continue and wait for it."""
         with self.clock.section("draw"):
             self.files.show(self.step, lambda: self.plot(self.state.params, self.step, lambda: bool(self.stop)))
-        self.idleness.begin()
 
     def measure(self, split: str) -> dict[str, float] | None:
         batches = batches_of(self.experiment, split, self.processes)
@@ -210,7 +225,7 @@ class Run:
         self.files.record(kind, step, {"phase": phase, "epoch": epoch, **values, "seconds": self.clock.total()})
 
     def save(self) -> None:
-        self.settle()
+        self.finish_pending_step()
         require_finite(self.state.first_nonfinite_step, self.files)
         with self.clock.section("checkpoint"):
             self.files.save(self.step, self.state, self.meta())
@@ -221,7 +236,6 @@ class Run:
         return {
             "seconds": dict(self.clock.seconds),
             "entries": dict(self.clock.entries),
-            "idle_seconds": self.idleness.seconds,
             "peak_memory_mib": self.peak_mib(),
             "results": self.results,
             "examples": self.examples,
@@ -232,11 +246,6 @@ class Run:
     def peak_mib(self) -> float:
         """The most memory, in MiB, of all the processes that the run took."""
         return max(self.earlier_peak_mib, peak_memory_mib())
-
-    def idle_share(self) -> float | None:
-        """At most what part of the time for steps and checkpoints the devices waited for input, records and writing."""
-        busy = sum(self.clock.seconds[name] for name in ("pretrain", "train", "checkpoint"))
-        return round(self.idleness.seconds / busy, 5) if busy else None
 
     def describe(self) -> dict[str, Any]:
         """What can be said of a run at any time; accuracies from 0 to 1."""
@@ -255,8 +264,7 @@ class Run:
             "results": results,
             "seconds": round(self.clock.total(), 3),
             "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
-            "seconds_per_step": self.clock.mean("train"),  # of joint training, without the step that compiled
-            "idle_share": self.idle_share(),
+            "seconds_per_step": self.clock.mean("train"),  # of joint training, without compiling
             "peak_memory_mib": round(self.peak_mib(), 1),
             "machine": describe_machine(len(usable_cores())),
             "devices": describe_devices(),

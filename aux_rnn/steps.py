@@ -1,4 +1,4 @@
-"""The training state, and the pretraining, training and evaluation steps, pmapped here and nowhere else.
+"""The training state, and the pretraining, training and evaluation steps.
 
 Every device holds the same state and takes an equal share of the batch. The losses are divided by counts summed over
 all devices before the gradients are summed, so that the result is the gradient of the whole batch's mean whatever the
@@ -6,7 +6,6 @@ layout.
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.struct import PyTreeNode
-from jax.experimental import multihost_utils
 
 from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
@@ -34,9 +32,8 @@ from aux_rnn.objectives import (
 )
 from aux_rnn.optimizers import make_optimizer
 from aux_rnn.plan import Plan
-from aux_rnn.precision import highest_precision
+from aux_rnn.sharding import AXIS, CompiledStep
 
-AXIS = "devices"
 NO_STEP = np.iinfo(np.int32).max
 
 
@@ -63,7 +60,7 @@ class TrainState(PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """The compiled steps.
+    """The steps of a run, each compiled on its first call and freed with this object.
 
     Attributes:
       pretrain: `(state, batch) -> state`, on the auxiliary loss alone. The old state's memory is reused.
@@ -73,10 +70,10 @@ class Steps:
         whole global batch in every process, in the order of the devices.
     """
 
-    pretrain: Callable[[TrainState, RawBatch], TrainState]
-    train: Callable[[TrainState, RawBatch], TrainState]
-    evaluate: Callable[[Any, RawBatch], Metrics]
-    predict: Callable[[Any, RawBatch], RawBatch]
+    pretrain: CompiledStep
+    train: CompiledStep
+    evaluate: CompiledStep
+    predict: CompiledStep
 
 
 def metric_names(config: Config) -> tuple[str, ...]:
@@ -155,10 +152,10 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         return jax.lax.all_gather(own, AXIS, tiled=True)
 
     return Steps(
-        pretrain=compile_step(partial(update, train_classifier=False), donate_argnums=0),
-        train=compile_step(partial(update, train_classifier=True), donate_argnums=0),
-        evaluate=compile_step(evaluate),
-        predict=compile_step(predict),
+        pretrain=CompiledStep(partial(update, train_classifier=False), donates=True),
+        train=CompiledStep(partial(update, train_classifier=True), donates=True),
+        evaluate=CompiledStep(evaluate),
+        predict=CompiledStep(predict),
     )
 
 
@@ -171,27 +168,3 @@ def accumulate_metrics(state: TrainState, metrics: Metrics, plan: Plan) -> Train
         metrics=metrics_lib.merge(before, {name: metrics.get(name, Mean.empty()) for name in before}),
         first_nonfinite_step=jnp.minimum(state.first_nonfinite_step, jnp.where(is_finite, NO_STEP, state.step + 1)),
     )
-
-
-def compile_step(function: Callable, **options: Any) -> Callable:
-    """`(replicated, batch) -> replicated`, on all devices."""
-    return jax.pmap(highest_precision(function), axis_name=AXIS, in_axes=(None, 0), out_axes=None, **options)
-
-
-def replicate(state: TrainState) -> TrainState:
-    """Puts the state on this process's devices in the way the steps return it, so that no step is compiled twice."""
-    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
-    return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-
-
-def broadcast(state: TrainState) -> TrainState:
-    """The state of process 0, in every process, on the host."""
-    if jax.process_count() == 1:
-        return state
-    return multihost_utils.broadcast_one_to_all(jax.device_get(state))
-
-
-def shard(batch: RawBatch) -> RawBatch:
-    """Divides this process's share of a batch over its devices: every array `[B, ...]` to `[D, B / D, ...]`."""
-    devices = jax.local_device_count()
-    return {name: values.reshape(devices, -1, *values.shape[1:]) for name, values in batch.items()}

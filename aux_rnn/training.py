@@ -7,9 +7,11 @@ from typing import Any
 import jax
 
 from aux_rnn.config import Config, name_model
+from aux_rnn.datasets import train_batches
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.interruption import StopRequest, catch_signals
+from aux_rnn.memory_check import compile_steps
 from aux_rnn.mirror import Mirror
 from aux_rnn.progress import Progress
 from aux_rnn.run import Run
@@ -55,10 +57,20 @@ def train_and_evaluate(
             progress.say(f"{path}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment_together(config, processes)
-        processes.run_on_all(files.write_config)
         announce(experiment, f"results in {path}", progress, processes.count, STOPPING)
+        compile_seconds = compile_run(experiment, processes)
+        processes.run_on_all(files.write_config)
         with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
+            run.clock.seconds["compile"] += compile_seconds
             return processes.broadcast(finish(run))
+
+
+def compile_run(experiment: Experiment, processes: ProcessGroup) -> float:
+    """Compiles the training steps; returns the seconds it took. Raises ConfigError if they do not fit into memory."""
+    run = experiment.config.run
+    batch = train_batches(experiment.splits.train, run.batch_size, run.seed, processes.index, processes.count)[0]
+    parts = experiment.config, experiment.spec, experiment.plan, experiment.steps
+    return sum(phase.seconds for phase in compile_steps(*parts, batch, processes).values())
 
 
 def finish(run: Run) -> dict[str, Any]:

@@ -1,17 +1,19 @@
-"""Whether a measurement has an accelerator, and by which version of the code it is made."""
+"""Says what a measurement is made with: an accelerator or not, and which version of the code."""
 
 import os
 import subprocess
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 
 def has_accelerator() -> bool:
-    """Whether JAX would find a GPU or TPU, judged without starting it here, where it would take the device's memory."""
+    """Returns whether JAX has a plugin for GPUs or TPUs; it is not started, as it would reserve the device's memory."""
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
-    return any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/kfd", "/dev/accel0", "/dev/vfio/0"))
+    return bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
 
 
 def code_version(root: Path = ROOT) -> str:

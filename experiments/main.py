@@ -35,15 +35,15 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise SystemExit(report(error, BAD_INPUT)) from None
 
 
-def prepare_environment(config: Config, workdir: str) -> None:
-    """See `environment.py`. The batch is that of the run which is there, as --mode=eval takes it, or of one to come."""
+def configure_jax(config: Config, workdir: str) -> None:
+    """Configures JAX for the batch size of the run in the folder or, if there is none, of the run to come."""
     try:
         batch_size = (read_config(Path(workdir)) or config).run.batch_size
     except WorkdirError:  # to be reported by who needs it
         batch_size = config.run.batch_size
     host = flags.FLAGS.coordinator_address.rpartition(":")[0]
     are_all_here = host in ("localhost", "127.0.0.1", "[::1]")
-    environment.prepare(batch_size, flags.FLAGS.cpu_devices, max(1, flags.FLAGS.num_processes), are_all_here)
+    environment.configure_jax(batch_size, flags.FLAGS.cpu_devices, max(1, flags.FLAGS.num_processes), are_all_here)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,8 +52,8 @@ def main(argv: Sequence[str]) -> int:
         with interrupt_on_signals() as stop:
             config = command_line.config_from_flags()
             workdir, checkpoint = command_line.workdir_from_flags(config), command_line.checkpoint_from_flags()
-            prepare_environment(config, workdir)
-            # Only now, as JAX reads its environment when it is imported; and a mistake above need not wait for it.
+            configure_jax(config, workdir)
+            # Only now, as a mistake on the command line need not wait for JAX.
             from modes import carry_out
 
             given, place = flags.FLAGS, command_line.place_flags()

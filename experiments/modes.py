@@ -96,7 +96,7 @@ def carry_out_together(
                 print(format_description(description))
             return 0
         if mode == "dry_run":
-            return dry_run(config, workdir, processes)
+            return print_dry_run(config, workdir, processes)
         with working_folder(workdir, processes) as (folder, mirror):
             if mode in ("reconstruct", "report"):
                 return look_back(mode, folder, config, workdir, processes, mirror, checkpoint)
@@ -146,15 +146,14 @@ def look_back(
     return 0
 
 
-def dry_run(config: Config, workdir: str, processes: ProcessGroup) -> int:
-    """Shows what a run would be and take, without beginning it."""
-    # Here and not above: no other mode needs them.
-    from rehearsal import rehearse
-    from rehearsal_report import format_rehearsal
+def print_dry_run(config: Config, workdir: str, processes: ProcessGroup) -> int:
+    """Prints what a run would be and take, without beginning it."""
+    # Here and not above: no other mode needs it.
+    from dry_run import dry_run, format_dry_run
 
-    found = rehearse(config, processes)
+    found = dry_run(config, processes)
     if processes.is_main:
-        print(format_rehearsal(found, workdir))
+        print(format_dry_run(found, workdir, processes.count))
     return 0
 
 

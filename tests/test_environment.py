@@ -1,4 +1,4 @@
-"""What is settled before JAX starts: devices, memory and the cache of compiled programs."""
+"""Devices and the compilation cache, as the program configures them before JAX starts."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import environment
+from experiments import environment, machine
 
 MAIN = Path(__file__).parent.parent / "experiments" / "main.py"
 
@@ -29,51 +29,67 @@ def test_devices_divide_the_batch_and_have_enough_of_it(batch_size, cores, expec
     assert environment.choose_devices(batch_size, cores) == expected
 
 
-def make(given=None, cpu_devices=0, has_accelerator=False):
-    return environment.make_variables(given or {}, 128, cpu_devices, has_accelerator, cores=2)
+class Jax:
+    """Stands in for `jax`, of which the tests have one that has started."""
+
+    def __init__(self, cache=None):
+        self.values = {"jax_compilation_cache_dir": cache}
+        self.config = self
+        self.update = self.values.__setitem__
 
 
-def test_what_is_set_already_is_left_alone():
-    given = {"JAX_COMPILATION_CACHE_DIR": "here", "GLIBC_TUNABLES": "x", "XLA_FLAGS": f"{environment.DEVICE_COUNT}=4"}
-    assert set(make(given)) == {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"}
+@pytest.mark.parametrize(
+    ("environment_variables", "cache", "cpu_devices", "expected"),
+    [
+        ({}, None, 0, {"jax_compilation_cache_dir": "/cache/aux_rnn/compiled", "jax_num_cpu_devices": 2}),
+        ({}, "own", 3, {"jax_compilation_cache_dir": "own", "jax_num_cpu_devices": 3}),
+        ({"XLA_FLAGS": f"{environment.DEVICE_COUNT}=4"}, "own", 0, {"jax_compilation_cache_dir": "own"}),
+        ({"JAX_NUM_CPU_DEVICES": "4"}, "own", 0, {"jax_compilation_cache_dir": "own"}),
+        ({"JAX_NUM_CPU_DEVICES": "4"}, "own", 3, {"jax_compilation_cache_dir": "own", "jax_num_cpu_devices": 3}),
+    ],
+)
+def test_what_the_user_has_chosen_is_kept(environment_variables, cache, cpu_devices, expected, monkeypatch):
+    for name in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"XDG_CACHE_HOME": "/cache", **environment_variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(environment, "usable_cores", lambda: [0, 1])
+    monkeypatch.setitem(sys.modules, "jax", jax := Jax(cache))
+    environment.configure_jax(128, cpu_devices)
+    jax.values.pop("jax_persistent_cache_min_compile_time_secs", None)
+    assert jax.values == expected
 
 
-def test_a_number_of_devices_that_was_asked_for_wins():
-    assert make(cpu_devices=3)["XLA_FLAGS"] == f"{environment.DEVICE_COUNT}=3"
-    asked = make({"XLA_FLAGS": f"{environment.DEVICE_COUNT}=4"}, cpu_devices=3)
-    assert asked["XLA_FLAGS"].endswith(f"{environment.DEVICE_COUNT}=3"), "XLA takes the last"
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", classmethod(lambda cls: (_ for _ in ()).throw(RuntimeError)))
+    assert environment.cache_folder() is None
 
 
-def test_other_flags_of_xla_stay():
-    assert make({"XLA_FLAGS": "--xla_dump_to=d"})["XLA_FLAGS"] == f"--xla_dump_to=d {environment.DEVICE_COUNT}=2"
-
-
-def test_beside_an_accelerator_the_cpu_stays_as_it_is():
-    assert {"XLA_FLAGS", "GLIBC_TUNABLES"}.isdisjoint(make(has_accelerator=True))
-
-
-def test_the_cache_is_in_the_users_folder():
-    assert make({"XDG_CACHE_HOME": "/cache"})["JAX_COMPILATION_CACHE_DIR"] == "/cache/aux_rnn/compiled"
-
-
-def test_nothing_is_changed_once_jax_is_there(monkeypatch):
-    before = dict(os.environ)
-    monkeypatch.setattr(os, "execv", lambda *arguments: pytest.fail("started anew"))
-    environment.prepare(128)
-    assert dict(os.environ) == before
+def test_an_accelerator_is_a_plugin_of_jax_and_not_a_device_file(monkeypatch):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    for plugins in ([], ["cuda"]):
+        monkeypatch.setattr(machine, "entry_points", lambda group, plugins=plugins: plugins)
+        assert machine.has_accelerator() == bool(plugins)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert not machine.has_accelerator()
 
 
 def test_a_run_has_the_devices_asked_for_and_fills_the_cache(tmp_path, data_dir):
-    """Through the real command, which starts itself anew, once, where the C library is glibc."""
-    ours = ("XLA_FLAGS", "GLIBC_TUNABLES", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+    """Through the real command, in a living Python process, which it does not replace."""
+    ours = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
     clean = {name: value for name, value in os.environ.items() if name not in ours}
     sizes = "--embedding_size=2 --hidden_size=2 --head_sizes=2 --image_size=4 --auxiliary=none --train_examples=24"
     settings = f"--dataset=digits --batch_size=12 --supervised_truncation=2 --train_epochs=1 {sizes}".split()
-    command = [sys.executable, str(MAIN), *settings, f"--data_dir={data_dir}", f"--workdir={tmp_path}/run"]
+    arguments = [str(MAIN), *settings, f"--data_dir={data_dir}", f"--workdir={tmp_path}/run", "--cpu_devices=3"]
+    program = f"import runpy, sys; print('host'); sys.argv = {arguments}; sys.path.insert(0, {str(MAIN.parent)!r})"
+    program += f"; runpy.run_path({str(MAIN)!r}, run_name='__main__')"
     environment_with_cache = {**clean, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
-        [*command, "--cpu_devices=3"], env=environment_with_cache, capture_output=True, text=True, check=False
+        [sys.executable, "-c", program], env=environment_with_cache, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "on 3 cpu devices" in done.stderr
+    assert done.stdout.count("host\n") == 1
     assert any((tmp_path / "cache/aux_rnn/compiled").iterdir())

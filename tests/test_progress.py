@@ -1,5 +1,6 @@
-"""What a person sees: plain lines in a pipe, a bar on a terminal, and how the seconds are told apart."""
+"""Plain lines in a pipe, a bar on a terminal, and seconds by section."""
 
+import dataclasses
 import io
 
 import pytest
@@ -40,7 +41,7 @@ def test_a_bar_on_a_terminal_that_continues_where_the_run_was():
     stream = Terminal()
     progress = Progress(stream)
     progress.begin(PLAN, 12)
-    assert "compiling |" in stream.getvalue()
+    assert "starting |" in stream.getvalue()
     progress.log("train", 13, {"supervised_loss": 0.25, "accuracy": 0.5, "examples_per_second": 1234.5}, remaining=60)
     progress.advance("train")
     progress.say("a line")
@@ -52,18 +53,17 @@ def test_a_bar_on_a_terminal_that_continues_where_the_run_was():
     assert "\x1b" not in shown, "no colours, whatever NO_COLOR says"
 
 
-def test_the_time_left_counts_no_step_that_compiles():
-    times = iter([100.0, 104.0, 106.0, 500.0, 503.0])
-    stream = Terminal()
-    progress = Progress(stream, now=lambda: next(times))
-    progress.begin(PLAN, 7)
-    left = []
-    for phase in ("pretrain", "pretrain", "pretrain", "train", "train"):
-        progress.advance(phase)
-        left.append(progress._bar.postfix.rstrip(", "))
+@pytest.mark.parametrize(
+    ("columns", "shown"), [(80, "acc 50.0% sup 0.25"), (44, ""), (200, "acc 50.0% sup 0.25 pre 5 7 ex/s")]
+)
+def test_metrics_leave_the_bar_a_readable_width(columns, shown, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    progress = Progress(Terminal())
+    progress.begin(dataclasses.replace(PLAN, train_steps=10**6), 0)
+    values = {"supervised_loss": 0.25, "accuracy": 0.5, "predict_loss": 5, "examples_per_second": 7}
+    progress.log("train", 13, values, remaining=60)
+    assert progress._bar.postfix == shown
     progress.end()
-    # 4 s for each of 21 steps, 3 on average for 20; then, after one that took minutes, 3 s for 18.
-    assert left == ["", "ETA 0:01:24", "ETA 0:01:00", "", "ETA 0:00:54"]
 
 
 def test_a_long_line_is_folded_on_a_terminal_and_left_alone_in_a_pipe():
@@ -119,6 +119,16 @@ def test_peak_memory_is_this_process_own(tmp_path):
     assert peak_process_mib(status) == 2.0
     assert 20 < peak_process_mib() < 100_000
     assert 20 < peak_process_mib(tmp_path / "missing") < 100_000
+
+
+def test_a_part_of_a_section_adds_time_and_no_entry():
+    now = iter([0.0, 2.0, 2.0, 5.0])
+    clock = Clock(now=lambda: next(now))
+    with clock.section("train", entries=0):
+        pass
+    with clock.section("train"):
+        pass
+    assert (clock.seconds["train"], clock.entries["train"], clock.mean("train")) == (5.0, 1, 5.0)
 
 
 def test_speed_counts_the_steps_and_the_time_of_its_section_only():

@@ -16,6 +16,7 @@ from aux_rnn.models import AuxiliaryRNN
 from aux_rnn.objectives import draw_all_segments
 from aux_rnn.optimizers import make_learning_rate
 from aux_rnn.plan import Plan
+from aux_rnn.sharding import replicate
 
 SPEC = SequenceSpec(length=16, channels=1, num_classes=10)
 
@@ -47,22 +48,21 @@ def state(tiny, plan):
 
 
 @pytest.mark.parametrize("phase", ["pretrain", "train"])
-def test_four_devices_equal_one(steps, state, phase):
-    step = getattr(steps, phase)
+def test_four_devices_equal_one(tiny, plan, state, phase):
+    on_one, on_four = (getattr(steps_lib.make_steps(tiny, SPEC, plan), phase) for _ in range(2))
     copies = [jax.tree.map(jnp.copy, state) for _ in range(2)]
-    one = step(copies[0], make_batch(0, devices=1))
-    four = step(steps_lib.replicate(copies[1]), make_batch(0, devices=4))
+    one = on_one(copies[0], make_batch(0, devices=1))
+    four = on_four(replicate(copies[1]), make_batch(0, devices=4))
     chex.assert_trees_all_close(jax.device_get(one), jax.device_get(four), rtol=1e-5, atol=1e-6)
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (one.params, state.params)), strict=True))
 
 
-def test_evaluation_on_four_devices_equals_one_and_ignores_filled_up_rows(steps, state):
+def test_evaluation_on_four_devices_equals_one_and_ignores_filled_up_rows(tiny, plan, steps, state):
     batch = make_batch(1, devices=1)
     batch["mask"][0, 5:] = False
     one = steps.evaluate(state.params, batch)
-    four = steps.evaluate(
-        steps_lib.replicate(state).params, {k: x.reshape(4, 2, *x.shape[2:]) for k, x in batch.items()}
-    )
+    divided = {k: x.reshape(4, 2, *x.shape[2:]) for k, x in batch.items()}
+    four = steps_lib.make_steps(tiny, SPEC, plan).evaluate(replicate(state).params, divided)
     chex.assert_trees_all_close(jax.device_get(one), jax.device_get(four), rtol=1e-5, atol=1e-4)
     assert one["accuracy"].count == 5
     assert one["reconstruct_loss"].count == 5 * 2 * 5
@@ -79,7 +79,7 @@ def test_each_step_is_traced_and_compiled_once(tiny, plan, monkeypatch):
         traces.append(1)
         return apply(self, *args, **kwargs)
 
-    state = steps_lib.replicate(steps_lib.create_train_state(tiny, SPEC, plan))
+    state = replicate(steps_lib.create_train_state(tiny, SPEC, plan))
     monkeypatch.setattr(AuxiliaryRNN, "apply", counting_apply)
     steps = steps_lib.make_steps(tiny, SPEC, plan)
     compilations = []
@@ -102,7 +102,7 @@ def test_each_step_is_traced_and_compiled_once(tiny, plan, monkeypatch):
 
 def test_pretraining_leaves_the_classifier_alone(steps, state):
     before = jax.device_get(state.params)
-    after = jax.device_get(steps.pretrain(steps_lib.replicate(state), make_batch(0)).params)
+    after = jax.device_get(steps.pretrain(replicate(state), make_batch(0)).params)
     chex.assert_trees_all_equal(before["head"], after["head"])
     for part in ("encoder", "decoders_reconstruct", "decoders_predict"):
         assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (before[part], after[part])), strict=True)), (
@@ -111,7 +111,7 @@ def test_pretraining_leaves_the_classifier_alone(steps, state):
 
 
 def test_metrics_add_up_between_records_and_start_anew(steps, state, plan):
-    state = steps_lib.replicate(state)
+    state = replicate(state)
     counts = []
     for number in range(5):
         state = getattr(steps, plan.phase(number))(state, make_batch(number))
@@ -122,7 +122,7 @@ def test_metrics_add_up_between_records_and_start_anew(steps, state, plan):
 
 
 def test_the_first_step_with_an_infinite_loss_is_remembered(steps, state):
-    state = steps_lib.replicate(state)
+    state = replicate(state)
     state = steps.train(state, make_batch(0))
     assert int(state.first_nonfinite_step) == steps_lib.NO_STEP
     params = jax.tree.map(lambda x: x * jnp.nan, state.params)
@@ -163,7 +163,7 @@ def test_memory_gain_equals_that_of_the_naive_method(tiny, steps, state):
     """Of five examples on two devices; the sixth row only fills the batch."""
     batch = make_batch(2, devices=2, rows=6)
     batch["mask"][1, 2] = False
-    measured = metrics_lib.compute(steps.evaluate(steps_lib.replicate(state).params, batch))
+    measured = metrics_lib.compute(steps.evaluate(replicate(state).params, batch))
     model, params = tiny.model, state.params
     rows = jnp.arange(5)
     sequences = jnp.asarray(batch["inputs"].reshape(6, 16, 1)[:5] / 255, jnp.float32)
@@ -195,7 +195,7 @@ def test_seeds_share_one_compilation(tiny, plan):
     programs = set()
     for seed in (0, 1):
         config = config_lib.from_flat({**config_lib.to_flat(tiny), "seed": seed})
-        state = steps_lib.replicate(steps_lib.create_train_state(config, SPEC, plan))
+        state = replicate(steps_lib.create_train_state(config, SPEC, plan))
         programs.add(steps_lib.make_steps(config, SPEC, plan).train.lower(state, make_batch(0)).as_text())
     assert len(programs) == 1
 

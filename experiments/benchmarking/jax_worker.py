@@ -19,7 +19,8 @@ from aux_rnn.memory import describe_devices, peak_memory_mib
 from aux_rnn.plan import Plan
 from aux_rnn.sequences import make_permutation
 from aux_rnn.settings import ConfigError
-from aux_rnn.steps import create_train_state, make_steps, replicate, shard
+from aux_rnn.sharding import replicate, shard
+from aux_rnn.steps import create_train_state, make_steps
 from benchmarking.batches import make_batch
 
 PRODUCTS = 2  # in a row, which makes the time to start them negligible

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from environment import make_variables
-from machine import code_version, has_accelerator
+from environment import DEVICE_COUNT, choose_devices
+from machine import code_version
 
 from aux_rnn.config import INCIDENTAL, SequenceSpec, to_flat
 from aux_rnn.machine import describe_machine, usable_cores
@@ -20,7 +20,14 @@ from benchmarking.worker import Worker
 PAUSE = 0.5  # seconds
 VECTOR_EXTENSIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX", "asimd": "NEON", "sve": "SVE"}
 # Environment variables that affect speed.
-VARIABLES = ("XLA_FLAGS", "GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "OMP_NUM_THREADS", "JAX_PLATFORMS")
+VARIABLES = (
+    "XLA_FLAGS",
+    "JAX_NUM_CPU_DEVICES",
+    "GLIBC_TUNABLES",
+    "THP_MEM_ALLOC_ENABLE",
+    "OMP_NUM_THREADS",
+    "JAX_PLATFORMS",
+)
 
 Record = dict[str, Any]
 Environment = dict[str, str]
@@ -36,8 +43,11 @@ def vector_extensions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 def jax_environment(options: Options, cache: str) -> Environment:
     """Returns the environment in which main.py runs, except for an empty cache of compiled programs."""
     own = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    size, cores = options.config.run.batch_size, len(usable_cores())
-    return own | make_variables(own, size, options.cpu_devices, has_accelerator(), cores)
+    is_chosen = "JAX_NUM_CPU_DEVICES" in own or DEVICE_COUNT in own.get("XLA_FLAGS", "")
+    if options.cpu_devices or not is_chosen:
+        devices = options.cpu_devices or choose_devices(options.config.run.batch_size, len(usable_cores()))
+        own["JAX_NUM_CPU_DEVICES"] = str(devices)
+    return own
 
 
 def peer_environment(options: Options) -> Environment:

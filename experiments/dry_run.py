@@ -1,0 +1,168 @@
+"""`--mode=dry_run`: prints what a run would be and take, as a flag file of its settings with comments.
+
+The training steps are compiled and timed on random sequences. Nothing is written, and no data is read or fetched.
+"""
+
+import dataclasses
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+from benchmarking.batches import make_batch
+from data_report import format_row
+
+from aux_rnn.config import Config, SequenceSpec, to_flat
+from aux_rnn.cost import count_training_step
+from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
+from aux_rnn.datasets.batches import local_rows
+from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
+from aux_rnn.experiment import check_together
+from aux_rnn.memory import describe_devices
+from aux_rnn.memory_check import CompiledPhase, compile_steps
+from aux_rnn.plan import Plan
+from aux_rnn.progress import format_duration
+from aux_rnn.sequences import make_permutation
+from aux_rnn.settings import format_value
+from aux_rnn.shapes import shapes_of
+from aux_rnn.sharding import broadcast, replicate, shard
+from aux_rnn.steps import create_train_state, make_steps
+
+TIMED_STEPS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class DryRun:
+    """Facts about a run that has not begun.
+
+    Attributes:
+      config: the settings.
+      spec: the form of the sequences.
+      sizes: examples of each split, as published.
+      plan: the phases.
+      shapes: of the parameters by path.
+      state_bytes: memory of the training state on each device.
+      compiled: time and memory of each phase's step.
+      step_seconds: median time of a step by phase.
+      evaluate_seconds: median time of a batch of evaluation.
+    """
+
+    config: Config
+    spec: SequenceSpec
+    sizes: SplitSizes
+    plan: Plan
+    shapes: dict[str, list[int]]
+    state_bytes: int
+    compiled: dict[str, CompiledPhase]
+    step_seconds: dict[str, float]
+    evaluate_seconds: float
+
+    def evaluations(self) -> int:
+        """Returns the number of evaluated batches in the whole run."""
+        run, points = self.config.run, self.plan.count_evaluations()
+        validation, test = (math.ceil(size / run.batch_size) for size in (self.sizes.validation, self.sizes.test))
+        return points * validation + (points if run.evaluate_test else 1) * test
+
+
+def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
+    """Compiles and times the steps of a run; all of its processes call this together.
+
+    Raises:
+      ConfigError, DataError, ProcessError: as training does, except for data that is not prepared yet.
+    """
+    check_together(config, processes)
+    dataset, run = find_dataset(config.data), config.run
+    spec = dataset.sequence_spec(config.data)
+    sizes = divide_examples(config.data, dataset.train_examples, dataset.test_examples)
+    plan = Plan.of(config, steps_per_epoch(sizes.train, run.batch_size))
+    permutation = make_permutation(spec.length, config.data.permutation_seed) if dataset.permuted else None
+    steps = make_steps(config, spec, plan, permutation)
+    rows = local_rows(run.batch_size, processes.index, processes.count)
+    batch = {name: values[rows] for name, values in make_batch(spec, run.batch_size, run.seed).items()}
+    compiled = compile_steps(config, spec, plan, steps, batch, processes)
+    state, batch = replicate(broadcast(create_train_state(config, spec, plan))), shard(batch)
+    shapes = shapes_of(state.params)
+    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    evaluate_seconds = median_seconds(lambda: steps.evaluate(state.params, batch))
+
+    def train(phase: str) -> Any:
+        nonlocal state
+        state = getattr(steps, phase)(state, batch)
+        return state.step
+
+    step_seconds = {phase: median_seconds(partial(train, phase)) for phase in compiled}
+    return DryRun(config, spec, sizes, plan, shapes, state_bytes, compiled, step_seconds, evaluate_seconds)
+
+
+def median_seconds(call: Callable[[], Any]) -> float:
+    """Returns the median time of `TIMED_STEPS` calls, after one that is not counted."""
+    jax.block_until_ready(call())
+    seconds = []
+    for _ in range(TIMED_STEPS):
+        begin = time.monotonic()
+        jax.block_until_ready(call())
+        seconds.append(time.monotonic() - begin)
+    return statistics.median(seconds)
+
+
+def format_dry_run(found: DryRun, workdir: str, processes: int = 1) -> str:
+    """Formats a flag file of at most 80 columns, apart from settings and a folder with longer values."""
+    opening = ["A dry run: nothing was trained or written.", "These are its settings; this is a flag file."]
+    facts = [
+        line for name, value in list_facts(found, workdir, processes) for line in format_row(name, value).split("\n")
+    ]
+    parts = [opening, list(list_parameters(found.shapes)), facts, list(list_times(found))]
+    first, *rest = ("\n".join(f"# {line}".rstrip() for line in lines) for lines in parts)
+    return "\n\n".join([first, "\n".join(format_flags(found.config)), *rest])
+
+
+def format_flags(config: Config) -> list[str]:
+    """Returns every setting as a line of a flag file."""
+    return [f"--{name}={format_value(value)}" for name, value in to_flat(config).items()]
+
+
+def list_parameters(shapes: dict[str, list[int]]) -> Iterator[str]:
+    yield f"{'parameter':<46}{'shape':>16}{'count':>14}"
+    for path, shape in shapes.items():
+        yield f"{path:<46}{' x '.join(map(str, shape)):>16}{math.prod(shape):>14,}"
+    yield f"{'total':<62}{sum(map(math.prod, shapes.values())):>14,}"
+
+
+def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[tuple[str, str]]:
+    """Yields names and values of everything except times."""
+    config, spec, sizes, plan = found.config, found.spec, found.sizes, found.plan
+    yield "sequences", f"{spec.describe()}, {spec.num_classes} classes"
+    yield "examples", f"{sizes.train:,} train, {sizes.validation:,} validation, {sizes.test:,} test, as published"
+    yield "steps", f"{plan.pretrain_steps:,} of pretraining, {plan.train_steps:,} of training"
+    for phase, compiled in found.compiled.items():
+        flops = 2 * count_training_step(config, spec, phase)
+        yield phase, f"{flops / 1e9:,.3g} GFLOP in the matrix products of a step"
+        yield "", f"{format_bytes(compiled.step_bytes)} on each device during a step"
+    yield "memory", f"{format_bytes(found.state_bytes)} of parameters and optimizer on each device"
+    yield "devices", describe_devices() + (f" in {processes} processes" if processes > 1 else "")
+    yield "results", f"would go to {workdir}"
+
+
+def list_times(found: DryRun) -> Iterator[str]:
+    """Yields the measured times and an estimate for the whole run, without reading data and writing checkpoints."""
+    counts = {"pretrain": found.plan.pretrain_steps, "train": found.plan.train_steps}
+    rows = [
+        (phase, compiled.seconds, found.step_seconds[phase], counts[phase])
+        for phase, compiled in found.compiled.items()
+    ]
+    rows.append(("evaluate", 0.0, found.evaluate_seconds, found.evaluations()))
+    yield f"{'measured':<12}{'compiling':>12}{'a step':>14}{'steps':>14}{'all steps':>18}"
+    for name, compiling, seconds, count in rows:
+        total = format_duration(seconds * count)
+        yield f"{name:<12}{compiling:>10.1f} s{1000 * seconds:>11,.1f} ms{count:>14,}{total:>18}"
+    whole = sum(compiling + seconds * count for _, compiling, seconds, count in rows)
+    yield f"{'the run':<52}{format_duration(whole):>18}"
+    yield "Reading data, which may be fetched first, and writing checkpoints are not included."
+
+
+def format_bytes(size: int) -> str:
+    """Formats a number of bytes, such as '1.2 GiB'."""
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"

@@ -1,0 +1,89 @@
+"""A dry run: a flag file that gives the same settings, figures that add up, and nothing on disk."""
+
+import dataclasses
+
+import pytest
+from absl import flags
+
+from aux_rnn.config import from_flat, to_flat
+from aux_rnn.datasets import sequence_spec, split_sizes
+from aux_rnn.memory_check import CompiledPhase
+from aux_rnn.plan import Plan
+from experiments import command_line, main
+from experiments.dry_run import DryRun, format_dry_run, format_flags
+
+# An unusual value in every kind of setting.
+UNUSUAL = dict(
+    dataset="digits",
+    image_size=4,
+    data_dir="data here",
+    head_sizes=(4, 3),
+    decoder_sizes=(4,),
+    segment_length=5,
+    teacher_forcing=False,
+    dropconnect=0.25,
+    supervised_truncation="full",
+    learning_rate=3e-7,
+    batch_size=8,
+    train_examples=24,
+    pretrain_epochs=1,
+    train_epochs=2,
+    auxiliary="both",
+)
+
+
+def make_dry_run(**changes):
+    config = from_flat({**UNUSUAL, **changes})
+    compiled = {"pretrain": CompiledPhase(2.0, 3 * 2**20), "train": CompiledPhase(3.0, 5 * 2**29)}
+    sizes = split_sizes(config.data)  # 24, 144 and 360 examples in batches of 8
+    shapes = {"encoder/cell/bias": [3], "encoder/cell/kernel": [2, 3]}
+    spec = sequence_spec(config.data)
+    return DryRun(
+        config, spec, sizes, Plan.of(config, 3), shapes, 10**6, compiled, {"pretrain": 10.0, "train": 20.0}, 1.0
+    )
+
+
+def test_the_output_is_a_flag_file_of_the_same_settings_in_80_columns(tmp_path, monkeypatch):
+    found = make_dry_run()
+    text = format_dry_run(found, "runs/x", processes=2)
+    assert max(map(len, text.splitlines())) <= 80
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shown.flags").write_text(text)
+    parsed = flags.FlagValues()
+    command_line.define_settings(parsed)
+    assert command_line.parse_words(["main.py", "--flagfile=shown.flags"], parsed) == []
+    assert command_line.config_from_flags(parsed) == found.config
+
+
+def test_the_figures_add_up():
+    found = make_dry_run()
+    text = format_dry_run(found, "runs/x")
+    assert found.evaluations() == 3 * 18 + 45
+    assert make_dry_run(evaluate_test=True).evaluations() == 3 * (18 + 45)
+    assert text.split("total", 1)[1].split()[0] == "9"
+    assert "3.0 MiB on each device during a step" in text
+    assert "2.5 GiB on each device during a step" in text
+    # 3 steps of 10 s, 6 of 20 s, 99 evaluated batches of 1 s, and 5 s of compiling.
+    assert text.split("the run", 1)[1].split()[0] == "0:04:14"
+
+
+@pytest.mark.parametrize(("pretrain", "train", "every"), [(3, 6, 3), (0, 7, 3), (4, 5, 3), (2, 0, 5), (7, 8, 10)])
+def test_evaluations_are_counted_without_a_loop_over_all_steps(pretrain, train, every):
+    plan = Plan(3, pretrain, train, log_every=1, evaluate_every=every, checkpoint_every=1)
+    steps = range(1, plan.total_steps + 1)
+    assert plan.count_evaluations() == sum(plan.should_evaluate(step) for step in steps)
+    largest = dataclasses.replace(plan, train_steps=2**31 - 10)
+    assert largest.count_evaluations() > 10**8
+
+
+def test_a_dry_run_needs_no_data_and_writes_nothing(capsys, tmp_path, monkeypatch, tiny):
+    monkeypatch.chdir(tmp_path)
+    flags.FLAGS.unparse_flags()
+    flags.FLAGS.mark_as_parsed()
+    settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none")}
+    code = main.main(main.parse_flags(["main.py", "--mode=dry_run", *format_flags(from_flat(settings))]))
+    out, err = capsys.readouterr()
+    assert (code, err) == (0, "")
+    assert "# steps       3 of pretraining, 6 of training" in out
+    assert "# results     would go to runs/mnist-both-seed0" in out
+    assert list(tmp_path.iterdir()) == []

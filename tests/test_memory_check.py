@@ -1,0 +1,104 @@
+"""What XLA says a step needs, and runs that are refused because of it."""
+
+import jax
+import numpy as np
+import pytest
+
+from aux_rnn import memory_check
+from aux_rnn.config import ConfigError, SequenceSpec, from_flat
+from aux_rnn.distributed import SINGLE_PROCESS
+from aux_rnn.memory import available_system_bytes
+from aux_rnn.memory_check import compile_steps
+from aux_rnn.plan import Plan
+from aux_rnn.steps import make_steps
+from aux_rnn.training import train_and_evaluate
+
+SPEC = SequenceSpec(length=240, channels=3, num_classes=10)
+PLAN = Plan(10, 0, 10, log_every=10, evaluate_every=10, checkpoint_every=10)
+SETTINGS = dict(
+    embedding_size=8,
+    hidden_size=64,
+    head_sizes=(8,),
+    decoder_sizes=(32,),
+    decoder_head_sizes=(32,),
+    segment_length=120,
+    supervised_truncation=60,
+    auxiliary_truncation=60,
+    decoder_truncation=60,
+    batch_size=64,
+)
+
+
+class Two:
+    """Two processes alike on this machine."""
+
+    index = 0
+
+    def all_gather(self, value):
+        return [value, value]
+
+    def run_on_all(self, action):
+        return action()
+
+
+def compile_on(spec, processes=SINGLE_PROCESS, **settings):
+    config = from_flat({**SETTINGS, **settings})
+    size = config.run.batch_size
+    batch = {"inputs": np.zeros((size, spec.length, 1, spec.channels), np.uint8), "labels": np.zeros(size, np.int32)}
+    batch |= {"rows": np.arange(size, dtype=np.int32), "mask": np.ones(size, bool)}
+    steps = make_steps(config, spec, PLAN)
+    return compile_steps(config, spec, PLAN, steps, batch, processes)["train"].step_bytes * jax.local_device_count()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_where_gradients_are_truncated():
+    """At 4 and 16 times the reach of a gradient; apart from the pixels themselves."""
+    short, long = (compile_on(SequenceSpec(length=length, channels=3, num_classes=10)) for length in (240, 960))
+    assert long - short <= 2 * 4 * SETTINGS["batch_size"] * (960 - 240) * 3
+
+
+def test_a_step_that_does_not_fit_is_refused_with_both_figures(monkeypatch):
+    small = dict(auxiliary="none", hidden_size=8, supervised_truncation=5)
+    needed = compile_on(SPEC, **small)
+    assert needed > 0
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: int(1.5 * needed) + 2**22)
+    compile_on(SPEC, **small)
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: needed)
+    with pytest.raises(
+        ConfigError, match=r"^--batch_size=64: must be smaller, or .*: a training step needs .* GiB and"
+    ):
+        compile_on(SPEC, **small)
+
+
+def test_processes_on_one_machine_share_its_memory(monkeypatch):
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: 3 * jax.local_device_count())
+    memory_check.require_memory(3, ("batch_size", 8), "a step needs", SINGLE_PROCESS)
+    with pytest.raises(ConfigError, match=r"^--batch_size=8: "):
+        memory_check.require_memory(3, ("batch_size", 8), "a step needs", Two())
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: None)
+    memory_check.require_memory(10**20, ("batch_size", 8), "a step needs", Two())
+
+
+@pytest.mark.parametrize("name", ["hidden_size", "decoder_sizes"])
+def test_sizes_whose_parameters_do_not_fit_are_refused_by_name_before_anything_is_made(name):
+    value = (4, 10**7) if name.endswith("sizes") else 10**7
+    with pytest.raises(ConfigError, match=f"^--{name}=[0-9,]*: must be smaller: the parameters .* GiB are available"):
+        compile_on(SPEC, **{name: value})
+
+
+def test_a_run_that_does_not_fit_leaves_its_folder_free(tiny, tmp_path, quiet, monkeypatch):
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: 1)
+    with pytest.raises(ConfigError, match=r"need .* GiB are available"):
+        train_and_evaluate(tiny, tmp_path / "run", quiet)
+    assert not (tmp_path / "run/config.json").exists()
+
+
+def test_the_memory_that_is_available(tmp_path):
+    meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
+    assert available_system_bytes(meminfo, limit) is None
+    meminfo.write_text("MemTotal:  9 kB\nMemAvailable:  7 kB\n")
+    assert available_system_bytes(meminfo, limit) == 7 * 1024
+    limit.write_text("max\n")
+    assert available_system_bytes(meminfo, limit) == 7 * 1024
+    limit.write_text("5000\n")
+    assert available_system_bytes(meminfo, limit) == 5000

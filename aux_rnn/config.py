@@ -45,7 +45,7 @@ class DataConfig(Settings):
     dataset: str = setting(
         "mnist",
         "Data set: mnist, pmnist, cifar10, stanford_dogs or dbpedia (text); digits, digits_text (text) or recall, "
-        "which need no files; or tfds:NAME, any images that tfds has prepared as array_record in --data_dir.",
+        "which need no files; or tfds:NAME, images or float sequences that tfds has prepared as array_record.",
         plain_text(),
     )
     data_dir: str = setting(
@@ -53,6 +53,9 @@ class DataConfig(Settings):
     )
     manual_dir: str = setting(
         "", "Folder with the official files as downloaded, for machines without network.", plain_text()
+    )
+    allow_partial: bool = setting(
+        False, "Accept official files that differ from the published ones, such as a part of a data set."
     )
     image_size: int = setting(
         0,
@@ -230,12 +233,13 @@ class Config:
 
 # Where files lie, and whether pictures are made, says nothing about the experiment: a run may be continued with others.
 LOCATIONS = ("data_dir", "manual_dir")
-INCIDENTAL = (*LOCATIONS, "pictures")
+INCIDENTAL = (*LOCATIONS, "allow_partial", "pictures")
 
 
 def locate_data(config: Config, data: DataConfig) -> Config:
-    """The configuration with its files where the other one has them."""
-    located = {name: getattr(data, name) for name in LOCATIONS}
+    """Returns the configuration with the locations of the other one, which may also allow a part of the data."""
+    located: dict[str, Any] = {name: getattr(data, name) for name in LOCATIONS}
+    located["allow_partial"] = config.data.allow_partial or data.allow_partial
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **located))
 
 

@@ -1,21 +1,21 @@
 """Evaluation over a whole split, the last, partial batch included."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from aux_rnn import metrics as metrics_lib
-from aux_rnn.checkpoints import CheckpointError, list_steps, read_checkpoint, read_latest
+from aux_rnn.checkpoints import CheckpointError, Restored, list_steps, read_checkpoint, read_latest
 from aux_rnn.config import DataConfig, from_json, locate_data, to_json
-from aux_rnn.datasets import evaluation_batches
+from aux_rnn.datasets import Splits, evaluation_batches
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.metrics import Metrics
 from aux_rnn.sharding import broadcast, replicate, shard
 from aux_rnn.steps import RawBatch, TrainState, create_train_state
-from aux_rnn.workdir import require_config
+from aux_rnn.workdir import WorkdirError, require_config
 
 
 def batches_of(experiment: Experiment, split: str, processes: ProcessGroup) -> Iterator[RawBatch]:
@@ -110,11 +110,25 @@ def load_run(
     check_together(config, processes)  # the devices of all processes start at the same time, or never
     experiment = create_experiment_together(config, processes)
     fresh = create_train_state(config, experiment.spec, experiment.plan)
-    restored = processes.run_on_all(lambda: restore_state(path, fresh, checkpoint) if processes.is_main else fresh)
+    restored = processes.run_on_all(
+        lambda: restore_state(path, fresh, checkpoint, experiment.splits) if processes.is_main else fresh
+    )
     return experiment, replicate(broadcast(restored))
 
 
-def restore_state(path: Path, like: TrainState, checkpoint: str = "latest") -> TrainState:
+def require_same_data(path: Path, meta: Mapping[str, Any], splits: Splits) -> None:
+    """Raises WorkdirError if a checkpoint with this meta data was saved by a run on other examples."""
+    now = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
+    before = meta.get("examples", now)
+    if before == now and meta.get("data") in (None, splits.fingerprint):  # earlier versions saved no fingerprint
+        return
+    found = f"examples: {before}; now: {now}" if before != now else "as many examples, but different ones"
+    raise WorkdirError(
+        f"--workdir={path}: holds a run on other data ({found}); bring the data back, or choose another folder"
+    )
+
+
+def restore_state(path: Path, like: TrainState, checkpoint: str = "latest", splits: Splits | None = None) -> TrainState:
     """Reads a state of a run, on the host; nothing is written.
 
     Args:
@@ -122,10 +136,20 @@ def restore_state(path: Path, like: TrainState, checkpoint: str = "latest") -> T
       like: a state of the same structure, shapes and types, as `create_train_state` makes it.
       checkpoint: 'latest' (the newest that is intact), 'best' (by the accuracy on the validation split), or a step in
         digits.
+      splits: the examples that the run must have been trained on; None accepts any.
 
     Raises:
       CheckpointError: there is no such checkpoint, or it is damaged or of another architecture.
+      WorkdirError: the run was trained on other examples.
     """
+    restored = find_checkpoint(path, like, checkpoint)
+    if splits is not None:
+        require_same_data(path, restored.meta, splits)
+    return restored.state
+
+
+def find_checkpoint(path: Path, like: TrainState, checkpoint: str) -> Restored:
+    """Reads a checkpoint; for arguments and errors see `restore_state`."""
     folder = path / "checkpoints"
     if checkpoint.isdigit():
         step: int | None = int(checkpoint)
@@ -134,13 +158,13 @@ def restore_state(path: Path, like: TrainState, checkpoint: str = "latest") -> T
         if newest is None:
             raise CheckpointError(f"--checkpoint={checkpoint}: {path} has no checkpoint yet; train first")
         if checkpoint == "latest":
-            return newest.state
+            return newest
         step = newest.meta["best"] and newest.meta["best"]["step"]
     if step in list_steps(path / "best"):  # Earlier versions kept the best checkpoint there.
         folder = path / "best"
     steps = list_steps(folder)
     if step in steps:
-        return read_checkpoint(folder, step, like).state
+        return read_checkpoint(folder, step, like)
     found = f"checkpoints {', '.join(map(str, steps))}" if steps else "no checkpoint yet"
     best = " and no best one, which is kept from the first evaluation of joint training on" * (checkpoint == "best")
     raise CheckpointError(f"--checkpoint={checkpoint}: {path} has {found}{best}; name another step, latest or best")

@@ -16,11 +16,11 @@ from aux_rnn.config import (
     from_json,
     to_json,
 )
-from aux_rnn.datasets import Splits, find_dataset, load_splits, sequence_spec, split_sizes, steps_per_epoch
+from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.plan import Plan
 from aux_rnn.sequences import make_permutation
-from aux_rnn.settings import ConfigError
+from aux_rnn.settings import ConfigError, reject
 from aux_rnn.steps import Steps, make_steps
 
 
@@ -49,7 +49,9 @@ def check(config: Config) -> SequenceSpec:
       ConfigError: a setting does not fit.
       DataError: a data set that must lie prepared does not.
     """
-    spec = sequence_spec(config.data)
+    dataset = find_dataset(config.data)
+    spec = dataset.sequence_spec(config.data)
+    check_pixel_loss(config, np.dtype(dataset.form.dtype))
     check_step(config, spec)
     if sizes := split_sizes(config.data):
         Plan.of(config, steps_per_epoch(sizes.train, config.run.batch_size))
@@ -62,6 +64,12 @@ def check_step(config: Config, spec: SequenceSpec) -> None:
     check_devices(config, jax.device_count())
     # AMD's devices are 'gpu' to JAX, too, and have no cuDNN.
     check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
+
+
+def check_pixel_loss(config: Config, dtype: np.dtype) -> None:
+    """Raises ConfigError if the loss needs bytes and the values are of another type."""
+    if config.model.pixel_loss == "softmax" and dtype != np.uint8:
+        raise reject("pixel_loss", "softmax", f"squared for values of {dtype}; softmax is for uint8")
 
 
 def create_experiment(config: Config) -> Experiment:

@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 
 from aux_rnn.config import Config, from_flat
 from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
-from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, describe_sequences, fingerprint, make_examples
+from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, describe_sequences, make_examples
+from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.distributed import SINGLE_PROCESS
-from aux_rnn.experiment import Experiment, assemble, check_step, create_experiment
+from aux_rnn.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
 from aux_rnn.inputs import make_input_fn
 from aux_rnn.interruption import StopRequest
 from aux_rnn.objectives import make_model
@@ -25,7 +26,7 @@ from aux_rnn.precision import highest_precision
 from aux_rnn.progress import Progress, unseen_progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import NullOutputs, open_outputs
-from aux_rnn.settings import ConfigError, reject
+from aux_rnn.settings import ConfigError
 from aux_rnn.training import announce, compile_run, finish
 from aux_rnn.workdir import REPORT
 
@@ -191,8 +192,7 @@ def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
     for field in dataclasses.fields(config.data):
         if field.name in settings and field.name not in FOR_ARRAYS:
             raise ConfigError(f"{field.name}={settings[field.name]}: must be left out; arrays are taken as they are")
-    if config.model.pixel_loss == "softmax" and form.dtype != np.uint8:
-        raise reject("pixel_loss", "softmax", f"squared for values of {form.dtype}; softmax is for uint8")
+    check_pixel_loss(config, form.dtype)
     return config
 
 

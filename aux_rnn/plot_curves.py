@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aux_rnn.config import Config, DataConfig
-from aux_rnn.datasets import find_dataset
+from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
-from aux_rnn.datasets.specs import TextDataset
 from aux_rnn.plot_style import BLACK, BLUE, VERMILION, Axes, Figure, LogLocator, MaxNLocator
 from aux_rnn.run_records import Record, curve_of, end_of_pretraining
 
@@ -47,7 +46,7 @@ def has_tokens(config: DataConfig) -> bool:
     """Returns whether sequences consist of tokens, not of values."""
     if is_arrays(config.dataset):
         return config.dataset.startswith(TOKENS)
-    return isinstance(find_dataset(config), TextDataset)
+    return sequence_spec(config).vocabulary_size > 0
 
 
 def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure:

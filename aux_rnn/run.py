@@ -1,7 +1,6 @@
 """A run in progress: the loop over its steps, and what is due between them."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ from aux_rnn.clock import Clock, Speed
 from aux_rnn.datasets import train_batches
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.errors import OneLineError
-from aux_rnn.evaluation import batches_of, evaluate_split
+from aux_rnn.evaluation import batches_of, evaluate_split, require_same_data
 from aux_rnn.experiment import Experiment
 from aux_rnn.interruption import StopRequest
 from aux_rnn.machine import describe_machine, usable_cores
@@ -26,13 +25,13 @@ from aux_rnn.run_files import NullOutputs
 from aux_rnn.sharding import broadcast, replicate, shard
 from aux_rnn.showing import make_reconstruction_plotter
 from aux_rnn.steps import NO_STEP, RawBatch, TrainState, create_train_state
-from aux_rnn.workdir import WorkdirError
 
 
 class TrainingError(OneLineError):
     """The run cannot go on. The text says why, in one line.
 
     Examples:
+      >>> from pathlib import Path
       >>> require_finite(jax.numpy.int32(3), NullOutputs(Path("runs/mine")))
       Traceback (most recent call last):
       aux_rnn.run.TrainingError: step 3: the loss or its gradient is not finite; ...
@@ -46,15 +45,6 @@ def require_finite(first_nonfinite_step: jax.Array, files: NullOutputs) -> None:
         raise TrainingError(
             f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
             f"{files.latest_checkpoint_path()}; try a smaller --learning_rate or --clip_norm, with another --workdir"
-        )
-
-
-def require_same_data(path: Path, before: dict[str, int], now: dict[str, int]) -> None:
-    """Raises WorkdirError if the run was begun on other numbers of examples."""
-    if before != now:
-        raise WorkdirError(
-            f"--workdir={path}: holds a run on other data (examples: {before}; now: {now}); "
-            "bring the data back, or choose another folder"
         )
 
 
@@ -115,10 +105,10 @@ class Run:
         """The state to begin with, for process 0 to hand on, and what is known beside it, in every process."""
         parts = {name: len(getattr(self.splits, name)) for name in ("train", "validation", "test")}
         start: dict[str, Any] = dict(seconds={}, entries={}, peak_memory_mib=0.0)
-        start |= dict(results={}, examples=parts, best=None, is_evaluated=True, records=0)
+        start |= dict(results={}, examples=parts, data=self.splits.fingerprint, best=None, is_evaluated=True, records=0)
         restored = self.processes.run_on_all(lambda: self.files.restore(fresh))
         meta = self.processes.broadcast(restored and restored[1]) or start
-        self.processes.run_on_all(lambda: require_same_data(self.files.path, meta["examples"], parts))
+        self.processes.run_on_all(lambda: require_same_data(self.files.path, meta, self.splits))
         return (restored[0] if restored else fresh), meta
 
     def train(self) -> None:
@@ -239,6 +229,7 @@ class Run:
             "peak_memory_mib": self.peak_mib(),
             "results": self.results,
             "examples": self.examples,
+            "data": self.splits.fingerprint,
             "best": self.best,
             "is_evaluated": self.is_evaluated,
         }

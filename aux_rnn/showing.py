@@ -61,7 +61,8 @@ def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") ->
     if not config.model.auxiliaries:
         raise ConfigError(f"--workdir={path}: a run with --auxiliary=none has no decoder; name one that has")
     experiment = create_experiment(locate_data(config, data))
-    state = restore_state(path, create_train_state(config, experiment.spec, experiment.plan), checkpoint)
+    fresh = create_train_state(config, experiment.spec, experiment.plan)
+    state = restore_state(path, fresh, checkpoint, experiment.splits)
     step = int(state.step)
     figure = make_reconstruction_plotter(experiment)(state.params, step, lambda: False)
     assert figure is not None  # nothing stops it

@@ -1,4 +1,4 @@
-"""What `--mode=prepare` prints."""
+"""The output of `--mode=prepare`."""
 
 import textwrap
 
@@ -9,10 +9,11 @@ WIDTH, INDENT = 80, 12
 
 
 def format_description(found: DataDescription) -> str:
-    """A few lines of at most 80 columns, apart from a folder or a class with a longer name."""
+    """Formats lines of at most 80 columns, except for folders and classes with longer names."""
     spec, sizes = found.spec, found.sizes
     test = "" if found.test_split == "test" else f" (its {found.test_split} split)"
-    rows = [("data set", found.dataset), ("folder", str(found.folder))]
+    when = ", prepared before" if found.was_prepared else ", prepared now"
+    rows = [("data set", found.dataset), ("folder", str(found.folder or "needs no files"))]
     if found.text_lengths is None:
         channels = "1 channel" if spec.channels == 1 else f"{spec.channels} channels"
         rows += [("sequences", f"{spec.length:,} steps x {channels}")]
@@ -24,14 +25,22 @@ def format_description(found: DataDescription) -> str:
         ("examples", f"{sizes.train:,} train, {sizes.validation:,} validation, {sizes.test:,} test{test}"),
         ("classes", str(spec.num_classes)),
         *describe_classes(found),
-        ("data", found.origin),
-        ("time", f"{found.seconds:.1f} s, {'prepared before' if found.was_prepared else 'prepared now'}"),
+        *describe_part(found),
+        ("time", f"{found.seconds:.1f} s" + when * (found.folder is not None)),
     ]
     return "\n".join(format_row(name, value) for name, value in rows)
 
 
+def describe_part(found: DataDescription) -> list[tuple[str, str]]:
+    """Returns a row that says that the data is a part of the published data, if this is so."""
+    if found.stored == found.published:
+        return []
+    (train, test), (all_train, all_test) = found.stored, found.published
+    return [("a part", f"{train:,} of {all_train:,} training and {test:,} of {all_test:,} test examples")]
+
+
 def describe_classes(found: DataDescription) -> list[tuple[str, str]]:
-    """How many examples the smallest and the largest class have."""
+    """Returns rows with the number of examples of the smallest and the largest class."""
     unit = "training and validation examples"
     if found.smallest[1] == found.largest[1]:
         return [("each", f"{found.smallest[1]:,} {unit}")]

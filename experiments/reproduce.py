@@ -45,6 +45,7 @@ def define_flags() -> flags.FlagValues:
     flags.DEFINE_integer("jobs", 0, JOBS, 0, 1_000, flag_values=into)
     flags.DEFINE_string("data_dir", "", "As in main.py.", flag_values=into)
     flags.DEFINE_string("manual_dir", "", "As in main.py.", flag_values=into)
+    flags.DEFINE_boolean("allow_partial", False, "As in main.py.", flag_values=into)
     flags.DEFINE_string("results", "results", "Folder of records and reports.", flag_values=into)
     flags.DEFINE_string("runs", "runs/reproduce", "Folder of the runs' folders.", flag_values=into)
     flags.DEFINE_boolean("dry_run", False, "Only print the plan.", flag_values=into)
@@ -68,7 +69,7 @@ def parse_shard(text: str) -> tuple[int, int] | None:
 
 
 def parse_options(argv: Sequence[str]) -> SimpleNamespace:
-    """Returns the flags, `experiment`, `folder` and `data_folders`. Raises ConfigError for any mistake."""
+    """Returns the flags, `experiment`, `folder` and `data_flags`. Raises ConfigError for any mistake."""
     given = define_flags()
     words = command_line.parse_flags(argv, given)
     known = ", ".join(EXPERIMENTS)
@@ -83,7 +84,9 @@ def parse_options(argv: Sequence[str]) -> SimpleNamespace:
     options.shard = parse_shard(given.shard)
     options.runs = Path(os.path.expanduser(given.runs))
     options.folder = Path(os.path.expanduser(given.results)) / options.experiment
-    options.data_folders = dict(data_dir=given.data_dir, manual_dir=given.manual_dir)
+    locations = dict(data_dir=given.data_dir, manual_dir=given.manual_dir)
+    options.data_flags = [f"--{name}={folder}" for name, folder in locations.items() if folder]
+    options.data_flags += ["--allow_partial"] * given.allow_partial
     return options
 
 

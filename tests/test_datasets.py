@@ -1,34 +1,31 @@
-"""Data sets by name, preparing and loading them, shrinking, splitting."""
+"""Data sets by name, loading, shrinking, splitting."""
 
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
+import textwrap
 import tracemalloc
 
 import numpy as np
 import pytest
 
+from aux_rnn import fit_dataset
 from aux_rnn.config import DataConfig, SequenceSpec
 from aux_rnn.datasets import (
-    DATASETS,
-    DataError,
     Examples,
     SplitSizes,
+    builtin,
+    dataset_names,
     find_dataset,
     load_splits,
     loading,
-    locating,
-    prepare,
-    preparing,
     sequence_spec,
     split_sizes,
 )
+from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.loading import divide_rows
-from aux_rnn.datasets.readers import ImageReader
 from aux_rnn.datasets.shrinking import overlap_matrix, shrink_images
-from aux_rnn.datasets.specs import ImageDataset
 from aux_rnn.settings import ConfigError
 
 # Registry.
@@ -49,17 +46,12 @@ def test_sequences_are_known_without_data(name, image_size, expected):
     assert sequence_spec(DataConfig(dataset=name, image_size=image_size)) == expected
 
 
-def test_only_pmnist_is_permuted_and_it_shares_the_data_of_mnist():
-    assert [name for name, spec in DATASETS.items() if spec.permuted] == ["pmnist"]
-    assert DATASETS["pmnist"].builder is DATASETS["mnist"].builder
-
-
-def test_specs_agree_with_the_builders():
-    for spec in DATASETS.values():
-        if isinstance(spec, ImageDataset):
-            assert spec.image_shape == spec.builder.image_shape
-        if spec.name != "stanford_dogs":
-            assert spec.num_classes == len(spec.builder.class_names)
+def test_the_modules_define_the_data_sets_and_only_pmnist_is_permuted():
+    found = {name: find_dataset(DataConfig(dataset=name)) for name in dataset_names()}
+    assert len(found) == 8
+    assert {name: dataset.name for name, dataset in found.items()} == {name: name for name in found}
+    assert [name for name, dataset in found.items() if dataset.permuted] == ["pmnist"]
+    assert found["pmnist"].source is found["mnist"].source
 
 
 @pytest.mark.parametrize(
@@ -68,7 +60,7 @@ def test_specs_agree_with_the_builders():
         (
             find_dataset,
             {"dataset": "svhn"},
-            r"--dataset=svhn: must be one of digits, mnist, pmnist, .* recall or tfds:NAME",
+            r"--dataset=svhn: must be one of .*mnist, pmnist, recall, stanford_dogs or tfds:NAME",
         ),
         (find_dataset, {"dataset": "digits", "image_size": 9}, "--image_size=9: must be at most 8"),
         (sequence_spec, {"dataset": "cifar10", "image_size": 33}, "--image_size=33: must be at most 32"),
@@ -91,11 +83,58 @@ def test_split_sizes():
     assert split_sizes(config) == SplitSizes(50_000, 0, 10_000)
 
 
-def test_import_is_light():
-    code = "import sys, aux_rnn.datasets; print([m for m in ('tensorflow', 'sklearn', 'grain') if m in sys.modules])"
+def test_digits_need_neither_tensorflow_nor_tfds_nor_scikit_learn():
+    code = """
+    import sys
+    from aux_rnn.config import DataConfig
+    from aux_rnn.datasets import load_splits
+    load_splits(DataConfig(dataset="digits"), seed=0)
+    print([m for m in ("tensorflow", "tensorflow_datasets", "sklearn", "grain") if m in sys.modules])
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert result.stdout.strip() == "[]"
+
+
+WAVES = """
+import numpy as np
+from aux_rnn.datasets.dataset import ArrayDataset, ArrayRecords
+from aux_rnn.datasets.forms import Values
+
+def read_split(split, config):
+    count = 40 if split == "train" else 8
+    values = np.linspace(-2, 2, count * 6 * 2, dtype=np.float32).reshape(count, 6, 2)
+    return ArrayRecords(values, np.arange(count) % 3)
+
+DATASET = ArrayDataset(
+    name="waves", form=Values((6, 2)), num_classes=3, train_examples=40, test_examples=8,
+    class_names=("a", "b", "c"), read_split=read_split,
+)
+"""
+
+
+@pytest.fixture
+def waves(tmp_path, monkeypatch):
+    """A data set of floats in a module of its own."""
+    (tmp_path / "waves.py").write_text(WAVES)
+    monkeypatch.setattr(builtin, "__path__", [*builtin.__path__, str(tmp_path)])
+    yield "waves"
+    sys.modules.pop("aux_rnn.datasets.builtin.waves", None)
+
+
+def test_one_module_makes_a_data_set_that_may_hold_floats(waves):
+    splits = load_splits(DataConfig(dataset=waves), seed=0)
+    assert splits.train.inputs.dtype == np.float32
+    assert splits.test.inputs.shape == (8, 6, 2)
+    assert splits.test.inputs.min() == -2
+    small = dict(segment_length=3, embedding_size=3, hidden_size=4, head_sizes=(4,), decoder_sizes=(4,))
+    fitted = fit_dataset(waves, batch_size=12, pretrain_epochs=0, train_epochs=1, **small)
+    assert fitted.predict(splits.test.inputs).shape == (8,)
+    with pytest.raises(ConfigError, match="--pixel_loss=softmax: must be squared for values of float32"):
+        fit_dataset(waves, pixel_loss="softmax", batch_size=12, **small)
+    with pytest.raises(ConfigError, match="--image_size=4: must be 0"):
+        find_dataset(DataConfig(dataset=waves, image_size=4))
 
 
 # Shrinking.
@@ -168,16 +207,8 @@ def test_division_never_changes():
 # Digits, from scikit-learn to arrays.
 
 
-@pytest.fixture(scope="module")
-def prepared_dir(tmp_path_factory):
-    """A folder with the digits prepared; never written to."""
-    data_dir = tmp_path_factory.mktemp("prepared")
-    prepare(DataConfig(dataset="digits", data_dir=str(data_dir)))
-    return data_dir
-
-
-def digits_config(data_dir, **settings):
-    return DataConfig(dataset="digits", data_dir=str(data_dir), **settings)
+def digits(**settings):
+    return DataConfig(dataset="digits", **settings)
 
 
 def raw_digits():
@@ -187,8 +218,8 @@ def raw_digits():
     return (images * 16).clip(0, 255).reshape(-1, 8, 8, 1), labels
 
 
-def test_digits_end_to_end(prepared_dir):
-    splits = load_splits(digits_config(prepared_dir), seed=0)
+def test_digits_end_to_end():
+    splits = load_splits(digits(), seed=0)
     assert [len(split) for split in (splits.train, splits.validation, splits.test)] == [1293, 144, 360]
     assert splits.train.inputs.shape == (1293, 8, 8, 1)
     assert splits.train.inputs.dtype == np.uint8
@@ -206,18 +237,9 @@ def test_digits_end_to_end(prepared_dir):
         assert np.abs(part.inputs - images[rows] * (255 / 256)).max() <= 1.0
 
 
-def test_catalogue_call_reads_the_prepared_records(prepared_dir):
-    import tensorflow_datasets as tfds
-
-    records = tfds.data_source("sequential_digits", split="test", data_dir=prepared_dir, download=False)
-    assert len(records) == 360
-    assert records[0]["image"].shape == (8, 8, 1)
-    assert prepare(digits_config(prepared_dir)).info.features["label"].names == list("0123456789")
-
-
-def test_capped_examples_are_a_part_of_all_and_validation_stays(prepared_dir):
-    everything = load_splits(digits_config(prepared_dir), seed=5)
-    capped = load_splits(digits_config(prepared_dir, train_examples=100, image_size=4), seed=5)
+def test_capped_examples_are_a_part_of_all_and_validation_stays():
+    everything = load_splits(digits(), seed=5)
+    capped = load_splits(digits(train_examples=100, image_size=4), seed=5)
     assert capped.train.inputs.shape == (100, 4, 4, 1)
     whole = {image.tobytes() for image in shrink_images(everything.train.inputs, 4)}
     assert {image.tobytes() for image in capped.train.inputs} <= whole
@@ -225,137 +247,25 @@ def test_capped_examples_are_a_part_of_all_and_validation_stays(prepared_dir):
     np.testing.assert_array_equal(capped.test.inputs, shrink_images(everything.test.inputs, 4))
 
 
-def test_without_validation_part(prepared_dir):
-    splits = load_splits(digits_config(prepared_dir, validation_fraction=0.0), seed=0)
+def test_without_validation_part():
+    splits = load_splits(digits(validation_fraction=0.0), seed=0)
     assert len(splits.train) == 1437
     assert splits.validation.inputs.shape == (0, 8, 8, 1)
 
 
-def test_prepared_data_needs_no_official_files_and_no_writing(prepared_dir, tmp_path, monkeypatch):
-    def forbidden(*args, **kwargs):
-        raise AssertionError("must not be called")
-
-    monkeypatch.setattr(preparing, "write_records", forbidden)
-    monkeypatch.setattr(preparing, "locate_files", forbidden)
-    monkeypatch.setattr(preparing, "check_writable", forbidden)
-    prepare(digits_config(prepared_dir))
-
-
-def test_default_folder_is_that_of_tfds(prepared_dir, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared_dir))
-    assert str(prepare(DataConfig(dataset="digits")).data_dir).startswith(str(prepared_dir))
-    monkeypatch.delenv("TFDS_DATA_DIR")
-    monkeypatch.setenv("HOME", str(prepared_dir / "home"))
-    shutil.copytree(prepared_dir / "sequential_digits", prepared_dir / "home/tensorflow_datasets/sequential_digits")
-    assert str(prepare(DataConfig(dataset="digits")).data_dir).startswith(str(prepared_dir / "home"))
-
-
-def test_preparing_prints_nothing(tmp_path, capfd):
-    prepare(digits_config(tmp_path))
-    assert capfd.readouterr() == ("", "")
-
-
-def test_another_process_may_win_the_race(prepared_dir, tmp_path, monkeypatch):
-    def lose(builder):
-        shutil.copytree(prepared_dir / "sequential_digits", tmp_path / "sequential_digits")
-        raise OSError("Directory not empty")
-
-    monkeypatch.setattr(preparing, "write_records", lose)
-    assert prepare(digits_config(tmp_path)).is_prepared()
-
-
-# What bad data gets.
-
-
-def test_folders_that_cannot_be_used_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"--manual_dir=.*nowhere: must be an existing folder"):
-        prepare(digits_config(tmp_path, manual_dir=str(tmp_path / "nowhere")))
-    with pytest.raises(ConfigError, match=r"--data_dir=gs://bucket: must be a folder of this machine"):
-        prepare(digits_config("gs://bucket"))
-    (tmp_path / "file").write_text("")
-    for data_dir in (tmp_path / "file", tmp_path / "file" / "sub"):
-        with pytest.raises(DataError, match=r"--data_dir=.*file.*: cannot be written"):
-            prepare(digits_config(data_dir))
-
-
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), RuntimeError("write() failed: No space left on device")]
-)
-def test_a_full_disk_is_a_data_error(tmp_path, monkeypatch, error):
-    def fail(builder):
-        raise error
-
-    monkeypatch.setattr(preparing, "write_records", fail)
-    with pytest.raises(DataError, match=r"preparing digits failed .*No space left on device"):
-        prepare(digits_config(tmp_path))
-
-
-def test_missing_official_files_stop_before_anything_is_written(tmp_path, monkeypatch):
-    def refuse(source, manual_dir, download_dir):
-        return locating.locate_files(source, manual_dir, download_dir, opener=unreachable)
-
-    def unreachable(url, timeout):
-        raise OSError("network is unreachable")
-
-    monkeypatch.setattr(preparing, "locate_files", refuse)
-    with pytest.raises(DataError, match=r"cifar-10-binary.tar.gz .*https://.*--manual_dir=.*unreachable"):
-        load_splits(DataConfig(dataset="cifar10", data_dir=str(tmp_path), manual_dir=str(tmp_path)), seed=0)
-    assert list(tmp_path.iterdir()) == []
-
-
-SHARD = "sequential_digits-train.array_record-00000-of-00001"
-
-
-def flip_a_bit(folder):
-    content = bytearray((folder / SHARD).read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / SHARD).write_bytes(content)
-
-
-def edit_info(old, new):
-    def edit(folder):
-        path = folder / "dataset_info.json"
-        assert old in path.read_text()
-        path.write_text(path.read_text().replace(old, new))
-
-    return edit
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (flip_a_bit, "hash mismatch"),
-        (lambda folder: (folder / SHARD).write_bytes(b""), "ArrayRecord"),
-        (lambda folder: (folder / SHARD).unlink(), "No such file"),
-        (lambda folder: (folder / "dataset_info.json").unlink(), "incomplete"),
-        (lambda folder: (folder / "dataset_info.json").write_text("{"), "JSON"),
-        (edit_info('"version": "1.0.0"', '"version": "3.0.0"'), "do not match"),
-        (edit_info('"1437"', '"7"'), "train has 7 examples instead of 1,437"),
-        (edit_info("array_record", "tfrecord"), "Random access"),
-    ],
-)
-def test_damaged_prepared_folder_is_refused_and_kept(prepared_dir, tmp_path, damage, message):
-    shutil.copytree(prepared_dir / "sequential_digits", tmp_path / "sequential_digits")
-    folder = tmp_path / "sequential_digits" / "1.0.0"
-    damage(folder)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(DataError, match=message) as caught:
-        load_splits(digits_config(tmp_path), seed=0)
-    assert str(folder) in str(caught.value)
-    assert "move this folder away" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
 def test_reading_holds_only_a_piece_at_full_size(monkeypatch):
     class Records:
-        def __getitems__(self, rows):
-            return [{"image": np.full((32, 32, 3), row % 256, np.uint8), "label": row % 10} for row in rows]
+        def __len__(self):
+            return 1_000
 
-    monkeypatch.setattr(ImageReader, "examples_at_once", 10)
-    reader = DATASETS["cifar10"].make_reader(DataConfig(dataset="cifar10", image_size=2))
+        def read(self, rows):
+            return [np.full((32, 32, 3), row % 256, np.uint8) for row in rows], [row % 10 for row in rows]
+
+    config = DataConfig(dataset="cifar10", image_size=2)
+    dataset = find_dataset(config)
+    monkeypatch.setattr(type(dataset.form), "examples_at_once", 10)
     tracemalloc.start()
-    examples = loading.read_examples(Records(), np.arange(999, -1, -1), DATASETS["cifar10"], reader)
+    examples = loading.read_examples(Records(), np.arange(1000), dataset, OpenedDataset([], Records), config)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_array_equal(examples.inputs[:, 1, 1, 2], np.arange(1000) % 256)

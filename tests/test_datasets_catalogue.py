@@ -2,11 +2,18 @@
 
 import io
 import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from properties import assert_one_line, damages, examples
 
 from aux_rnn.config import DataConfig, SequenceSpec
 from aux_rnn.datasets import DataError, describe_data, find_dataset, load_splits, sequence_spec, split_sizes
@@ -108,7 +115,7 @@ def test_images_are_shrunk_to_a_square(prepared):
 
 @pytest.mark.parametrize("name", ["tfds:varying/wide", "tfds:varying/wide/1.2.0", "tfds:varying/wide:1.2.0"])
 def test_images_of_varying_size_need_a_side_and_validation_may_stand_in_for_test(prepared, name, caplog):
-    with pytest.raises(ConfigError, match="--image_size=0: must be above 0, the side to shrink to"):
+    with pytest.raises(ConfigError, match="--image_size=0: must be above 0, because the images"):
         find_dataset(catalogue_config(prepared, name))
     config = catalogue_config(prepared, name, image_size=5)
     assert sequence_spec(config) == SequenceSpec(25, 3, 3)
@@ -116,7 +123,7 @@ def test_images_of_varying_size_need_a_side_and_validation_may_stand_in_for_test
     expected = [shrink_images(crop_square(draw(number, True)[None]), 5)[0] for number in range(20)]
     assert sort_rows(splits.train.inputs) == sort_rows(expected)
     assert len(splits.test) == 7
-    assert "has no test split: its validation split is taken for it" in caplog.text
+    assert "has no test split; its validation split is used instead" in caplog.text
     assert describe_data(config, seed=0).test_split == "validation"
 
 
@@ -125,7 +132,7 @@ def test_images_of_varying_size_need_a_side_and_validation_may_stand_in_for_test
     [
         ("tfds:absent", r"--dataset=tfds:absent: not prepared in .*absent; prepare it with tfds, .*array_record"),
         ("tfds:varying", r"not prepared in .*varying; name one of tfds:varying/wide"),
-        ("tfds:two", r"exactly one image of bytes and one class label; .* picture \(Image\), mask \(Image\)|mask"),
+        ("tfds:two", r"exactly one image of bytes, .* and one class label; .* picture \(Image\), mask \(Image\)|mask"),
         ("tfds:trained", r"needs examples in the splits train and test \(or validation\); it has train with 3"),
     ],
 )
@@ -149,8 +156,6 @@ def test_examples_without_a_label_are_refused(prepared):
 @pytest.fixture
 def copied(prepared, tmp_path):
     """A data set that may be damaged."""
-    import shutil
-
     shutil.copytree(prepared / "plain", tmp_path / "plain")
     return tmp_path / "plain/1.2.0"
 
@@ -158,7 +163,7 @@ def copied(prepared, tmp_path):
 def test_another_file_format_is_refused(copied):
     info = json.loads((copied / "dataset_info.json").read_text())
     (copied / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
-    with pytest.raises(DataError, match=r"1.2.0: stored as tfrecord, which is not read here; .*array_record"):
+    with pytest.raises(DataError, match=r"1.2.0: stored as tfrecord, which cannot be read here; .*array_record"):
         find_dataset(catalogue_config(copied.parent.parent, "tfds:plain"))
 
 
@@ -168,10 +173,10 @@ def test_a_damaged_folder_is_refused(copied):
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(DataError, match=r"1.2.0: damaged, or .*; prepare it with tfds"):
+    with pytest.raises(DataError, match=r"1.2.0: damaged.*; prepare it with tfds"):
         load_splits(config, seed=0)
     (copied / "features.json").write_text("{")
-    with pytest.raises(DataError, match=r"1.2.0: damaged, or .*; prepare it with tfds"):
+    with pytest.raises(DataError, match=r"1.2.0: damaged.*; prepare it with tfds"):
         find_dataset(config)
 
 
@@ -181,4 +186,81 @@ def test_the_newest_version_counts(copied):
         (copied.parent / "1.10.0" / path.name).write_bytes(path.read_bytes())
     (copied.parent / "2.0.0").mkdir()  # unfinished
     found = find_dataset(catalogue_config(copied.parent.parent, "tfds:plain"))
-    assert str(found.opened.data_dir).endswith("plain/1.10.0")
+    assert str(found.folder.path).endswith("plain/1.10.0")
+
+
+def edit_features(folder, change):
+    path = folder / "features.json"
+    description = json.loads(path.read_text())
+    change(description["featuresDict"]["features"])
+    path.write_text(json.dumps(description))
+
+
+def set_dimensions(*dimensions):
+    return lambda features: features["picture"]["image"]["shape"].update(dimensions=list(dimensions))
+
+
+def test_no_module_is_imported_that_a_folder_names(copied, tmp_path, monkeypatch):
+    (tmp_path / "harmful.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    edit_features(copied, lambda features: features["picture"].update(pythonClassName="harmful.Image"))
+    with pytest.raises(DataError, match=r"has a feature of the class harmful.Image; only those of tfds are read"):
+        find_dataset(catalogue_config(copied.parent.parent, "tfds:plain"))
+    assert "harmful" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda features: features["kind"]["classLabel"].update(numClasses=0), "one class label"),
+        (set_dimensions("0", "0", "3"), "one image of bytes"),
+        (set_dimensions("-6", "4", "3"), "damaged"),
+        (set_dimensions("6000", "4000", "3"), "damaged"),
+        (set_dimensions("4", "6", "3"), "damaged"),
+        (lambda features: features["picture"]["image"].update(dtype="uint7"), "damaged"),
+    ],
+)
+def test_descriptions_that_do_not_fit_are_refused(copied, change, message, capfd):
+    (copied / "kind.labels.txt").unlink()
+    edit_features(copied, change)
+    with pytest.raises(DataError, match=message) as caught:
+        load_splits(catalogue_config(copied.parent.parent, "tfds:plain"), seed=0)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@examples(40)
+@given(st.floats(0, 1, exclude_max=True), damages())
+def test_any_damaged_folder_is_read_or_refused(prepared, place, damage):
+    with tempfile.TemporaryDirectory() as parent:
+        shutil.copytree(prepared / "plain", Path(parent) / "plain")
+        files = sorted(path for path in Path(parent).rglob("*") if path.is_file())
+        file = files[int(place * len(files))]
+        file.write_bytes(damage(file.read_bytes()))
+        config = catalogue_config(parent, "tfds:plain")
+        try:
+            splits = load_splits(config, seed=0)
+        except (DataError, ConfigError) as error:
+            assert_one_line(error)
+        else:
+            assert (splits.train.inputs.dtype, splits.train.labels.dtype) == (np.uint8, np.int32)
+            if not file.name.endswith(".json"):
+                assert sort_rows(splits.train.inputs) == sort_rows([draw(number) for number in range(20)])
+
+
+def test_sequences_of_floats_are_read(tmp_path):
+    features = {"wave": tfds.features.Tensor(shape=(6, 2), dtype=np.float32), "kind": PICTURES["kind"]}
+    waves = np.random.default_rng(0).normal(size=(20, 6, 2)).astype(np.float32)
+    write(tmp_path, "waves", features, lambda n: {"wave": waves[n], "kind": n % 3})
+    config = catalogue_config(tmp_path, "tfds:waves")
+    assert sequence_spec(config) == SequenceSpec(6, 2, 3)
+    splits = load_splits(config, seed=0)
+    assert splits.train.inputs.dtype == np.float32
+    assert sort_rows(splits.train.inputs) == sort_rows(waves)
+
+
+def test_names_that_are_too_long_are_refused(tmp_path):
+    for settings in (dict(dataset="tfds:" + "x" * 300), dict(dataset="mnist", manual_dir="x" * 5_000)):
+        with pytest.raises((DataError, ConfigError)) as caught:
+            load_splits(DataConfig(**{"data_dir": str(tmp_path), **settings}), seed=0)
+        assert_one_line(caught.value)

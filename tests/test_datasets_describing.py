@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from official import official_config, write_dbpedia
 
 from aux_rnn.config import DataConfig, SequenceSpec
 from aux_rnn.datasets import DataDescription, SplitSizes, describe_data
-from aux_rnn.datasets.builders import ARE_PUBLISHED
-from aux_rnn.datasets.describing import describe_origin
-from aux_rnn.datasets.registry import DATASETS
 from experiments import main
 from experiments.data_report import format_description
 
@@ -23,10 +21,11 @@ FOUND = DataDescription(
     spec=SequenceSpec(1014, 1, 14, 256),
     text_lengths=(3, 290, 1014),
     sizes=SplitSizes(9_000, 1_000, 500),
+    published=(560_000, 70_000),
+    stored=(10_000, 500),
     test_split="test",
     smallest=("OfficeHolder", 826),
     largest=("Plant", 1_933),
-    origin="not the published archive: 10,000 of 560,000 training, 500 of 70,000 test examples",
 )
 
 
@@ -40,8 +39,7 @@ def test_the_report_of_a_text_is_neat():
         "classes     14",
         "smallest    OfficeHolder, 826 training and validation examples",
         "largest     Plant, 1,933",
-        "data        not the published archive: 10,000 of 560,000 training, 500 of 70,000",
-        "            test examples",
+        "a part      10,000 of 560,000 training and 500 of 70,000 test examples",
         "time        1.3 s, prepared now",
     ]
 
@@ -58,37 +56,21 @@ def test_the_report_of_images_says_what_stands_in_for_the_test_split():
 
 
 def test_a_data_set_is_prepared_once_and_measured(tmp_path):
-    config = DataConfig(dataset="digits_text", data_dir=str(tmp_path))
+    write_dbpedia(tmp_path / "manual")
+    config = official_config(tmp_path, "dbpedia")
     first, second = describe_data(config, seed=0), describe_data(config, seed=0)
     assert (first.was_prepared, second.was_prepared) == (False, True)
     assert dataclasses.replace(first, was_prepared=True, seconds=second.seconds) == second
-    assert first.folder == tmp_path / "sequential_digits_text/1.0.0"
-    assert first.sizes == SplitSizes(1293, 144, 360)
-    assert first.text_lengths == (45, 57, 64)
-    assert (first.smallest, first.largest) == (("8", 141), ("1", 146))
-    assert first.origin == "needs no files"
+    assert first.folder == tmp_path / "data/sequential_dbpedia/1.0.0"
 
 
-class Prepared:
-    """A builder as far as its origin goes."""
-
-    def __init__(self, are_published, train, test):
-        split = dataclasses.make_dataclass("Split", ["num_examples"])
-        info = dataclasses.make_dataclass("Info", ["metadata", "splits"])
-        self.info = info({ARE_PUBLISHED: are_published}, {"train": split(train), "test": split(test)})
-
-
-@pytest.mark.parametrize(
-    ("name", "are_published", "train", "expected"),
-    [
-        ("mnist", False, 60_000, "the published data, by its checksums"),
-        ("stanford_dogs", True, 12_000, "the published data, by its checksums"),
-        ("stanford_dogs", False, 12_000, "as many examples as published; no checksum confirms them"),
-        ("stanford_dogs", False, 7, "not the published archive: 7 of 12,000 training, 8,580 of 8,580 test examples"),
-    ],
-)
-def test_it_is_said_whether_the_data_is_the_published_one(name, are_published, train, expected):
-    assert describe_origin(DATASETS[name], Prepared(are_published, train, 8_580)) == expected
+def test_a_data_set_without_files_is_measured():
+    found = describe_data(DataConfig(dataset="digits_text"), seed=0)
+    assert found.folder is None
+    assert found.sizes == SplitSizes(1293, 144, 360)
+    assert found.text_lengths == (45, 57, 64)
+    assert (found.smallest, found.largest) == (("8", 141), ("1", 146))
+    assert "folder      needs no files" in format_description(found)
 
 
 @pytest.fixture
@@ -109,16 +91,14 @@ def test_preparing_from_the_command_line(run, tmp_path):
     code, out, err = run(*arguments)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert f"folder      {tmp_path}/sequential_recall/length_5/1.0.0" in lines
     assert "sequences   5 steps x 1 channel" in lines
     assert "examples    9,000 train, 1,000 validation, 1,000 test" in lines
-    assert re.fullmatch(r"time        \d+\.\d s, prepared now", lines[-1])
-    assert run(*arguments)[1].endswith("prepared before\n")
+    assert re.fullmatch(r"time        \d+\.\d s", lines[-1])
 
 
 def test_what_cannot_be_prepared_gets_one_line(run, tmp_path):
     code, out, err = run("--dataset=dbpedia", f"--data_dir={tmp_path}/data", f"--manual_dir={tmp_path}")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "dbpedia_csv.tar.gz not found" in err
-    code, out, err = run("--dataset=stanford_dogs", "--image_size=30")
+    assert "dbpedia_csv.tar.gz (or unpacked: dbpedia_csv) not found" in err
+    code, out, err = run("--dataset=stanford_dogs", "--image_size=130")
     assert (code, out, err.count("\n")) == (2, "", 1)

@@ -12,6 +12,7 @@ from aux_rnn.config import Config, to_json
 from aux_rnn.evaluation import load_run, restore_state
 from aux_rnn.experiment import create_experiment
 from aux_rnn.steps import TrainState, create_train_state
+from aux_rnn.workdir import WorkdirError
 
 
 @pytest.fixture
@@ -51,6 +52,19 @@ def test_the_best_checkpoint_of_an_earlier_version_is_found_in_its_folder(path, 
     (path / "checkpoints/2").rename(path / "best/2")
     for checkpoint in ("best", "2"):
         chex.assert_trees_all_equal(restore_state(path, state, checkpoint), at(2, state))
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [({"data": "0123456789ab"}, "different ones"), ({"examples": {"train": 3, "validation": 1, "test": 2}}, "now: ")],
+)
+def test_a_run_on_data_that_changed_is_refused(tiny, state, tmp_path, meta, message):
+    (tmp_path / "config.json").write_text(to_json(tiny))
+    writer = CheckpointWriter(tmp_path / "checkpoints")
+    writer.save(2, at(2, state), {"best": None, **meta}, None)
+    writer.close()
+    with pytest.raises(WorkdirError, match=f"holds a run on other data .*{message}"):
+        load_run(tmp_path, tiny.data)
 
 
 def test_a_run_is_loaded_with_its_own_settings_and_the_callers_data(path, state, tiny):

@@ -26,6 +26,7 @@ from faulty import (
     shown,
     start,
 )
+from official import write_dbpedia
 
 pytestmark = pytest.mark.faults
 
@@ -55,7 +56,7 @@ def find_moment(name, place, undisturbed) -> Moment:
     event, number = name.rsplit(" ", 1)
     draw = random.Random(number).random()
     if event == "at random":
-        return after(draw * 1.2 * undisturbed.seconds)  # Preparing the data takes time in addition.
+        return after(draw * 1.2 * undisturbed.seconds)
     saving = exists(place.workdir / "checkpoints", "*.orbax-checkpoint-tmp*")
     return {
         "import": later(loaded("jaxlib"), draw),
@@ -161,11 +162,13 @@ def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
-def test_two_runs_prepare_the_same_data_at_once(number, tmp_path, undisturbed):
-    argvs = [command(tmp_path / name, tmp_path / "data") for name in ("first", "second")]
+def test_two_runs_prepare_the_same_data_at_once(number, tmp_path):
+    write_dbpedia(tmp_path / "manual")
+    texts = ("--dataset=dbpedia", "--image_size=0", "--allow_partial", f"--manual_dir={tmp_path / 'manual'}")
+    argvs = [command(tmp_path / name, tmp_path / "data", *texts) for name in ("first", "second")]
     with contextlib.ExitStack() as stack:
         for program in [stack.enter_context(start(argv)) for argv in argvs]:
             ended = program.end()
             assert ended.code == 0, ended.err[-2000:]
-    assert read_end(tmp_path / "first") == read_end(tmp_path / "second") == undisturbed.end
-    assert [path.name for path in (tmp_path / "data/sequential_digits").iterdir()] == ["1.0.0"]
+    assert read_end(tmp_path / "first") == read_end(tmp_path / "second")
+    assert [path.name for path in (tmp_path / "data/sequential_dbpedia").iterdir()] == ["1.0.0"]

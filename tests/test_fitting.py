@@ -40,17 +40,21 @@ def refused(*arguments, **options):
 @pytest.mark.parametrize(
     ("inputs", "labels", "expected"),
     [
-        (FLOATS[..., 0], LABELS, "inputs: float64 [24, 6]: must be [N, L, C]; with one value an element write inputs["),
+        (
+            FLOATS[..., 0],
+            LABELS,
+            "inputs: float64 [24, 6]: must be [N, L, C]; with one value per element write inputs[",
+        ),
         (FLOATS[None], LABELS, "inputs: float64 [1, 24, 6, 2]: must be [N, L, C] of floats or uint8, images"),
         (FLOATS.astype(int), LABELS, "inputs: int64 [24, 6, 2]: must be [N, L, C] of floats or uint8, images"),
         (FLOATS[:0], LABELS[:0], "inputs: float64 [0, 6, 2] is empty; must be"),
         (FLOATS * 1e300, LABELS, "288 of 288 values; must be finite in float32"),
         ([[1, 2], [1]], [0, 1], "inputs: are of unequal shapes; must be one array, padded on the left, with lengths"),
         (TOKENS - 1, LABELS, "inputs: tokens are from -1 to 3; must be from 0, and below 2^31"),
-        (FLOATS, LABELS[:23], "labels: there are 23 for 24 sequences; must be one an example"),
+        (FLOATS, LABELS[:23], "labels: there are 23 for 24 sequences; must be one per example"),
         (FLOATS, LABELS - 1, "labels: the smallest is -1; must be classes counted from 0"),
-        (FLOATS, LABELS / 2, "labels: float64 [24]: must be integers [N], one an example"),
-        (FLOATS, LABELS[:, None], "labels: int64 [24, 1]: must be integers [N], one an example"),
+        (FLOATS, LABELS / 2, "labels: float64 [24]: must be integers [N], one per example"),
+        (FLOATS, LABELS[:, None], "labels: int64 [24, 1]: must be integers [N], one per example"),
     ],
 )
 def test_arrays_that_will_not_do(inputs, labels, expected):

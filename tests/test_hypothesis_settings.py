@@ -17,7 +17,7 @@ from properties import assert_one_line, examples
 from aux_rnn import config as config_lib
 from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.cost import count_training_step
-from aux_rnn.datasets import DATASETS, sequence_spec, split_sizes
+from aux_rnn.datasets import dataset_names, sequence_spec, split_sizes
 from aux_rnn.plan import Plan
 from aux_rnn.settings import LARGEST, ConfigError, Truncation, format_value, is_allowed
 from experiments import command_line, main
@@ -73,7 +73,7 @@ def configs(draw):
         "auxiliary": config_lib.AUXILIARIES,
         "pixel_loss": config_lib.PIXEL_LOSSES,
         "optimizer": config_lib.OPTIMIZERS,
-        "dataset": tuple(DATASETS),
+        "dataset": tuple(dataset_names()),
     }
     sizes = st.one_of(st.integers(0, 9), st.integers(0, LARGEST), st.just(LARGEST))
     by_type = {

@@ -10,7 +10,7 @@ from absl import flags
 
 from aux_rnn import experiment
 from aux_rnn.config import DataConfig, to_flat, to_json
-from aux_rnn.datasets import Examples, Splits, download, sequence_spec
+from aux_rnn.datasets import Examples, Splits, files, sequence_spec
 from aux_rnn.settings import format_value
 from experiments import command_line, main
 
@@ -201,10 +201,10 @@ def test_flag_files_that_make_no_sense_are_refused(run, tmp_path, monkeypatch):
 
 
 def test_missing_data_without_network_names_files_sources_and_folder(run, tmp_path, monkeypatch):
-    def no_network(url, timeout):
+    def no_network(*arguments, **settings):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(download, "open_url", no_network)
+    monkeypatch.setattr(files.urllib.request, "urlopen", no_network)
     (tmp_path / "manual").mkdir()
     code, _, err = run(
         "--flagfile=mnist.flags",

@@ -10,8 +10,10 @@ import chex
 import numpy as np
 import pytest
 from faulty import ROOT, STEPS, command, exists, read_metrics, run, start
+from official import official_config, write_mnist
 
 from aux_rnn.config import DataConfig, from_json
+from aux_rnn.datasets import load_splits
 from aux_rnn.evaluation import restore_state
 from aux_rnn.experiment import create_experiment
 from aux_rnn.predictions import predict_run
@@ -110,9 +112,12 @@ def test_different_settings_are_refused_in_all_processes(tmp_path, data_dir):
 
 
 @pytest.mark.slow
-def test_data_missing_in_one_process_ends_all(tmp_path, data_dir):
+def test_data_missing_in_one_process_ends_all(tmp_path):
+    write_mnist(tmp_path / "manual")
+    load_splits(official_config(tmp_path, "mnist"), seed=0)
     (tmp_path / "file").write_text("")
-    first, second = run_two(command(tmp_path / "run", data_dir), [], [f"--data_dir={tmp_path}/file/data"])
+    argv = command(tmp_path / "run", tmp_path / "data", "--dataset=mnist", "--allow_partial")
+    first, second = run_two(argv, [], [f"--data_dir={tmp_path}/file/data"])
     assert (first.code, second.code) == (2, 2)
     assert "/file/data: cannot be written" in read_errors(second)[0]
     assert read_errors(first)[0].startswith("error: process 1 of 2: --data_dir=")

@@ -232,7 +232,7 @@ def test_data_may_move_between_two_starts(reference, finished, tiny, quiet, tmp_
 
 
 def test_a_run_that_never_began_leaves_the_folder_free(tiny, quiet, tmp_path):
-    blocked = change(tiny, data_dir=str(tmp_path / "file/data"))
+    blocked = change(tiny, dataset="mnist", data_dir=str(tmp_path / "file/data"))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError):
         train_and_evaluate(blocked, tmp_path / "run", quiet)

@@ -1,29 +1,34 @@
 """Data sets: prepared once by tfds, read into arrays, served as batches by Grain. No TensorFlow is involved."""
 
 from aux_rnn.datasets.batches import evaluation_batches, steps_per_epoch, train_batches
+from aux_rnn.datasets.dataset import Dataset
 from aux_rnn.datasets.describing import DataDescription, class_names, describe_data
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.loading import load_splits
-from aux_rnn.datasets.preparing import prepare
-from aux_rnn.datasets.registry import DATASETS, SplitSizes, divide_examples, find_dataset, sequence_spec, split_sizes
-from aux_rnn.datasets.specs import DatasetSpec
+from aux_rnn.datasets.registry import (
+    SplitSizes,
+    dataset_names,
+    divide_examples,
+    find_dataset,
+    sequence_spec,
+    split_sizes,
+)
 
 __all__ = [
-    "DATASETS",
     "DataDescription",
     "DataError",
-    "DatasetSpec",
+    "Dataset",
     "Examples",
     "SplitSizes",
     "Splits",
     "class_names",
+    "dataset_names",
     "describe_data",
     "divide_examples",
     "evaluation_batches",
     "find_dataset",
     "load_splits",
-    "prepare",
     "sequence_spec",
     "split_sizes",
     "steps_per_epoch",

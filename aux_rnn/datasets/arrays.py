@@ -1,7 +1,6 @@
-"""Arrays that somebody has in memory already, checked and brought into the form of all examples."""
+"""Checks of arrays that a program has in memory, and their conversion to examples."""
 
 import dataclasses
-import hashlib
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +9,7 @@ from aux_rnn.config import SequenceSpec
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples
 
-# How the name of a data set begins that is arrays of a program, of values and of tokens; digits of theirs follow.
+# Prefixes of the names of data sets that are arrays of a program: values and tokens. A fingerprint follows.
 VALUES, TOKENS = "arrays-", "token-arrays-"
 FORMS = "[N, L, C] of floats or uint8, images [N, H, W, C] of uint8, or tokens [N, L] of integers"
 
@@ -18,17 +17,17 @@ FORMS = "[N, L, C] of floats or uint8, images [N, H, W, C] of uint8, or tokens [
 def make_examples(
     inputs: ArrayLike, labels: ArrayLike | None, lengths: ArrayLike | None = None, name: str = ""
 ) -> Examples:
-    """Checks arrays and makes examples of them.
+    """Checks arrays and converts them to examples.
 
     Args:
       inputs: `[N, L, C]` of floats (taken as they are) or uint8 (divided by 255), images uint8 `[N, H, W, C]` (read row
         by row, divided by 255), or tokens `[N, L]` of integers from 0.
-      labels: integers `[N]` from 0; None where they are not known.
-      lengths: integers `[N]` from 1 to L, each sequence's own length if they are padded, on the left; None if not.
-      name: goes before 'inputs', 'labels' and 'lengths' in messages, such as 'test '.
+      labels: integers `[N]` from 0; None if they are not known.
+      lengths: integers `[N]` from 1 to L, the length of each sequence if they are padded on the left; None if not.
+      name: prefix of 'inputs', 'labels' and 'lengths' in messages, such as 'test '.
 
     Raises:
-      DataError: one of them has another shape or type, or values that are not allowed.
+      DataError: an array has another shape or type, or values that are not allowed.
     """
     sequences = check_inputs(inputs, f"{name}inputs")
     unknown = np.zeros(len(sequences), np.int32)
@@ -47,7 +46,7 @@ def make_examples(
 
 
 def is_padded_right(sequences: np.ndarray, lengths: np.ndarray) -> bool:
-    """Whether all sequences end in zeros where they are shorter, and some do not begin with them."""
+    """Returns whether all shorter sequences end in zeros, and some do not begin with them."""
     longest = count_elements(sequences)
     is_used = (sequences.reshape(len(sequences), longest, -1) != 0).any(axis=-1)
     places = np.arange(longest)
@@ -56,7 +55,7 @@ def is_padded_right(sequences: np.ndarray, lengths: np.ndarray) -> bool:
 
 
 def check_inputs(inputs: ArrayLike, name: str) -> np.ndarray:
-    """As `make_examples` does; returns uint8, float32 or int32."""
+    """Returns the inputs of `make_examples` as uint8, float32 or int32."""
     array = as_array(inputs, name)
     found = f"{name}: {array.dtype} {list(array.shape)}"
     if 0 in array.shape:
@@ -67,7 +66,7 @@ def check_inputs(inputs: ArrayLike, name: str) -> np.ndarray:
             raise DataError(f"{name}: tokens are from {array.min()} to {array.max()}; must be from 0, and below 2^31")
         return array.astype(np.int32)
     if array.ndim == 2 and is_float:
-        raise DataError(f"{found}: must be [N, L, C]; with one value an element write {name.split()[-1]}[..., None]")
+        raise DataError(f"{found}: must be [N, L, C]; with one value per element write {name.split()[-1]}[..., None]")
     if (array.ndim in (3, 4) and array.dtype == np.uint8) or (array.ndim == 3 and is_float):
         return check_finite(array, name) if is_float else array
     raise DataError(f"{found}: must be {FORMS}")
@@ -86,12 +85,12 @@ def check_finite(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def check_counts(values: ArrayLike, count: int, name: str) -> np.ndarray:
-    """One integer an example, int32 `[count]`."""
+    """Returns integers, one per example, as int32 `[count]`."""
     array = as_array(values, name)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise DataError(f"{name}: {array.dtype} {list(array.shape)}: must be integers [N], one an example")
+        raise DataError(f"{name}: {array.dtype} {list(array.shape)}: must be integers [N], one per example")
     if len(array) != count:
-        raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one an example")
+        raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one per example")
     if array.max() > np.iinfo(np.int32).max:
         raise DataError(f"{name}: the largest is {array.max()}; must be below 2^31")
     return array.astype(np.int32)
@@ -105,14 +104,14 @@ def as_array(values: ArrayLike, name: str) -> np.ndarray:
 
 
 def count_elements(inputs: np.ndarray) -> int:
-    """`L`, of sequences or of images that are read pixel by pixel."""
+    """Returns the length `L` of sequences, or of images that are read pixel by pixel."""
     return int(np.prod(inputs.shape[1:-1])) if inputs.ndim > 2 else inputs.shape[1]
 
 
 def describe_sequences(
     examples: Examples, num_classes: int | None = None, vocabulary_size: int | None = None
 ) -> SequenceSpec:
-    """The shape of the sequences; where they are not given, classes and tokens are counted from 0 to the largest."""
+    """Returns the shape of the sequences; classes and tokens that are not given are counted from 0 to the largest."""
     inputs = examples.inputs
     is_text = inputs.ndim == 2
     return SequenceSpec(
@@ -125,7 +124,7 @@ def describe_sequences(
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """What all examples that one network reads have in common.
+    """Describes what all examples that one network reads have in common.
 
     Attributes:
       spec: the shape of the sequences, their classes and tokens.
@@ -142,11 +141,12 @@ class Form:
         return cls(spec, examples.inputs.dtype, examples.lengths is not None)
 
     def check(self, examples: Examples, name: str = "") -> None:
-        """Raises DataError for examples of another form; `name` as in `make_examples`."""
+        """Raises DataError for examples of another form; for `name` see `make_examples`."""
         spec, inputs, labels = self.spec, examples.inputs, examples.labels
         channels = 1 if inputs.ndim == 2 else inputs.shape[-1]
         found, expected = (count_elements(inputs), channels, inputs.dtype), (spec.length, spec.channels, self.dtype)
-        if found != expected or (inputs.ndim == 2) != bool(spec.vocabulary_size):
+        is_text = inputs.ndim == 2
+        if is_text != bool(spec.vocabulary_size) or found[: 2 if is_text else 3] != expected[: 2 if is_text else 3]:
             shown, allowed = (f"{length} x {values} of {dtype}" for length, values, dtype in (found, expected))
             raise DataError(f"{name}inputs: are sequences of {shown}; must be of {allowed}, as for training")
         if (examples.lengths is not None) != self.is_padded:
@@ -160,15 +160,5 @@ class Form:
 
 
 def is_arrays(dataset: str) -> bool:
-    """Whether a data set of this name is arrays of a program."""
+    """Returns whether a name denotes arrays of a program."""
     return dataset.startswith((VALUES, TOKENS))
-
-
-def fingerprint(*parts: Examples) -> str:
-    """Twelve hexadecimal digits that tell data from other data."""
-    digest = hashlib.sha256()
-    for part in parts:
-        for name, values in part.arrays().items():
-            digest.update(f"{name} {values.dtype} {values.shape}".encode())
-            digest.update(np.ascontiguousarray(values).data)
-    return digest.hexdigest()[:12]

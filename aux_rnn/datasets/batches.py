@@ -16,20 +16,20 @@ from aux_rnn.settings import reject
 if TYPE_CHECKING:
     import grain
 
-# {'inputs': [B, ...] as in `Examples`, 'labels': int32 [B], 'rows': int32 [B], each example's place in the global batch
-# (in evaluation: in the split), 'mask': bool [B]}, for padded sequences also {'lengths': int32 [B]}.
+# {'inputs': [B, ...] as in `Examples`, 'labels': int32 [B], 'rows': int32 [B], 'mask': bool [B]}, and for padded
+# sequences 'lengths': int32 [B]. The rows are places in the global batch, or in the split for evaluation.
 Batch = dict[str, np.ndarray]
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Whole batches in one pass over the examples; raises ConfigError if there is none."""
+    """Returns the number of whole batches in one pass over the examples; raises ConfigError if there is none."""
     if batch_size > num_examples:
         raise reject("batch_size", batch_size, f"at most {num_examples}, the number of training examples")
     return num_examples // batch_size
 
 
 def local_rows(batch_size: int, process_index: int, process_count: int) -> slice:
-    """The rows of a global batch that belong to a process; raises ConfigError if the processes do not divide it."""
+    """Returns the rows of a global batch that belong to a process; raises ConfigError if they cannot be divided."""
     if batch_size % process_count:
         raise reject("batch_size", batch_size, f"a multiple of the {process_count} processes")
     share = batch_size // process_count
@@ -39,22 +39,20 @@ def local_rows(batch_size: int, process_index: int, process_count: int) -> slice
 def train_batches(
     examples: Examples, batch_size: int, seed: int, process_index: int = 0, process_count: int = 1
 ) -> "grain.MapDataset[Batch]":
-    """Shuffled batches by step, without end.
+    """Returns shuffled batches by step, without end.
 
-    Every epoch visits the examples in another random order and leaves out the remainder that fills no batch.
+    Every epoch visits the examples in another random order and drops the remainder that does not fill a batch.
 
     Args:
       examples: N examples.
       batch_size: B, over all processes.
-      seed: of the order.
+      seed: seed of the order.
       process_index: p, the process that the batches are for.
       process_count: P, which divides B.
 
     Returns:
-      A `grain.MapDataset` whose element `step`, from 0 and also beyond the first epoch, is
-      `{'inputs': uint8 [B / P, H, W, C], 'labels': int32 [B / P], 'rows': int32 [B / P], 'mask': bool [B / P]}`, for
-      text with inputs uint8 [B / P, L] and also `'lengths': int32 [B / P]`. Rows are places in the global batch, and
-      the mask is true. The length of the data set is the steps of one epoch.
+      A `grain.MapDataset` whose element `step`, from 0 and also beyond the first epoch, is a `Batch` of B / P rows with
+      a mask that is true. The length of the data set is the number of steps of one epoch.
 
     Raises:
       ConfigError: B is larger than N, or P does not divide it.
@@ -65,7 +63,7 @@ def train_batches(
       >>> len(batches), batches[1000]["inputs"].shape, batches[1000]["labels"].shape
       (2, (4, 2, 2, 1), (4,))
     """
-    # Here and not above: grain takes seconds to import, which a rejected command line should not wait for.
+    # Here and not above: grain takes seconds to import.
     import grain
 
     steps_per_epoch(len(examples), batch_size)
@@ -85,7 +83,7 @@ def train_batches(
 def evaluation_batches(
     examples: Examples, batch_size: int, process_index: int = 0, process_count: int = 1
 ) -> Iterator[Batch]:
-    """Every example once, in order; the last batch is filled up with zeros.
+    """Yields every example once, in order; the last batch is filled up with zeros.
 
     Args:
       examples: N examples.
@@ -94,7 +92,7 @@ def evaluation_batches(
       process_count: P, which divides B. All processes get the same number of batches.
 
     Yields:
-      What `train_batches` holds, the rows being places in the split and the mask false on filling.
+      A `Batch` of B / P rows, with a mask that is false for the filling.
 
     Raises:
       ConfigError: P does not divide B.

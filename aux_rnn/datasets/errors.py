@@ -1,10 +1,10 @@
-"""The one exception for data that cannot be had or cannot be trusted."""
+"""The exception for data that is missing or damaged."""
 
 from aux_rnn.errors import OneLineError
 
 
 class DataError(OneLineError):
-    """Data is missing, damaged or cannot be stored. The text says what, where and what to do about it, in one line.
+    """Raised if data is missing, damaged or cannot be stored. The text names it and the remedy in one line.
 
     Examples:
       >>> from aux_rnn import fit

@@ -1,73 +1,13 @@
-"""The data sets by name, and what follows from a configuration before any example is read."""
+"""The data sets by name, and the sizes of their splits, before any example is read."""
 
 import dataclasses
+import importlib
+import pkgutil
 
 from aux_rnn.config import DataConfig, SequenceSpec
-from aux_rnn.datasets import arrays, breeds, builders, catalogue, dogs, recall, texts
-from aux_rnn.datasets.specs import DatasetSpec, DogsDataset, ImageDataset, OwnDataset, RecallDataset, TextDataset
+from aux_rnn.datasets import arrays, builtin
+from aux_rnn.datasets.dataset import Dataset
 from aux_rnn.settings import ConfigError, reject
-
-MNIST = ImageDataset(
-    name="mnist",
-    builder=builders.SequentialMnist,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-    train_examples=60_000,
-    test_examples=10_000,
-)
-
-SPECS: tuple[OwnDataset, ...] = (
-    ImageDataset(
-        name="digits",
-        builder=builders.SequentialDigits,
-        image_shape=(8, 8, 1),
-        num_classes=10,
-        train_examples=1_437,
-        test_examples=360,
-    ),
-    MNIST,
-    dataclasses.replace(MNIST, name="pmnist", permuted=True),
-    ImageDataset(
-        name="cifar10",
-        builder=builders.SequentialCifar10,
-        image_shape=(32, 32, 3),
-        num_classes=10,
-        train_examples=50_000,
-        test_examples=10_000,
-    ),
-    DogsDataset(
-        name="stanford_dogs",
-        builder=dogs.SequentialStanfordDogs,
-        num_classes=breeds.NUM_BREEDS,
-        train_examples=12_000,
-        test_examples=8_580,
-    ),
-    TextDataset(
-        name="dbpedia",
-        builder=texts.SequentialDbpedia,
-        longest=texts.DBPEDIA_LONGEST,
-        num_classes=14,
-        train_examples=560_000,
-        test_examples=70_000,
-    ),
-    TextDataset(
-        name="digits_text",
-        builder=texts.SequentialDigitsText,
-        longest=texts.DIGITS_LONGEST,
-        num_classes=10,
-        train_examples=1_437,
-        test_examples=360,
-    ),
-    RecallDataset(
-        name="recall",
-        builder=recall.SequentialRecall,
-        num_classes=recall.NUM_CLASSES,
-        train_examples=recall.EXAMPLES["train"],
-        test_examples=recall.EXAMPLES["test"],
-    ),
-)
-
-DATASETS = {spec.name: spec for spec in SPECS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,44 +19,53 @@ class SplitSizes:
     test: int
 
 
-def find_dataset(config: DataConfig) -> DatasetSpec:
-    """The data set of a configuration. Of `tfds:NAME` the folder's description is read, of others nothing.
+def dataset_names() -> list[str]:
+    """Returns the names of the data sets in `aux_rnn.datasets.builtin`, one per module."""
+    return [module.name for module in pkgutil.iter_modules(builtin.__path__)]
+
+
+def find_dataset(config: DataConfig) -> Dataset:
+    """Returns the data set of a configuration, of which only the description is read.
 
     Raises:
-      ConfigError: there is none of this name, or a setting does not fit it.
+      ConfigError: there is no data set of this name, or a setting does not apply to it.
       DataError: `tfds:NAME` is not prepared, or not in a way that can be read here.
     """
-    if config.dataset.startswith(catalogue.PREFIX):
-        spec: DatasetSpec = catalogue.open_catalogue(config)
-    elif config.dataset in DATASETS:
-        spec = DATASETS[config.dataset]
-    elif arrays.is_arrays(config.dataset):
+    name = config.dataset
+    if name.startswith("tfds:"):
+        # Here and not above: tfds takes a second to import, and not every data set needs it.
+        from aux_rnn.datasets.catalogue import open_catalogue
+
+        dataset: Dataset = open_catalogue(config)
+    elif name in dataset_names():
+        dataset = importlib.import_module(f"{builtin.__name__}.{name}").DATASET
+    elif arrays.is_arrays(name):
         remedy = "call aux_rnn.fit there again, with the same workdir"
-        raise ConfigError(f"--dataset={config.dataset}: arrays of a program, which are not kept; {remedy}")
+        raise ConfigError(f"--dataset={name}: arrays of a program, which are not kept; {remedy}")
     else:
-        raise reject("dataset", config.dataset, f"one of {', '.join(DATASETS)} or {catalogue.PREFIX}NAME")
-    spec.sequence_spec(config)
-    return spec
+        raise reject("dataset", name, f"one of {', '.join(dataset_names())} or tfds:NAME")
+    dataset.sequence_spec(config)
+    return dataset
 
 
 def sequence_spec(config: DataConfig) -> SequenceSpec:
-    """The shape of the sequences, without reading any example. Raises what `find_dataset` does."""
+    """Returns the shape of the sequences, without reading any example; raises the errors of `find_dataset`."""
     return find_dataset(config).sequence_spec(config)
 
 
 def split_sizes(config: DataConfig) -> SplitSizes | None:
-    """How many examples each split has, without reading any; None where the user may have a part of the data.
+    """Returns the examples of each split, without reading any; None if the user may have a part of the data.
 
     Raises:
-      ConfigError: as `divide_examples` does.
-      ConfigError, DataError: as `find_dataset` does.
+      ConfigError: see `divide_examples`.
+      ConfigError, DataError: see `find_dataset`.
     """
-    spec = find_dataset(config)
-    return None if spec.may_be_a_part else divide_examples(config, spec.train_examples, spec.test_examples)
+    dataset = find_dataset(config)
+    return None if config.allow_partial else divide_examples(config, dataset.train_examples, dataset.test_examples)
 
 
 def divide_examples(config: DataConfig, train: int, test: int) -> SplitSizes:
-    """How many examples each split has, given those of the stored splits.
+    """Returns the examples of each split, given the numbers of stored training and test examples.
 
     Raises:
       ConfigError: fewer examples are left to train on than `train_examples` asks for, or none.

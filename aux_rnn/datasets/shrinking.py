@@ -10,7 +10,7 @@ import numpy as np
 
 
 def overlap_matrix(old: int, new: int) -> np.ndarray:
-    """Lengths that old and new pixels share, in units of 1 / new: float64 [new, old], each row adding up to old."""
+    """Returns the overlaps of new and old pixels in units of 1 / new: float64 [new, old], whose rows sum to old."""
     starts, ends = np.arange(new)[:, None] * old, np.arange(1, new + 1)[:, None] * old
     pixel_starts, pixel_ends = np.arange(old) * new, np.arange(1, old + 1) * new
     shared = np.minimum(ends, pixel_ends) - np.maximum(starts, pixel_starts)
@@ -38,7 +38,7 @@ def shrink_images(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def crop_square(images: np.ndarray) -> np.ndarray:
-    """The largest square in the middle of images `[N, H, W, C]`: `[N, min(H, W), min(H, W), C]`, a view."""
+    """Returns the largest square in the middle of images `[N, H, W, C]`, a view `[N, min(H, W), min(H, W), C]`."""
     height, width = images.shape[1:3]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

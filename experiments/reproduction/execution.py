@@ -35,10 +35,9 @@ def make_slots(options: Any) -> list[list[int]]:
 
 def make_arguments(run: GridRun, options: Any) -> list[str]:
     """Returns the arguments of `main.py` for a run; without plots, so that time and memory are those of training."""
-    folders = [f"--{name}={folder}" for name, folder in options.data_folders.items() if folder]
     # One process, also inside a step of SLURM or MPI, whose variables would make the runs join each other.
     alone = ["--num_processes=1", "--nopictures"]
-    return [*run.flags(), *folders, *alone, f"--workdir={options.runs / run.folder}"]
+    return [*run.flags(), *options.data_flags, *alone, f"--workdir={options.runs / run.folder}"]
 
 
 def find_state(run: GridRun, workdir: Path, records: Mapping[str, Record]) -> str:

@@ -1,0 +1,87 @@
+"""DBpedia: 630,000 titles and abstracts of Wikipedia articles as UTF-8, the first 1,014 bytes of each."""
+
+import csv
+import gzip
+import io
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.files import OfficialFile, Source, iterate_files, read_files, reporting_damage
+from aux_rnn.datasets.forms import Texts
+from aux_rnn.datasets.official import Files, OfficialDataset, Piece
+
+ARCHIVE = "dbpedia_csv.tar.gz"
+LONGEST = 1_014
+PIECE_ROWS = 1_000
+CLASS_NAMES = (
+    "Company",
+    "EducationalInstitution",
+    "Artist",
+    "Athlete",
+    "OfficeHolder",
+    "MeanOfTransportation",
+    "Building",
+    "NaturalPlace",
+    "Village",
+    "Animal",
+    "Plant",
+    "Album",
+    "Film",
+    "WrittenWork",
+)
+
+
+def read_class_names(files: Files) -> list[str]:
+    """Checks the archive, which has no published checksum, and returns the names of the classes."""
+    path = files[ARCHIVE]
+    with reporting_damage(path):
+        if path.is_file():
+            with gzip.open(path) as stream:
+                while stream.read(2**20):  # to the end, where the checksum of gzip is
+                    pass
+        names = read_files(path, ["classes.txt"])["classes.txt"].decode().split()
+    if names != list(CLASS_NAMES):
+        raise DataError(f"{path}: classes.txt names {len(names)} other classes than the {len(CLASS_NAMES)} of DBpedia")
+    return names
+
+
+def read_split(files: Files, split: str) -> Iterator[Piece]:
+    path = files[ARCHIVE]
+    with reporting_damage(path):
+        files_inside = iterate_files(path)
+        file = next((stream for name, stream in files_inside if name == f"{split}.csv"), None)
+        if file is None:
+            raise KeyError(f"there is no {split}.csv")
+        rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+        articles = (parse_article(row, f"{split}.csv, row {number}") for number, row in enumerate(rows, start=1))
+        while piece := list(itertools.islice(articles, PIECE_ROWS)):
+            yield [text for text, _ in piece], np.array([label for _, label in piece])
+
+
+def parse_article(row: list[str], place: str) -> tuple[np.ndarray, int]:
+    """Converts class from 1, title and abstract to a text uint8 `[n]`, n of at least 1, and a label from 0."""
+    if len(row) != 3:
+        raise ValueError(f"{place}: {len(row)} columns instead of class, title and abstract")
+    number, title, abstract = row
+    if not (number.isdecimal() and 1 <= int(number) <= len(CLASS_NAMES)):
+        raise ValueError(f"{place}: class {number[:20]!r} is none of 1 to {len(CLASS_NAMES)}")
+    return np.frombuffer(f"{title} {abstract}".encode()[:LONGEST], np.uint8), int(number) - 1
+
+
+DATASET = OfficialDataset(
+    name="dbpedia",
+    form=Texts(longest=LONGEST),
+    num_classes=len(CLASS_NAMES),
+    train_examples=560_000,
+    test_examples=70_000,
+    source=Source(
+        name="dbpedia",
+        files=(OfficialFile(ARCHIVE, unpacked="dbpedia_csv"),),
+        remark=": see https://huggingface.co/datasets/fancyzhx/dbpedia_14 for where Zhang, Zhao and LeCun published it",
+    ),
+    read_split=read_split,
+    read_class_names=read_class_names,
+)

@@ -1,0 +1,43 @@
+"""1,797 handwritten digits of 8x8 pixels that come with scikit-learn."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from aux_rnn.config import DataConfig
+from aux_rnn.datasets.dataset import ArrayDataset, ArrayRecords
+from aux_rnn.datasets.forms import Images
+
+# There is no official split: the first part is for training, the rest for testing.
+TRAIN_EXAMPLES, TEST_EXAMPLES = 1_437, 360
+CLASS_NAMES = tuple("0123456789")
+
+
+def read_grey_values(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Reads grey values from 0 to 16, int64 `[N, 8, 8]`, and labels int64 `[N]`."""
+    # The file is read directly, because importing scikit-learn takes seconds.
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    assert package.origin is not None
+    file = Path(package.origin).parent / "datasets/data/digits.csv.gz"
+    values = np.loadtxt(file, np.int64, delimiter=",")
+    rows = values[:TRAIN_EXAMPLES] if split == "train" else values[TRAIN_EXAMPLES:]
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
+
+
+def read_split(split: str, config: DataConfig) -> ArrayRecords:
+    greys, labels = read_grey_values(split)
+    # 255 / 16 is not a whole number, so the values are rounded.
+    return ArrayRecords(np.rint(greys * (255 / 16)).astype(np.uint8)[..., None], labels)
+
+
+DATASET = ArrayDataset(
+    name="digits",
+    form=Images((8, 8, 1)),
+    num_classes=10,
+    train_examples=TRAIN_EXAMPLES,
+    test_examples=TEST_EXAMPLES,
+    class_names=CLASS_NAMES,
+    read_split=read_split,
+)

@@ -1,0 +1,81 @@
+"""Synthetic sequences of any length that begin with a class, which must be named after the last step.
+
+Step 0 shows class c as the grey value 28 c; all later steps are uniform noise. A network succeeds only if it remembers
+the first step. The numbers are the raw output of NumPy's PCG64, which NumPy promises not to change, so the sequences of
+a length are the same on every machine.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from aux_rnn.config import DataConfig
+from aux_rnn.datasets.dataset import ArrayDataset
+from aux_rnn.datasets.forms import Form, refuse_image_size
+from aux_rnn.settings import reject
+
+DEFAULT_LENGTH = 64
+NUM_CLASSES = 10
+GREY_STEP = 28
+TRAIN_EXAMPLES, TEST_EXAMPLES = 10_000, 1_000
+BYTES_PER_WORD = 8
+
+
+class RecallForm(Form):
+    """Images of one row, whose width is `sequence_length`."""
+
+    input_name = "image"
+
+    def shape(self, config: DataConfig) -> tuple[int, int, int]:
+        refuse_image_size(config)
+        if config.sequence_length == 1:
+            raise reject("sequence_length", 1, f"at least 2 for {config.dataset} (0: {DEFAULT_LENGTH})")
+        return 1, config.sequence_length or DEFAULT_LENGTH, 1
+
+
+@dataclasses.dataclass(frozen=True)
+class RecallRecords:
+    """The sequences of a split, generated when they are read.
+
+    Attributes:
+      seed: seed of the split.
+      length: number of steps.
+      labels: int64 `[N]`.
+    """
+
+    seed: int
+    length: int
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+        return [self._generate(row) for row in rows], self.labels[np.asarray(rows, int)].tolist()
+
+    def _generate(self, row: int) -> np.ndarray:
+        """Returns sequence number `row`, uint8 `[1, length, 1]`."""
+        words = -(-self.length // BYTES_PER_WORD)
+        bits = np.random.PCG64(self.seed).advance(len(self.labels) + row * words)  # the labels come first
+        # Little-endian by name: the bytes are the same on every machine.
+        sequence = bits.random_raw(words).astype("<u8").view(np.uint8)[: self.length]
+        sequence[0] = self.labels[row] * GREY_STEP
+        return sequence.reshape(1, -1, 1)
+
+
+def read_split(split: str, config: DataConfig) -> RecallRecords:
+    seed, count = (0, TRAIN_EXAMPLES) if split == "train" else (1, TEST_EXAMPLES)
+    labels = (np.random.PCG64(seed).random_raw(count) % NUM_CLASSES).astype(np.int64)
+    return RecallRecords(seed, config.sequence_length or DEFAULT_LENGTH, labels)
+
+
+DATASET = ArrayDataset(
+    name="recall",
+    form=RecallForm(),
+    num_classes=NUM_CLASSES,
+    train_examples=TRAIN_EXAMPLES,
+    test_examples=TEST_EXAMPLES,
+    class_names=tuple("0123456789"),
+    read_split=read_split,
+)

@@ -1,0 +1,112 @@
+"""The interface of a data set, and data sets that need no files."""
+
+import abc
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from aux_rnn.config import DataConfig, SequenceSpec
+from aux_rnn.datasets.forms import Form
+
+
+class Records(Protocol):
+    """The stored examples of a split."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+        """Returns the sequences and the labels of the given rows."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayRecords:
+    """Examples in memory: N sequences, and labels `[N]`."""
+
+    sequences: Sequence[np.ndarray] | np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+        return [self.sequences[row] for row in rows], self.labels[np.asarray(rows, int)].tolist()
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedDataset:
+    """A data set that is ready to be read.
+
+    Attributes:
+      class_names: names of the classes, by label.
+      open_split: returns the records of 'train' or of the test split.
+      folder: folder of the prepared data; None if there is none.
+      remedy: instruction for a record that cannot be read.
+    """
+
+    class_names: Sequence[str]
+    open_split: Callable[[str], Records]
+    folder: Path | None = None
+    remedy: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset(abc.ABC):
+    """A data set of labelled sequences.
+
+    Attributes:
+      name: value of `--dataset`.
+      form: how its sequences are stored.
+      num_classes: K.
+      train_examples: number of training examples as published, before a validation part is held out.
+      test_examples: number of test examples as published.
+      test_split: name of the test split.
+      permuted: whether the elements are read in one fixed random order.
+    """
+
+    name: str
+    form: Form
+    num_classes: int
+    train_examples: int
+    test_examples: int
+    test_split: str = "test"
+    permuted: bool = False
+
+    def sequence_spec(self, config: DataConfig) -> SequenceSpec:
+        """Returns the shape of the sequences; raises ConfigError for settings that do not apply to this data set."""
+        shape, vocabulary_size = self.form.shape(config), self.form.vocabulary_size
+        if vocabulary_size:
+            return SequenceSpec(shape[0], 1, self.num_classes, vocabulary_size)
+        return SequenceSpec(math.prod(shape[:-1]), shape[-1], self.num_classes)
+
+    @abc.abstractmethod
+    def open(self, config: DataConfig) -> OpenedDataset:
+        """Opens the data set, and prepares it if necessary.
+
+        Raises:
+          ConfigError: a folder in the settings cannot be used.
+          DataError: the data is missing, damaged, or cannot be stored.
+        """
+
+    def is_prepared(self, config: DataConfig) -> bool:
+        """Returns whether `open` only has to read."""
+        return True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArrayDataset(Dataset):
+    """A data set that comes with a package or is generated.
+
+    Attributes:
+      class_names: names of the classes, by label.
+      read_split: returns the examples of 'train' or 'test'.
+    """
+
+    class_names: Sequence[str]
+    read_split: Callable[[str, DataConfig], Records]
+
+    def open(self, config: DataConfig) -> OpenedDataset:
+        return OpenedDataset(self.class_names, lambda split: self.read_split(split, config))

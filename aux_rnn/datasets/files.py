@@ -1,0 +1,205 @@
+"""The files that the authors of a data set publish: finding, verifying, downloading and reading them."""
+
+import contextlib
+import dataclasses
+import gzip
+import hashlib
+import os
+import tarfile
+import tempfile
+import threading
+import urllib.request
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from aux_rnn.datasets.errors import DataError
+from aux_rnn.errors import first_line
+
+CONNECT_SECONDS = 10.0
+GZIP = b"\x1f\x8b"
+
+
+@dataclasses.dataclass(frozen=True)
+class OfficialFile:
+    """A file as its authors publish it.
+
+    Attributes:
+      url: its address; only a name if it cannot be downloaded.
+      unpacked: name of the file or folder that unpacking it makes, which is read as well; empty if it must be packed.
+      contents: SHA-256 of the unpacked files, by name.
+    """
+
+    url: str
+    unpacked: str = ""
+    contents: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    @property
+    def can_be_downloaded(self) -> bool:
+        return "/" in self.url
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The published files of a data set.
+
+    Attributes:
+      name: subfolder of the manual folder that is searched first.
+      files: all files.
+      checksums: name of the data set in tfds whose checksums apply; empty if none are known.
+      remark: advice for users who do not have the files.
+    """
+
+    name: str
+    files: tuple[OfficialFile, ...]
+    checksums: str = ""
+    remark: str = ""
+
+    def url_infos(self) -> Mapping[str, Any]:
+        """Returns size and SHA-256 by address, as tfds ships them."""
+        return tfds.builder_cls(self.checksums).url_infos if self.checksums else {}
+
+
+def locate(source: Source, manual_dir: Path | None, download_dir: Path, allow_partial: bool) -> dict[str, Path]:
+    """Finds the official files in the user's folder, and downloads those that are missing.
+
+    Args:
+      source: the files to find.
+      manual_dir: the user's folder, which holds the files or has a subfolder `source.name` that does.
+      download_dir: folder of downloads.
+      allow_partial: whether the user's files may differ from the published ones.
+
+    Returns:
+      Path by file name: the file itself, or what it was unpacked to.
+
+    Raises:
+      DataError: a file is not the published one, or is missing and cannot be downloaded.
+    """
+    folders = [*([manual_dir / source.name, manual_dir] if manual_dir else []), download_dir / source.name]
+    found = {}
+    for file in source.files:
+        paths = [folder / name for name in (file.name, file.unpacked) if name for folder in folders]
+        if path := next(filter(os.path.lexists, paths), None):
+            found[file.name] = path
+            if not allow_partial:
+                verify(file, path, source)
+    missing = [file for file in source.files if file.name not in found]
+    if missing:
+        try:
+            found |= download(missing, source, download_dir)
+        except Exception as error:  # requests, tfds and the system raise many kinds of errors
+            raise DataError(f"{describe_missing(missing, source, folders)} ({first_line(error)})") from error
+    return found
+
+
+def describe_missing(missing: Sequence[OfficialFile], source: Source, folders: Sequence[Path]) -> str:
+    """Returns one line that says which files are missing, where to get them and where to put them."""
+    names = ", ".join(f"{f.name} (or unpacked: {f.unpacked})" if f.unpacked else f.name for f in missing)
+    urls = " ".join(file.url for file in missing if file.can_be_downloaded)
+    origin = f"on a machine with network get {urls}" if urls else "they cannot be downloaded automatically"
+    return (
+        f"{source.name}: {names} not found in {', '.join(map(str, folders))}; {origin}{source.remark}, copy them to a "
+        "folder of this machine and name it with --manual_dir=FOLDER"
+    )
+
+
+def verify(file: OfficialFile, path: Path, source: Source) -> None:
+    """Raises DataError unless a file, or what it was unpacked to, has the published SHA-256 where one is known."""
+    if path.name == file.name:
+        info = source.url_infos().get(file.url)
+        expected = {path: info.checksum} if info else {}
+    else:
+        expected = {path / name if path.is_dir() else path: digest for name, digest in file.contents.items()}
+    for part, digest in expected.items():
+        try:
+            with part.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{part}: cannot be read ({error.strerror}); get it again from {file.url}") from error
+        if found != digest:
+            remedy = f"move it away and get it again from {file.url}, or accept it with --allow_partial"
+            raise DataError(f"{part}: wrong checksum, sha256 {found} instead of the published {digest}; {remedy}")
+
+
+def download(files: Sequence[OfficialFile], source: Source, folder: Path) -> dict[str, Path]:
+    """Downloads files to the subfolder `source.name` and verifies them; raises OSError soon if there is no network."""
+    for file in files:
+        if not file.can_be_downloaded:
+            raise OSError("it has no address")
+    check_reachable(files[0].url)
+    logging.info("Downloading %s to %s", ", ".join(file.url for file in files), folder)
+    (folder / source.name).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as partial:
+        manager = tfds.download.DownloadManager(download_dir=partial, url_infos=dict(source.url_infos()))
+        paths = manager.download({file.name: file.url for file in files})
+        return {name: Path(path).rename(folder / source.name / name) for name, path in paths.items()}
+
+
+def check_reachable(url: str, seconds: float = CONNECT_SECONDS) -> None:
+    """Raises OSError unless a server answers in time.
+
+    A resolver whose packets are dropped blocks for a minute or more inside the C library, and tfds retries for minutes.
+    The attempt is therefore made in a daemon thread, which is abandoned when the time is over.
+    """
+    errors: list[Exception | None] = []
+
+    def connect() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+                errors.append(None)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not errors:
+        raise OSError(f"no answer from {url} within {seconds:g} seconds")
+    if errors[0] is not None:
+        raise OSError(f"{url}: {first_line(errors[0])}") from errors[0]
+
+
+@contextlib.contextmanager
+def reporting_damage(path: Path) -> Iterator[None]:
+    """Turns any error into a DataError that names the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # tarfile, zlib, scipy and pillow raise many kinds of errors for damaged files
+        raise DataError(f"{path}: damaged ({first_line(error) or type(error).__name__})") from error
+
+
+def read_file(path: Path) -> bytes:
+    """Reads a file that may be compressed by gzip."""
+    content = path.read_bytes()
+    return gzip.decompress(content) if content.startswith(GZIP) else content
+
+
+def iterate_files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yields name and content of each file of a tar archive, or of the folder that it was unpacked to.
+
+    The names are without folders; a link is never followed.
+    """
+    if path.is_dir():
+        for file in filter(Path.is_file, sorted(path.iterdir())):
+            with file.open("rb") as stream:
+                yield file.name, stream
+        return
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if member.isfile() and (content := archive.extractfile(member)):
+                yield Path(member.name).name, content
+
+
+def read_files(path: Path, names: Collection[str]) -> dict[str, bytes]:
+    """Reads files of an archive or a folder; returns the contents in the order of the names, or raises KeyError."""
+    contents = {name: stream.read() for name, stream in iterate_files(path) if name in names}
+    return {name: contents[name] for name in names}

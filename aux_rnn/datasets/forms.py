@@ -1,0 +1,137 @@
+"""The forms in which sequences are stored, and the arrays of one shape that are made from them."""
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from aux_rnn.config import DataConfig
+from aux_rnn.datasets.shrinking import crop_square, shrink_images
+from aux_rnn.settings import reject
+
+
+class Form(abc.ABC):
+    """Describes how each sequence of a data set is stored.
+
+    Attributes:
+      input_name: name of the sequence in a stored record.
+      stored_shape: shape of a stored sequence, with None where it varies.
+      dtype: type of the values.
+      vocabulary_size: number of tokens, or 0 for values.
+      examples_at_once: number of stored sequences that are read together.
+    """
+
+    input_name: ClassVar[str]
+    vocabulary_size: ClassVar[int] = 0
+    stored_shape: tuple[int | None, ...]
+    dtype: DTypeLike = np.uint8
+    examples_at_once: int = 1_000
+
+    @abc.abstractmethod
+    def shape(self, config: DataConfig) -> tuple[int, ...]:
+        """Returns the shape of a sequence in memory; raises ConfigError for settings that do not apply to the form."""
+
+    def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns the sequences `[N, *shape]` and, if they are padded, the length of each, int32 `[N]`."""
+        return np.stack(stored), None
+
+
+@dataclasses.dataclass(frozen=True)
+class Images(Form):
+    """Images uint8 (H, W, C), read pixel by pixel; `image_size` crops and shrinks them to a square."""
+
+    input_name = "image"
+
+    stored_shape: tuple[int | None, int | None, int]
+
+    @property
+    def examples_at_once(self) -> int:  # type: ignore[override]
+        height, width, channels = self.stored_shape
+        return max(1, 2**20 // (height * width * channels)) if height and width else 16
+
+    def shape(self, config: DataConfig) -> tuple[int, int, int]:
+        refuse_sequence_length(config)
+        (height, width, channels), side = self.stored_shape, config.image_size
+        if height is None or width is None:
+            if side == 0:
+                raise reject("image_size", 0, f"above 0, because the images of {config.dataset} differ in size")
+        elif side > min(height, width):
+            shorter = f"{min(height, width)}, the shorter side of the images of {config.dataset}"
+            raise reject("image_size", side, f"at most {shorter} (0 keeps their size)")
+        elif side == 0:
+            return height, width, channels
+        return side, side, channels
+
+    def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, None]:
+        if shape == self.stored_shape:
+            return np.stack(stored), None
+        if None in self.stored_shape:
+            return np.concatenate([shrink_images(crop_square(image[None]), shape[0]) for image in stored]), None
+        return shrink_images(crop_square(np.stack(stored)), shape[0]), None
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts(Form):
+    """Texts as bytes, of which the first `sequence_length` are read; shorter ones are padded with zeros on the left.
+
+    Attributes:
+      longest: number of bytes of the longest stored text.
+    """
+
+    input_name = "text"
+    vocabulary_size = 256
+    stored_shape = (None,)
+    examples_at_once = 10_000
+
+    longest: int
+
+    def shape(self, config: DataConfig) -> tuple[int]:
+        refuse_image_size(config)
+        if config.sequence_length > self.longest:
+            longest = f"{self.longest:,}, the bytes of the longest text of {config.dataset}"
+            raise reject("sequence_length", config.sequence_length, f"at most {longest} (0 takes all)")
+        return (config.sequence_length or self.longest,)
+
+    def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        lengths = np.array([min(len(text), shape[0]) for text in stored], np.int32)
+        padded = np.zeros((len(stored), *shape), np.uint8)
+        for row, text, length in zip(padded, stored, lengths, strict=True):
+            row[shape[0] - length :] = text[:length]
+        return padded, lengths
+
+
+@dataclasses.dataclass(frozen=True)
+class Values(Form):
+    """Sequences (L, C) of real values, read as they are stored."""
+
+    input_name = "values"
+    dtype = np.float32
+
+    stored_shape: tuple[int, int]
+
+    def shape(self, config: DataConfig) -> tuple[int, int]:
+        refuse_sequence_length(config)
+        refuse_image_size(config)
+        return self.stored_shape
+
+    def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, None]:
+        values = np.stack(stored)
+        if not np.isfinite(values).all():
+            raise ValueError("a value is not finite")
+        return values, None
+
+
+def refuse_image_size(config: DataConfig) -> None:
+    """Raises ConfigError if an image size is set."""
+    if config.image_size:
+        raise reject("image_size", config.image_size, f"0 ({config.dataset} has no images)")
+
+
+def refuse_sequence_length(config: DataConfig) -> None:
+    """Raises ConfigError if a sequence length is set."""
+    if config.sequence_length:
+        allowed = f"0 (the sequences of {config.dataset} have a fixed length; for images see --image_size)"
+        raise reject("sequence_length", config.sequence_length, allowed)

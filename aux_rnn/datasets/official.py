@@ -1,0 +1,149 @@
+"""Data sets that are prepared from the files that their authors publish.
+
+They are stored by tfds as array_record, which needs no TensorFlow, as raw bytes, which are read several times faster
+than PNG, and in the order of the official files. The names of the folders differ from those of the tfds catalogue, so
+that a folder that its own `mnist` prepared is never taken for one of these.
+"""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from aux_rnn.config import DataConfig
+from aux_rnn.datasets.dataset import Dataset, OpenedDataset
+from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.files import Source, locate
+from aux_rnn.datasets.folders import check_writable, data_folder, manual_folder
+from aux_rnn.datasets.prepared import PreparedFolder
+from aux_rnn.errors import first_line
+
+VERSION = "1.0.0"
+PREPARE_AGAIN = "move this folder away to have it prepared again, or name another --data_dir"
+
+Files = Mapping[str, Path]
+# Sequences of equal or unequal shapes, and integer labels [N].
+Piece = tuple[Sequence[np.ndarray] | np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfficialDataset(Dataset):
+    """A data set with official files.
+
+    Attributes:
+      source: the official files.
+      read_split: yields the examples of 'train' or 'test' in their official order, in pieces that fit into memory.
+      read_class_names: returns the names of the classes, by label.
+      variant: name of the stored configuration, if the stored form is not the published one.
+    """
+
+    source: Source
+    read_split: Callable[[Files, str], Iterator[Piece]]
+    read_class_names: Callable[[Files], Sequence[str]]
+    variant: str = ""
+
+    def folder(self, config: DataConfig) -> Path:
+        """Returns the folder of the prepared data."""
+        return data_folder(config) / self._stored_name / self.variant / VERSION
+
+    @property
+    def _stored_name(self) -> str:
+        return f"sequential_{self.source.name}"
+
+    def is_prepared(self, config: DataConfig) -> bool:
+        return os.path.lexists(self.folder(config))
+
+    def open(self, config: DataConfig) -> OpenedDataset:
+        manual_dir = manual_folder(config)
+        if not self.is_prepared(config):
+            self._prepare(config, manual_dir)
+        prepared = PreparedFolder.read(self.folder(config), PREPARE_AGAIN)
+        self._check_counts(prepared, config)
+        return prepared.open(self.form.input_name, "label")
+
+    def _check_counts(self, prepared: PreparedFolder, config: DataConfig) -> None:
+        """Raises DataError if there are other numbers of examples than published, unless this is allowed."""
+        for split, published in (("train", self.train_examples), ("test", self.test_examples)):
+            found = prepared.counts.get(split, 0)
+            if found == 0 or (found != published and not config.allow_partial):
+                reason = f"{split} has {found:,} examples instead of the published {published:,}"
+                raise DataError(f"{prepared.path}: {reason}; --allow_partial accepts a part, or {PREPARE_AGAIN}")
+
+    def _prepare(self, config: DataConfig, manual_dir: Path | None) -> None:
+        data_dir = data_folder(config)
+        check_writable(data_dir)
+        try:
+            with quiet_progress():
+                files = locate(self.source, manual_dir, data_dir / "downloads", config.allow_partial)
+                logging.info("Preparing %s in %s", self.name, data_dir)
+                self._make_builder(data_dir, files).download_and_prepare(
+                    file_format="array_record", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+                )
+        except DataError:
+            raise
+        except Exception as error:  # tfds and array_record raise many kinds of errors
+            # Another process may have prepared the same folder in the meantime; the data is the same.
+            if not self.is_prepared(config):
+                raise DataError(f"--data_dir={data_dir}: preparing {self.name} failed ({first_line(error)})") from error
+
+    def _make_builder(self, data_dir: Path, files: Files) -> tfds.core.GeneratorBasedBuilder:
+        """Returns the builder that writes the prepared data."""
+        dataset = self
+        features = {
+            self.form.input_name: tfds.features.Tensor(
+                shape=self.form.stored_shape, dtype=self.form.dtype, encoding="bytes"
+            ),
+            "label": tfds.features.ClassLabel(names=list(self.read_class_names(files))),
+        }
+
+        class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+            VERSION = tfds.core.Version(VERSION)
+            BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=dataset.variant)] if dataset.variant else []
+            name = dataset._stored_name
+
+            def _info(self) -> tfds.core.DatasetInfo:
+                return LocalDatasetInfo(
+                    builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
+                )
+
+            def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+                return {split: self._generate_examples(split) for split in ("train", "test")}
+
+            def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
+                count = 0
+                for sequences, labels in dataset.read_split(files, split):
+                    for sequence, label in zip(sequences, labels, strict=True):
+                        yield count, {dataset.form.input_name: sequence, "label": int(label)}
+                        count += 1
+
+            def _log_download_bytes(self) -> None:
+                pass  # tfds prints here
+
+            def _log_download_done(self) -> None:
+                pass
+
+        return Official(data_dir=data_dir)
+
+
+class LocalDatasetInfo(tfds.core.DatasetInfo):
+    """Does not ask Google's bucket of prepared data sets, which needs a network and has none of these."""
+
+    def initialize_from_bucket(self) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def quiet_progress() -> Iterator[None]:
+    """Hides the progress bars of tfds, and restores the choice of the caller afterwards."""
+    was_active = getattr(tfds.core.utils.tqdm_utils, "_active", True)
+    tfds.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tfds.display_progress_bar(was_active)

@@ -1,0 +1,107 @@
+"""Reading a folder that tfds has prepared, without TensorFlow and without the class that prepared it."""
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from aux_rnn.datasets.dataset import OpenedDataset
+from aux_rnn.datasets.errors import DataError
+from aux_rnn.errors import first_line
+
+FEATURES_FILE = "features.json"
+CLASS_NAMES = ("pythonClassName", "python_class_name", "type")  # keys of a feature's class, in all versions of tfds
+TFDS_CLASS = "tensorflow_datasets."
+
+
+def damaged(folder: str | os.PathLike[str], error: Exception, remedy: str) -> DataError:
+    """Returns the error for a prepared folder that cannot be read."""
+    reason = first_line(error) or type(error).__name__
+    return DataError(f"{os.fspath(folder)}: damaged, or prepared by another version ({reason}); {remedy}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedRecords:
+    """A split as tfds opens it, with the names of the sequence and the label in a record."""
+
+    records: Any
+    input_name: str
+    label_name: str
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+        examples = self.records.__getitems__(list(rows))
+        return [e[self.input_name] for e in examples], [e[self.label_name] for e in examples]
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedFolder:
+    """A prepared data set that can only be read.
+
+    Attributes:
+      path: the folder of one version of one configuration.
+      features: features of a record, by name.
+      counts: number of examples by split, without the empty ones.
+      builder: the data set as tfds opens it.
+      remedy: instruction for a folder that is damaged.
+    """
+
+    path: Path
+    features: Mapping[str, Any]
+    counts: Mapping[str, int]
+    builder: tfds.core.DatasetBuilder
+    remedy: str
+
+    @classmethod
+    def read(cls, path: Path, remedy: str) -> "PreparedFolder":
+        """Reads the description of a prepared folder; raises DataError unless it can be read here."""
+        try:
+            check_classes(path)
+            with contextlib.redirect_stdout(io.StringIO()):  # tfds asks for TensorFlow where it does not know a type
+                builder = tfds.builder_from_directory(os.fspath(path))
+            counts = {name: split.num_examples for name, split in builder.info.splits.items() if split.num_examples}
+            file_format, features = builder.info.file_format, dict(builder.info.features.items())
+        except DataError:
+            raise
+        except Exception as error:  # tfds raises many kinds of errors for a folder that is damaged
+            raise damaged(path, error, remedy) from error
+        if file_format != tfds.core.FileFormat.ARRAY_RECORD:
+            stored = getattr(file_format, "value", file_format)
+            raise DataError(f"{path}: stored as {stored}, which cannot be read here; {remedy}")
+        return cls(path, features, counts, builder, remedy)
+
+    def open(self, input_name: str, label_name: str) -> OpenedDataset:
+        """Opens the data set with the given features as sequence and label."""
+
+        def open_split(split: str) -> PreparedRecords:
+            try:
+                return PreparedRecords(self.builder.as_data_source(split), input_name, label_name)
+            except Exception as error:  # see `read`
+                raise damaged(self.path, error, self.remedy) from error
+
+        label = self.features[label_name]
+        try:
+            names = [label.int2str(k) for k in range(label.num_classes)]
+        except Exception as error:  # there are fewer names than classes
+            raise damaged(self.path, error, self.remedy) from error
+        return OpenedDataset(names, open_split, self.path, self.remedy)
+
+
+def check_classes(folder: Path) -> None:
+    """Raises DataError for features that do not belong to tfds, because tfds would import the code that they name."""
+
+    def check(values: dict[str, Any]) -> None:
+        for name in CLASS_NAMES:
+            if not str(values.get(name, TFDS_CLASS)).startswith(TFDS_CLASS):
+                raise DataError(f"{folder}: has a feature of the class {values[name]}; only those of tfds are read")
+
+    json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"), object_hook=check)

@@ -1,0 +1,450 @@
+"""Official files: finding, verifying, downloading and preparing them. No test uses the network."""
+
+import dataclasses
+import functools
+import gzip
+import hashlib
+import http.server
+import io
+import os
+import shutil
+import socket
+import tarfile
+import threading
+import time
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from official import (
+    DIGITS,
+    LISTED,
+    PHOTOGRAPHS,
+    list_file,
+    mnist_files,
+    official_config,
+    photograph,
+    write_dogs,
+    write_mnist,
+    write_tar,
+)
+
+from aux_rnn import experiment
+from aux_rnn.config import Config, DataConfig, ModelConfig, RunConfig, SequenceSpec
+from aux_rnn.datasets import DataError, describe_data, files, find_dataset, load_splits, sequence_spec, split_sizes
+from aux_rnn.datasets.builtin import cifar10, stanford_dogs
+from aux_rnn.datasets.files import OfficialFile, Source, locate
+from aux_rnn.datasets.shrinking import crop_square, shrink_images
+from aux_rnn.settings import ConfigError
+
+CONTENTS = {"one.bin": b"one", "two.bin": b"second"}
+
+
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serves the files of a folder, and remembers the requests."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            served.requests.append(self.requestline)
+
+    served = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path / "served"))
+    )
+    served.requests = []
+    (tmp_path / "served").mkdir()
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield served
+    served.shutdown()
+    served.server_close()
+
+
+@pytest.fixture
+def source(server, tmp_path, monkeypatch):
+    """Two files on the server, with their checksums."""
+    address = f"http://127.0.0.1:{server.server_port}/"
+    for name, content in CONTENTS.items():
+        (tmp_path / "served" / name).write_bytes(content)
+    infos = {
+        address + name: tfds.download.checksums.UrlInfo(tfds.core.utils.Size(len(content)), digest(content), name)
+        for name, content in CONTENTS.items()
+    }
+    monkeypatch.setattr(Source, "url_infos", lambda self: infos)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return Source("toys", tuple(OfficialFile(address + name) for name in CONTENTS))
+
+
+@pytest.fixture
+def manual(tmp_path):
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    return folder
+
+
+# Finding and verifying.
+
+
+@pytest.mark.parametrize("subfolder", ["", "toys"])
+def test_manual_files_are_found_with_and_without_subfolder(source, server, manual, tmp_path, subfolder):
+    folder = manual / subfolder
+    folder.mkdir(exist_ok=True)
+    for name, content in CONTENTS.items():
+        (folder / name).write_bytes(content)
+    assert locate(source, manual, tmp_path / "downloads", False) == {name: folder / name for name in CONTENTS}
+    assert server.requests == []
+    assert not (tmp_path / "downloads").exists()
+
+
+def test_only_missing_files_are_downloaded_and_then_found_again(source, server, manual, tmp_path):
+    (manual / "one.bin").write_bytes(CONTENTS["one.bin"])
+    found = locate(source, manual, tmp_path / "downloads", False)
+    assert {name: path.read_bytes() for name, path in found.items()} == CONTENTS
+    assert {line.split()[1] for line in server.requests} == {"/two.bin"}
+    server.requests.clear()
+    assert locate(source, manual, tmp_path / "downloads", False) == found
+    assert server.requests == []
+
+
+def test_a_download_that_is_not_the_published_file_is_refused(source, tmp_path):
+    (tmp_path / "served/two.bin").write_bytes(b"thr33!")
+    with pytest.raises(DataError, match=r"two.bin .* wrong checksum") as caught:
+        locate(source, None, tmp_path / "downloads", True)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_manual_file_that_is_not_the_published_one_is_refused_and_kept(source, manual, tmp_path):
+    (manual / "one.bin").write_bytes(CONTENTS["one.bin"])
+    (manual / "two.bin").write_bytes(b"thr33!")
+    with pytest.raises(
+        DataError, match=rf"{manual}/two.bin: wrong checksum, sha256 [0-9a-f]+ .* get it again"
+    ) as caught:
+        locate(source, manual, tmp_path / "downloads", False)
+    assert "\n" not in str(caught.value)
+    assert (manual / "two.bin").read_bytes() == b"thr33!"
+    assert locate(source, manual, tmp_path / "downloads", True)["two.bin"] == manual / "two.bin"
+
+
+def test_a_dead_link_is_refused(source, manual, tmp_path):
+    (manual / "one.bin").symlink_to(manual / "nowhere")
+    with pytest.raises(DataError, match=r"one.bin: cannot be read \(No such file"):
+        locate(source, manual, tmp_path, False)
+
+
+def test_an_unpacked_folder_is_verified_file_by_file(manual, tmp_path):
+    unpacked = {name: digest(content) for name, content in CONTENTS.items()}
+    packed = Source("toys", (OfficialFile("toys.tar.gz", "toys-bin", unpacked),))
+    folder = manual / "toys-bin"
+    folder.mkdir()
+    for name, content in CONTENTS.items():
+        (folder / name).write_bytes(content)
+    assert locate(packed, manual, tmp_path, False) == {"toys.tar.gz": folder}
+    (folder / "two.bin").write_bytes(b"thr33!")
+    with pytest.raises(DataError, match=r"toys-bin/two.bin: wrong checksum"):
+        locate(packed, manual, tmp_path, False)
+    (folder / "two.bin").unlink()
+    with pytest.raises(DataError, match=r"toys-bin/two.bin: cannot be read"):
+        locate(packed, manual, tmp_path, False)
+
+
+def refuse(*arguments, **settings):
+    raise urllib.error.URLError("network is unreachable")
+
+
+def test_missing_files_without_network_are_one_line_and_nothing_is_written(manual, tmp_path, monkeypatch):
+    monkeypatch.setattr(files.urllib.request, "urlopen", refuse)
+    (manual / "cifar-10-python.tar.gz").write_bytes(b"pickles")
+    with pytest.raises(DataError) as caught:
+        load_splits(official_config(tmp_path, "cifar10", allow_partial=False), seed=0)
+    message = str(caught.value)
+    for part in (
+        "cifar10: cifar-10-binary.tar.gz (or unpacked: cifar-10-batches-bin) not found",
+        f"{manual}/cifar10, {manual}, ",
+        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        "the Python version is not read",
+        "--manual_dir=FOLDER",
+        "unreachable",
+    ):
+        assert part in message
+    assert "\n" not in message
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_server_that_does_not_answer_is_given_up_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        with pytest.raises(OSError, match=r"no answer|timed out"):
+            files.check_reachable(f"http://127.0.0.1:{silent.getsockname()[1]}/file", seconds=0.3)
+        assert time.monotonic() - start < 5
+
+
+def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **settings: release.wait(20))
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(OSError, match=r"no answer from http://example.org/file within 0.2 seconds"):
+        files.check_reachable("http://example.org/file", seconds=0.2)
+    release.set()
+    assert files.CONNECT_SECONDS < 15
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "stanford_dogs"])
+def test_tfds_knows_the_checksum_of_every_file(name):
+    source = find_dataset(DataConfig(dataset=name)).source
+    assert {file.url for file in source.files} <= set(source.url_infos())
+
+
+# MNIST and CIFAR-10.
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_mnist_is_read_packed_and_unpacked(tmp_path, is_packed):
+    folder = tmp_path / "manual"
+    if is_packed:
+        write_mnist(folder)
+    else:
+        folder.mkdir()
+        for name, content in mnist_files().items():
+            (folder / name).write_bytes(content)
+    splits = load_splits(official_config(tmp_path, "mnist"), seed=0)
+    np.testing.assert_array_equal(splits.train.inputs[..., 0], DIGITS["train"])
+    np.testing.assert_array_equal(splits.test.inputs[..., 0], DIGITS["t10k"])
+    assert splits.train.labels.tolist() == [*range(10)] * 3
+
+
+def cifar_batch(number):
+    planes = [np.full(1024, value, np.uint8) for value in (number, 20, 30)]
+    planes[0][:32] = range(32)  # the first row
+    return bytes([number]) + b"".join(plane.tobytes() for plane in planes)
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_cifar_is_read_from_the_archive_and_from_its_folder(manual, tmp_path, is_packed):
+    contents = {f"cifar-10-batches-bin/{name}": cifar_batch(i) for i, name in enumerate(cifar10.ARCHIVE.contents)}
+    archive = manual / "cifar-10-binary.tar.gz"
+    write_tar(archive, dict(reversed(contents.items())))
+    if not is_packed:
+        with tarfile.open(archive) as tar:
+            tar.extractall(manual, filter="data")
+        archive.unlink()
+    splits = load_splits(official_config(tmp_path, "cifar10"), seed=0)
+    assert splits.train.labels.tolist() == [0, 1, 2, 3, 4]
+    assert splits.test.labels.tolist() == [5]
+    assert splits.train.inputs.shape == (5, 32, 32, 3)
+    assert splits.train.inputs[3, 0, :, 0].tolist() == [*range(32)]
+    assert splits.train.inputs[3, 31, 31].tolist() == [3, 20, 30]
+
+
+# Stanford Dogs.
+
+
+@pytest.fixture(scope="module")
+def dogs(tmp_path_factory):
+    """Folders of a small Stanford Dogs that is prepared; never written to."""
+    folder = tmp_path_factory.mktemp("dogs")
+    write_dogs(folder / "manual/stanford_dogs")
+    load_splits(official_config(folder, "stanford_dogs"), seed=0)
+    return folder
+
+
+def test_photographs_are_cropped_shrunk_and_in_the_order_of_the_lists(dogs):
+    splits = load_splits(official_config(dogs, "stanford_dogs"), seed=0)
+    decoded = np.stack([photograph(seed)[1] for seed in range(len(PHOTOGRAPHS))])
+    expected = shrink_images(crop_square(decoded), 128)
+    np.testing.assert_array_equal(splits.train.inputs, expected[:12])
+    np.testing.assert_array_equal(splits.test.inputs, expected[12:])
+    assert splits.train.labels.tolist() == [0] * 4 + [1] * 4 + [119] * 4
+    smaller = load_splits(official_config(dogs, "stanford_dogs", image_size=30), seed=0)
+    np.testing.assert_array_equal(smaller.test.inputs, shrink_images(expected[12:], 30))
+
+
+def test_breeds_are_named_after_their_folders(dogs):
+    names = find_dataset(DataConfig(dataset="stanford_dogs")).open(official_config(dogs, "stanford_dogs")).class_names
+    assert (names[0], names[1], names[2], names[119]) == ("n01-Afghan", "n02-Basenji", "breed-3", "n03-Corgi")
+
+
+def test_a_part_is_refused_unless_it_is_allowed(dogs):
+    with pytest.raises(DataError, match=r"train has 12 examples instead of the published 12,000; --allow_partial"):
+        load_splits(official_config(dogs, "stanford_dogs", allow_partial=False), seed=0)
+    description = describe_data(official_config(dogs, "stanford_dogs"), seed=0)
+    assert (description.stored, description.published) == ((12, 3), (12_000, 8_580))
+    config = Config(data=official_config(dogs, "stanford_dogs"), model=ModelConfig(segment_length=9), run=RunConfig())
+    experiment.check(config)
+    with pytest.raises(ConfigError, match="--batch_size=128: must be at most 12, the number of training examples"):
+        experiment.create_experiment(config)
+
+
+def test_sizes_are_known_without_data():
+    assert sequence_spec(DataConfig(dataset="stanford_dogs")) == SequenceSpec(16384, 3, 120)
+    assert split_sizes(DataConfig(dataset="stanford_dogs", allow_partial=True)) is None
+    assert split_sizes(DataConfig(dataset="stanford_dogs")).test == 8_580
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("images.tar", {}),
+        ("images.tar", {f"Images/{name}": photograph(0)[0][:200] for name in PHOTOGRAPHS}),
+        ("lists.tar", {"train_list.mat": list_file(LISTED["train"])}),
+        ("lists.tar", {f"{split}_list.mat": b"MATLAB 5.0 MAT-file" + bytes(200) for split in LISTED}),
+    ],
+)
+def test_damaged_archives_are_named_and_nothing_half_written_is_left(tmp_path, name, members):
+    folder = tmp_path / "manual"
+    write_dogs(folder)
+    whole = (folder / name).read_bytes()
+    write_tar(folder / name, members)
+    for content in ((folder / name).read_bytes(), whole[:2_000], b"no archive"):
+        (folder / name).write_bytes(content)
+        with pytest.raises(DataError, match=f"{folder / name}: damaged") as caught:
+            load_splits(official_config(tmp_path, "stanford_dogs"), seed=0)
+        assert "\n" not in str(caught.value)
+    (folder / name).write_bytes(whole)
+    assert len(load_splits(official_config(tmp_path, "stanford_dogs"), seed=0).test) == 3
+
+
+@pytest.mark.parametrize(("file_format", "mode"), [("PNG", "RGBA"), ("PNG", "P"), ("JPEG", "L"), ("JPEG", "CMYK")])
+def test_photographs_of_other_kinds_become_three_channels(file_format, mode):
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(photograph(0)[1]).convert(mode).save(stream, file_format)
+    assert stanford_dogs.decode_square(stream.getvalue()).shape == (128, 128, 3)
+
+
+# Prepared data.
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Folders of a small MNIST that is prepared; never written to."""
+    folder = tmp_path_factory.mktemp("mnist")
+    write_mnist(folder / "manual")
+    load_splits(official_config(folder, "mnist"), seed=0)
+    return folder
+
+
+@pytest.fixture
+def copied(prepared, tmp_path):
+    shutil.copytree(prepared / "data", tmp_path / "data")
+    return tmp_path / "data/sequential_mnist/1.0.0"
+
+
+def test_prepared_data_needs_no_files_and_is_shared_with_pmnist(prepared, copied, tmp_path):
+    for name in ("mnist", "pmnist"):
+        splits = load_splits(official_config(tmp_path, name, manual_dir=""), seed=0)
+        np.testing.assert_array_equal(splits.test.inputs[..., 0], DIGITS["t10k"])
+    assert sorted(os.listdir(tmp_path / "data")) == ["downloads", "sequential_mnist"]
+    records = tfds.builder_from_directory(str(copied)).as_data_source("test")
+    assert records[9]["image"].shape == (28, 28, 1)
+
+
+def test_default_folder_is_that_of_tfds(prepared, monkeypatch, tmp_path):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared / "data"))
+    assert len(load_splits(official_config(tmp_path, "mnist", data_dir="", manual_dir=""), seed=0).test) == 10
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(prepared / "data", tmp_path / "tensorflow_datasets")
+    assert len(load_splits(official_config(tmp_path, "mnist", data_dir="", manual_dir=""), seed=0).test) == 10
+
+
+def test_preparing_prints_nothing(tmp_path, capfd):
+    write_mnist(tmp_path / "manual")
+    load_splits(official_config(tmp_path, "mnist"), seed=0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_another_process_may_prepare_the_same_data_first(prepared, tmp_path, monkeypatch):
+    def lose(self, *arguments, **settings):
+        shutil.copytree(prepared / "data", tmp_path / "data", dirs_exist_ok=True)
+        raise OSError("Directory not empty")
+
+    write_mnist(tmp_path / "manual")
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", lose)
+    assert len(load_splits(official_config(tmp_path, "mnist"), seed=0).test) == 10
+
+
+def test_folders_that_cannot_be_used_are_refused(tmp_path):
+    write_mnist(tmp_path / "manual")
+    with pytest.raises(ConfigError, match=r"--manual_dir=.*nowhere: must be an existing folder"):
+        load_splits(official_config(tmp_path, "mnist", manual_dir=str(tmp_path / "nowhere")), seed=0)
+    with pytest.raises(ConfigError, match=r"--data_dir=gs://bucket: must be a folder of this machine"):
+        load_splits(official_config(tmp_path, "mnist", data_dir="gs://bucket"), seed=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"--data_dir=.*file: cannot be written"):
+        load_splits(official_config(tmp_path, "mnist", data_dir=str(tmp_path / "file")), seed=0)
+
+
+SHARD = "sequential_mnist-train.array_record-00000-of-00001"
+
+
+def flip_a_bit(folder):
+    content = bytearray((folder / SHARD).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / SHARD).write_bytes(content)
+
+
+def replace(path, old, new):
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_bit,
+        lambda folder: (folder / SHARD).write_bytes(b""),
+        lambda folder: (folder / SHARD).write_bytes((folder / SHARD).read_bytes()[:-1000]),
+        lambda folder: (folder / SHARD).unlink(),
+        lambda folder: (folder / "dataset_info.json").unlink(),
+        lambda folder: (folder / "dataset_info.json").write_text("{"),
+        lambda folder: (folder / "features.json").write_text("[]"),
+        lambda folder: replace(folder / "dataset_info.json", "array_record", "tfrecord"),
+    ],
+)
+def test_a_damaged_prepared_folder_is_refused_and_kept(copied, tmp_path, damage):
+    damage(copied)
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    with pytest.raises(DataError, match="move this folder away") as caught:
+        load_splits(official_config(tmp_path, "mnist", manual_dir=""), seed=0)
+    assert str(copied) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_a_published_file_that_is_recompressed_needs_permission(tmp_path):
+    write_mnist(tmp_path / "manual")
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte.gz: wrong checksum"):
+        load_splits(official_config(tmp_path, "mnist", allow_partial=False), seed=0)
+
+
+def test_a_data_set_may_hold_floats(tmp_path):
+    from aux_rnn.datasets.forms import Values
+
+    waves = np.random.default_rng(0).normal(size=(20, 6, 2)).astype(np.float32)
+
+    def read_split(found: dict[str, Path], split: str):
+        values = np.frombuffer(gzip.decompress(found["waves.gz"].read_bytes()), np.float32).reshape(-1, 6, 2)
+        yield (values[:15] if split == "train" else values[15:]), np.arange(15 if split == "train" else 5) % 3
+
+    dataset = dataclasses.replace(
+        find_dataset(DataConfig(dataset="mnist")),
+        name="waves",
+        form=Values((6, 2)),
+        num_classes=3,
+        source=Source("waves", (OfficialFile("waves.gz"),)),
+        read_split=read_split,
+        read_class_names=lambda found: ["a", "b", "c"],
+    )
+    (tmp_path / "manual").mkdir()
+    (tmp_path / "manual/waves.gz").write_bytes(gzip.compress(waves.tobytes()))
+    opened = dataset.open(official_config(tmp_path, "waves"))
+    sequences, labels = opened.open_split("test").read(range(5))
+    np.testing.assert_array_equal(np.stack(sequences), waves[15:])
+    assert list(labels) == [0, 1, 2, 0, 1]

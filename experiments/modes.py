@@ -3,9 +3,7 @@
 import contextlib
 import faulthandler
 import os
-import shutil
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -23,11 +21,12 @@ from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_proces
 from aux_rnn.errors import first_line
 from aux_rnn.evaluation import evaluate_run
 from aux_rnn.interruption import StopRequest
-from aux_rnn.mirror import Mirror, is_address, open_address
 from aux_rnn.progress import Progress, format_summary, unseen_progress
 from aux_rnn.run import TrainingError
 from aux_rnn.settings import ConfigError
 from aux_rnn.showing import reconstruct_run
+from aux_rnn.storage.addresses import is_address, local_copy
+from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.training import train_and_evaluate
 from aux_rnn.workdir import REPORT, InUseError, StorageError, WorkdirError
 
@@ -97,16 +96,16 @@ def carry_out_together(
             return 0
         if mode == "dry_run":
             return print_dry_run(config, workdir, processes)
-        with working_folder(workdir, processes) as (folder, mirror):
+        with working_folder(workdir, processes) as (folder, remote):
             if mode in ("reconstruct", "report"):
-                return look_back(mode, folder, config, workdir, processes, mirror, checkpoint)
+                return look_back(mode, folder, config, workdir, processes, remote, checkpoint)
             if mode == "predict":
-                return predict(config, workdir, folder, mirror, processes, checkpoint, split)
+                return predict(config, workdir, folder, remote, processes, checkpoint, split)
             if mode == "eval":
                 summary = evaluate_run(folder, config.data, processes, checkpoint)
             else:
                 with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
-                    summary = train_and_evaluate(config, folder, progress, processes, mirror, stop)
+                    summary = train_and_evaluate(config, folder, progress, processes, remote, stop)
             made = REPORT if mode == "train" and (folder / REPORT).is_file() else ""
     except InUseError as error:
         return report(error, IN_USE)
@@ -127,7 +126,7 @@ def look_back(
     config: Config,
     workdir: str,
     processes: ProcessGroup,
-    mirror: Mirror | None,
+    remote: RemoteCopy | None,
     checkpoint: str,
 ) -> int:
     """Draws reconstructions of a run, or writes its report; in process 0."""
@@ -138,8 +137,8 @@ def look_back(
     def look() -> None:
         made = [reconstruct_run(folder, config.data, checkpoint)] if mode == "reconstruct" else save_report(folder)
         for file in made:
-            if mirror:
-                mirror.put(folder, [str(file.relative_to(folder))])
+            if remote:
+                remote.add(folder, [str(file.relative_to(folder))])
             print(f"{workdir}/{file.relative_to(folder)}")
 
     processes.run_on_all(lambda: look() if processes.is_main else None)
@@ -161,7 +160,7 @@ def predict(
     config: Config,
     workdir: str,
     folder: Path,
-    mirror: Mirror | None,
+    remote: RemoteCopy | None,
     processes: ProcessGroup,
     checkpoint: str,
     split: str,
@@ -174,8 +173,8 @@ def predict(
 
     def save() -> None:
         files = save_predictions(folder, found)
-        if mirror:
-            mirror.put(folder, files)
+        if remote:
+            remote.add(folder, files)
         print(f"{found.report()}\n{found.split} split, after {found.step:,} steps: {', '.join(files)} in {workdir}")
 
     processes.run_on_all(lambda: save() if processes.is_main else None)
@@ -183,28 +182,17 @@ def predict(
 
 
 @contextlib.contextmanager
-def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path, Mirror | None]]:
-    """The folder that the run works in, and where it is copied to if `workdir` is an address.
-
-    A copy made here is removed when all that is in it lies at the address.
+def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path, RemoteCopy | None]]:
+    """Yields the run's folder and, in process 0 if `workdir` is an address, its copy there; see `local_copy`.
 
     Raises:
-      ConfigError, MirrorError: the address cannot be used.
+      ConfigError, RemoteError: the address cannot be used.
       ProcessError: the same, in process 0, which alone uses it.
     """
-    is_elsewhere = is_address(workdir) and processes.is_main
-    folder, mirror = processes.run_on_all(lambda: fetch(workdir) if is_elsewhere else (Path(workdir), None))
-    yield folder, mirror
-    if is_elsewhere:
-        shutil.rmtree(folder)
-
-
-def fetch(address: str) -> tuple[Path, Mirror]:
-    """A new folder of this machine with what lies at the address."""
-    mirror = open_address(address)
-    folder = Path(tempfile.mkdtemp(prefix="aux_rnn-"))
-    mirror.fetch(folder)
-    return folder, mirror
+    with contextlib.ExitStack() as stack:
+        is_remote = is_address(workdir) and processes.is_main
+        opened = processes.run_on_all(lambda: stack.enter_context(local_copy(workdir)) if is_remote else None)
+        yield opened or (Path(workdir), None)
 
 
 def exit_now(code: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from data_report import format_description
 from exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from jax.errors import JaxRuntimeError
@@ -89,6 +90,8 @@ def carry_out_together(
 ) -> int:
     """As `carry_out`; what ends in an exit code here ends so in all processes, and one of them says why."""
     try:
+        if mode not in ("prepare", "report"):
+            processes.run_on_all(require_devices)
         if mode == "prepare":
             description = processes.run_on_main_first(lambda: describe_data(config.data, config.run.seed))
             if processes.is_main:
@@ -118,6 +121,16 @@ def carry_out_together(
     if processes.is_main:
         print(format_summary(summary, workdir, made))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
+
+
+def require_devices() -> None:
+    """Raises ConfigError if the machine has no devices of the platform that JAX_PLATFORMS names."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where JAX knows the platform but lacks its plugin
+        asked = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
+        remedy = "unset it and JAX chooses, or set it to cpu"
+        raise ConfigError(f"{asked}: JAX finds no such devices ({first_line(error, 200)}); {remedy}") from error
 
 
 def look_back(

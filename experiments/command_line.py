@@ -6,7 +6,7 @@ absl reports mistakes in two lines and accepts positional arguments silently; he
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,27 @@ MODES = {
 }
 MOST_DEVICES = 1_024
 SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Invocation:
+    """What a command line asks for.
+
+    Attributes:
+      mode: one of `MODES`.
+      config: the experiment.
+      workdir: folder or address of the run.
+      place: arguments of `find_processes`.
+      checkpoint: which one to use, see `restore_state`; training always continues from the newest.
+      split: part of the data to predict.
+    """
+
+    mode: str
+    config: Config
+    workdir: str
+    place: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    checkpoint: str = "latest"
+    split: str = "test"
 
 
 class SettingParser(flags.ArgumentParser):
@@ -155,21 +176,12 @@ def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:
     return from_flat({field.name: getattr(parsed, field.name) for _, field in iterate_settings()})
 
 
-def workdir_from_flags(config: Config) -> str:
-    """Returns the folder or the address of the run."""
+def invocation_from_flags() -> Invocation:
+    """Returns what the parsed flags ask for. Raises ConfigError if they contradict each other."""
+    given, config = flags.FLAGS, config_from_flags()
+    if given.mode not in ("eval", "predict", "reconstruct") and given.checkpoint != "latest":
+        raise ConfigError(f"--checkpoint={given.checkpoint}: must be latest, or left out, with --mode={given.mode}")
     dataset = config.data.dataset.replace(":", "-").replace("/", "-")
-    name = f"{dataset}-{config.model.auxiliary}-seed{config.run.seed}"
-    return os.path.expanduser(flags.FLAGS.workdir or f"runs/{name}")
-
-
-def checkpoint_from_flags() -> str:
-    """Returns which checkpoint to use; raises ConfigError if the mode has no choice."""
-    mode, checkpoint = flags.FLAGS.mode, flags.FLAGS.checkpoint
-    if mode not in ("eval", "predict", "reconstruct") and checkpoint != "latest":
-        raise ConfigError(f"--checkpoint={checkpoint}: must be latest, or left out, with --mode={mode}")
-    return checkpoint
-
-
-def place_flags() -> dict[str, Any]:
-    """Returns the flags that give the process its place among others, as arguments of `find_place`."""
-    return {name: getattr(flags.FLAGS, name) for name in ("num_processes", "process_id", "coordinator_address")}
+    workdir = os.path.expanduser(given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}")
+    place = {name: getattr(given, name) for name in ("num_processes", "process_id", "coordinator_address")}
+    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split)

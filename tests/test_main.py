@@ -104,16 +104,6 @@ def test_flag_files_are_found_from_any_folder_and_the_working_directory_comes_fi
     assert (config.run.seed, config.model.hidden_size, config.model.teacher_forcing) == (3, 17, False)
 
 
-def test_settings_of_several_kinds_are_read():
-    config = parse(
-        "--head_sizes=7,8,9", "--supervised_truncation=full", "--auxiliary_truncation=0", "--dropconnect=0.5"
-    )
-    assert config.model.head_sizes == (7, 8, 9)
-    assert config.model.supervised_truncation == "full"
-    assert config.model.auxiliary_truncation == 0
-    assert config.model.dropconnect == 0.5
-
-
 DIGITS = "--dataset=digits --segment_length=10 --batch_size=8"
 RECALL = "--mode=prepare --dataset=recall"
 
@@ -218,8 +208,8 @@ def test_another_configuration_on_a_used_workdir_names_the_difference(run, tmp_p
 
 
 def test_the_default_workdir_keeps_a_baseline_apart():
-    config = parse("--flagfile=digits.flags", "--auxiliary=none", "--seed=3", "--workdir=")
-    assert str(command_line.workdir_from_flags(config)) == "runs/digits-none-seed3"
+    parse("--flagfile=digits.flags", "--auxiliary=none", "--seed=3", "--workdir=")
+    assert command_line.invocation_from_flags().workdir == "runs/digits-none-seed3"
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--nonsense"], 2), (["--helpshort"], 1)])

@@ -14,7 +14,8 @@ import uuid
 
 import fsspec
 import pytest
-from modes import carry_out_together
+from command_line import Invocation
+from modes import run_mode_on_all
 
 from aux_rnn.config import from_flat, to_flat
 from aux_rnn.distributed import SINGLE_PROCESS
@@ -202,7 +203,7 @@ def test_a_file_that_is_removed_during_the_download_is_left_out(address, tmp_pat
 @pytest.mark.parametrize("protocol", ["gs", "s3"])
 def test_a_missing_bucket_is_refused_and_not_made(protocol, tiny, temporary, capsys):
     address = f"{protocol}://no-such-bucket/run"
-    assert carry_out_together("train", tiny, address, StopRequest(), SINGLE_PROCESS, "latest", "test") == 2
+    assert run_mode_on_all(Invocation("train", tiny, address), SINGLE_PROCESS, StopRequest()) == 2
     assert f"error: --workdir={address}: there is no bucket no-such-bucket" in capsys.readouterr().err
     with pytest.raises(RemoteError, match="cannot be written"):
         owned(address, temporary)
@@ -325,7 +326,7 @@ def test_what_is_made_from_a_run_is_uploaded(gs_address, tiny, quiet, tmp_path, 
     train_at(gs_address, tiny, quiet)
     before = set(downloaded(gs_address, tmp_path / "run"))
     for mode in ("reconstruct", "report", "predict"):
-        assert carry_out_together(mode, tiny, gs_address, StopRequest(), SINGLE_PROCESS, "latest", "test") == 0
+        assert run_mode_on_all(Invocation(mode, tiny, gs_address), SINGLE_PROCESS, StopRequest()) == 0
     plots = {f"plots/{name}" for name in ("reconstructions-9.png", "curves.png", "curves.svg", "confusion-test.png")}
     made = {*plots, "report.html", "predictions-test.npz"}
     assert set(downloaded(gs_address, tmp_path / "copy")) - before == made

@@ -9,10 +9,9 @@ On arrays of your own, or on a data set by its name:
 own; `encode_windows` and `Decoder` are the parts it is made of. Nothing else is imported before a name is used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from etils import epy
 
-if TYPE_CHECKING:
+with epy.lazy_api_imports(globals()):
     from aux_rnn.checkpoints import CheckpointError
     from aux_rnn.config import ModelConfig, SequenceSpec
     from aux_rnn.datasets.errors import DataError
@@ -57,35 +56,3 @@ __all__ = [
     "joint_loss",
     "supervised_loss",
 ]
-
-# Where each name comes from; JAX and the libraries around it take seconds to import.
-HOMES = {
-    "checkpoints": ("CheckpointError",),
-    "config": ("ModelConfig", "SequenceSpec"),
-    "datasets.errors": ("DataError",),
-    "decoder": ("Decoder",),
-    "fitting": ("Fitted", "fit", "fit_dataset"),
-    "losses": ("auxiliary_loss", "supervised_loss"),
-    "metrics": ("Mean",),
-    "models": ("AuxiliaryRNN", "Encoder"),
-    "objectives": ("init_params", "joint_loss"),
-    "progress": ("Progress",),
-    "run": ("TrainingError",),
-    "sequences": ("Segments", "draw_segments"),
-    "settings": ("ConfigError",),
-    "windows": ("Windows", "encode_windows"),
-    "workdir": ("StorageError", "WorkdirError"),
-}
-MODULES = {name: module for module, names in HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
+from aux_rnn.config import CELLS
 from aux_rnn.precision import MATMULS, MatMul
 
 Carry = tuple[jax.Array, ...] | jax.Array
@@ -82,17 +83,9 @@ class LSTMCell(nn.RNNCellBase):
         return 1
 
 
-CELLS: dict[str, CellFactory] = {
-    "lstm": LSTMCell,
-    "gru": nn.GRUCell,
-    "mgu": nn.MGUCell,
-    "simple": nn.SimpleCell,
-}
-
-
 def cell_factory(encoder: str, precision: str) -> CellFactory:
     """Returns the function that makes the named cell; flax's cells compute float32 products only."""
-    return partial(LSTMCell, matmul=MATMULS[precision]) if encoder == "lstm" else CELLS[encoder]
+    return partial(LSTMCell, matmul=MATMULS[precision]) if encoder == "lstm" else getattr(nn, CELLS[encoder])
 
 
 @cache
@@ -100,7 +93,7 @@ def count_gates_and_states(encoder: str) -> tuple[int, int]:
     """Returns how many pairs of matrices `[E, H]` and `[H, H]` a cell has, and how many arrays `[H]` its state has."""
 
     def initialize() -> Any:
-        cell = CELLS[encoder](1)
+        cell = cell_factory(encoder, "float32")(1)
         carry = zero_carry(cell, batch=1, input_size=1)
         return carry, cell.init(jax.random.key(0), carry, jnp.zeros((1, 1)))
 

@@ -16,26 +16,29 @@ from aux_rnn.settings import (
     ConfigError,
     Settings,
     Truncation,
-    above,
-    at_least,
     format_value,
-    from_to,
-    from_to_below,
-    integer_from,
+    integer,
+    number,
     one_of,
     plain_text,
     positive_sizes,
     reject,
     setting,
     steps_or_full,
+    switch,
 )
 
 AUXILIARIES = ("none", "reconstruct", "predict", "both")
-ENCODERS = ("lstm", "gru", "mgu", "simple", "transformer")
+# The recurrent cells, with the name of the class: of `aux_rnn.cells` for lstm, else of `flax.linen`.
+CELLS = {"lstm": "LSTMCell", "gru": "GRUCell", "mgu": "MGUCell", "simple": "SimpleCell"}
+ENCODERS = (*CELLS, "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
 RECURRENCES = ("auto", "scan", "fused", "cudnn")
 PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
+
+COUNT, POSITIVE, SHARE = integer(0), integer(1), number(0, 1, excluding=1)
+SIZES, SWITCH, TEXT = positive_sizes(), switch(), plain_text()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,30 +49,16 @@ class DataConfig(Settings):
         "mnist",
         "Data set: mnist, pmnist, cifar10, stanford_dogs or dbpedia (text); digits, digits_text (text) or recall, "
         "which need no files; or tfds:NAME, images or float sequences that tfds has prepared as array_record.",
-        plain_text(),
+        TEXT,
     )
-    data_dir: str = setting(
-        "", "Folder of prepared data. Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.", plain_text()
-    )
-    manual_dir: str = setting(
-        "", "Folder with the official files as downloaded, for machines without network.", plain_text()
-    )
-    allow_partial: bool = setting(
-        False, "Accept official files that differ from the published ones, such as a part of a data set."
-    )
-    image_size: int = setting(
-        0,
-        "Shrink images to this side in pixels by area averaging; 0 keeps the size (stanford_dogs: 128).",
-        integer_from(0),
-    )
-    sequence_length: int = setting(
-        0, "Elements of a sequence of recall (0: 64), or of a text at most (0: its longest, 1,014).", integer_from(0)
-    )
-    train_examples: int = setting(0, "Train on this many examples at most; 0 takes all.", integer_from(0))
-    validation_fraction: float = setting(
-        0.1, "Share of the training data held out to choose settings on.", from_to_below(0.0, 1.0)
-    )
-    permutation_seed: int = setting(0, "Seed of pmnist's one fixed permutation of the pixels.", integer_from(0))
+    data_dir: str = setting("", "Folder of prepared data; empty: $TFDS_DATA_DIR, or ~/tensorflow_datasets.", TEXT)
+    manual_dir: str = setting("", "Folder with the official files, for machines without network.", TEXT)
+    allow_partial: bool = setting(False, "Accept official files that differ from the published ones, or a part.", SWITCH)
+    image_size: int = setting(0, "Side in pixels to shrink images to; 0 keeps the size (stanford_dogs: 128).", COUNT)
+    sequence_length: int = setting(0, "Length of recall (0: 64); maximum length of a text (0: its longest).", COUNT)
+    train_examples: int = setting(0, "Maximum number of training examples; 0 takes all.", COUNT)
+    validation_fraction: float = setting(0.1, "Share of the training data held out to choose settings on.", SHARE)
+    permutation_seed: int = setting(0, "Seed of pmnist's one fixed permutation of the pixels.", COUNT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +77,7 @@ class ModelConfig(Settings):
       (('reconstruct', 'predict'), 128)
     """
 
-    encoder: str = setting(
-        "lstm", f"Recurrent cell, or the baseline without one: {', '.join(ENCODERS)}.", one_of(ENCODERS)
-    )
+    encoder: str = setting("lstm", f"Recurrent cell, or no recurrence: {', '.join(ENCODERS)}.", one_of(ENCODERS))
     recurrence: str = setting(
         "auto",
         "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster), cudnn "
@@ -98,81 +85,56 @@ class ModelConfig(Settings):
         one_of(RECURRENCES),
     )
     precision: str = setting(
-        "float32",
-        "Matrix products: float32 on every device, or bfloat16 with sums in float32 (lstm); all else is float32.",
-        one_of(PRECISIONS),
+        "float32", "Matrix products: float32, or bfloat16 with sums in float32.", one_of(PRECISIONS)
     )
-    embedding_size: int = setting(128, "Size of the input embedding.", integer_from(1))
-    hidden_size: int = setting(128, "Units of the recurrent layer.", integer_from(1))
-    head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the classifier.", positive_sizes())
-    decoder_sizes: tuple[int, ...] = setting(
-        (256, 256), "Recurrent layers of the auxiliary decoder, bottom first.", positive_sizes()
-    )
-    decoder_head_sizes: tuple[int, ...] = setting(
-        (256, 256), "Hidden layers of the decoder's output network.", positive_sizes()
-    )
-    dropconnect: float = setting(
-        0.0, "Share of the last matrix of both heads dropped in training.", from_to_below(0.0, 1.0)
-    )
+    embedding_size: int = setting(128, "Size of the input embedding.", POSITIVE)
+    hidden_size: int = setting(128, "Units of the recurrent layer.", POSITIVE)
+    head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the classifier.", SIZES)
+    decoder_sizes: tuple[int, ...] = setting((256, 256), "Recurrent layers of the decoder, bottom first.", SIZES)
+    decoder_head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the decoder's output network.", SIZES)
+    dropconnect: float = setting(0.0, "Share of the last matrix of both heads dropped in training.", SHARE)
     auxiliary: str = setting(
         "reconstruct",
         "Auxiliary loss: none (LSTM), reconstruct (r-LSTM), predict (p-LSTM) or both.",
         one_of(AUXILIARIES),
     )
-    auxiliary_weight: float = setting(1.0, "Weight of the auxiliary loss beside the supervised loss.", at_least(0.0))
-    num_anchors: int = setting(1, "Anchors drawn for each example in each step.", integer_from(1))
-    segment_length: int = setting(
-        600, "Elements that the decoder must reconstruct or predict at an anchor.", integer_from(1)
-    )
-    teacher_forcing: bool = setting(
-        True, "Feed the decoder the true previous element; false feeds back its own output."
-    )
+    auxiliary_weight: float = setting(1.0, "Weight of the auxiliary loss relative to the supervised loss.", number(0))
+    num_anchors: int = setting(1, "Anchors drawn per example and step.", POSITIVE)
+    segment_length: int = setting(600, "Elements to reconstruct or predict at an anchor.", POSITIVE)
+    teacher_forcing: bool = setting(True, "Feed the decoder the true previous element, not its own output.", SWITCH)
     decoder_input_dropout: float = setting(
-        0.0,
-        "Share of the decoder's inputs, but for the first of a segment, replaced by zeros; 1 feeds only the first.",
-        from_to(0.0, 1.0),
+        0.0, "Share of the decoder's inputs after the first that are set to zero; 1 keeps only the first.", number(0, 1)
     )
     pixel_loss: str = setting(
-        "squared",
-        "Auxiliary loss of pixels: squared error, or softmax: cross-entropy over 256 levels a channel.",
-        one_of(PIXEL_LOSSES),
+        "squared", "Auxiliary loss of pixels: squared error, or softmax over 256 levels.", one_of(PIXEL_LOSSES)
     )
     supervised_truncation: Truncation = setting(
-        300, "Steps the supervised gradient goes back, or 'full'; 0: none.", steps_or_full(0)
+        300, "Steps of the supervised gradient, or 'full'; 0: none.", steps_or_full(0)
     )
     auxiliary_truncation: Truncation = setting(
-        300, "Steps the auxiliary gradient goes back before its anchor, or 'full'; 0: none.", steps_or_full(0)
+        300, "Steps of the auxiliary gradient, or 'full'; 0: none.", steps_or_full(0)
     )
-    decoder_truncation: Truncation = setting(
-        300, "The decoder's gradient is cut after every so many of its steps, or 'full'.", steps_or_full(1)
-    )
-    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer_from(1, MOST_LAYERS))
-    transformer_size: int = setting(
-        64, "Width of --encoder=transformer; its inner layers are twice as wide.", integer_from(1)
-    )
-    transformer_heads: int = setting(
-        4, "Attention heads of --encoder=transformer, a divisor of its width.", integer_from(1)
-    )
+    decoder_truncation: Truncation = setting(300, "Steps of the decoder's gradient, or 'full'.", steps_or_full(1))
+    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer(1, MOST_LAYERS))
+    transformer_size: int = setting(64, "Width of --encoder=transformer; its inner layers are twice as wide.", POSITIVE)
+    transformer_heads: int = setting(4, "Attention heads of --encoder=transformer, a divisor of its width.", POSITIVE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.recurrence in ("fused", "cudnn") and self.encoder != "lstm":
-            allowed = f"auto or scan with --encoder={self.encoder}; {self.recurrence} is for lstm"
+        encoder, is_bfloat16 = self.encoder, self.precision == "bfloat16"
+        if encoder != "lstm" and self.recurrence in ("fused", "cudnn"):
+            allowed = f"auto or scan with --encoder={encoder}; {self.recurrence} is for lstm"
             raise reject("recurrence", self.recurrence, allowed)
-        if self.precision != "float32" and self.encoder != "lstm":
-            raise reject("precision", self.precision, f"float32 with --encoder={self.encoder}; bfloat16 is for lstm")
-        if self.precision != "float32" and self.recurrence == "cudnn":
+        if encoder != "lstm" and is_bfloat16:
+            raise reject("precision", self.precision, f"float32 with --encoder={encoder}; bfloat16 is for lstm")
+        if self.recurrence == "cudnn" and is_bfloat16:
             raise reject("precision", self.precision, "float32 with --recurrence=cudnn; bfloat16 is for scan and fused")
-        if self.encoder != "transformer":
-            return
-        if self.auxiliary != "none":
-            raise reject(
-                "auxiliary", self.auxiliary, "none with --encoder=transformer, which has no state to decode from"
-            )
-        if self.transformer_size % self.transformer_heads:
-            raise reject(
-                "transformer_heads", self.transformer_heads, f"a divisor of --transformer_size={self.transformer_size}"
-            )
+        if encoder == "transformer" and self.auxiliary != "none":
+            allowed = "none with --encoder=transformer, which has no state to decode from"
+            raise reject("auxiliary", self.auxiliary, allowed)
+        if encoder == "transformer" and self.transformer_size % self.transformer_heads:
+            allowed = f"a divisor of --transformer_size={self.transformer_size}"
+            raise reject("transformer_heads", self.transformer_heads, allowed)
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
@@ -185,32 +147,30 @@ class OptimizerConfig(Settings):
     """How the gradient becomes an update."""
 
     optimizer: str = setting("rmsprop", f"Optimizer: {', '.join(OPTIMIZERS)}.", one_of(OPTIMIZERS))
-    learning_rate: float = setting(1e-3, "Learning rate; halved at 30, 60 and 90 % of the joint training.", above(0.0))
-    rmsprop_decay: float = setting(
-        0.9, "Decay of RMSProp's running mean of squared gradients.", from_to_below(0.0, 1.0)
+    learning_rate: float = setting(
+        1e-3, "Learning rate, halved at 30, 60 and 90 % of training.", number(0, excluding=0)
     )
-    clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 does not clip.", at_least(0.0))
+    rmsprop_decay: float = setting(0.9, "Decay of RMSProp's running mean of squared gradients.", SHARE)
+    clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 does not clip.", number(0))
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig(Settings):
-    """How long to train, on what batches, and what to write down on the way."""
+    """How long to train, on what batches, and what to write during training."""
 
-    seed: int = setting(0, "Seed of everything: initialisation, order, anchors, validation split.", integer_from(0))
-    batch_size: int = setting(128, "Examples a step, over all devices.", integer_from(1))
-    pretrain_epochs: int = setting(20, "Epochs on the auxiliary loss alone, before joint training.", integer_from(0))
-    train_epochs: int = setting(100, "Epochs on the supervised and the auxiliary loss together.", integer_from(0))
-    log_every_steps: int = setting(50, "Steps between two records of the training metrics.", integer_from(1))
-    evaluate_every_epochs: int = setting(1, "Epochs between two evaluations on the validation split.", integer_from(1))
-    evaluate_test: bool = setting(
-        False,
-        "Also evaluate the test split whenever the validation split is evaluated: for curves; choose nothing by it.",
-    )
-    checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", integer_from(1))
+    seed: int = setting(0, "Seed of everything: initialisation, order, anchors, validation split.", COUNT)
+    batch_size: int = setting(128, "Examples per step, over all devices.", POSITIVE)
+    pretrain_epochs: int = setting(20, "Epochs on the auxiliary loss alone, before joint training.", COUNT)
+    train_epochs: int = setting(100, "Epochs on the supervised and the auxiliary loss together.", COUNT)
+    log_every_steps: int = setting(50, "Steps between two records of the training metrics.", POSITIVE)
+    evaluate_every_epochs: int = setting(1, "Epochs between two evaluations on the validation split.", POSITIVE)
+    evaluate_test: bool = setting(False, "Evaluate the test split with the validation split, for curves only.", SWITCH)
+    checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", POSITIVE)
     pictures: bool = setting(
         True,
         "Draw reconstructions (after evaluations 1, 2, 4, 8 ... and each phase), write TensorBoard events, "
         "and at the end curves and report.html.",
+        SWITCH,
     )
 
 
@@ -264,7 +224,7 @@ def from_flat(values: Mapping[str, Any]) -> Config:
     for name, value in values.items():
         if name not in owner:
             raise ConfigError(f"--{name}: no such setting; the settings are {', '.join(sorted(owner))}")
-        grouped[owner[name]][name] = tuple(value) if isinstance(value, list) else value
+        grouped[owner[name]][name] = value
     return Config(**{group: GROUPS[group](**members) for group, members in grouped.items()})
 
 
@@ -299,7 +259,7 @@ def name_model(config: Config) -> str:
     """The model as the paper calls it: 'LSTM', 'r-LSTM', 'p-LSTM'; 'r-p-LSTM' with both losses."""
     prefix = "".join(f"{kind[0]}-" for kind in config.model.auxiliaries)
     encoder = config.model.encoder
-    return prefix + (encoder.upper() if encoder in ("lstm", "gru", "mgu") else encoder.capitalize())
+    return prefix + CELLS.get(encoder, encoder.capitalize()).removesuffix("Cell")
 
 
 @dataclasses.dataclass(frozen=True)

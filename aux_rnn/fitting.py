@@ -26,7 +26,7 @@ from aux_rnn.precision import highest_precision
 from aux_rnn.progress import Progress, unseen_progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import NullOutputs, open_outputs
-from aux_rnn.settings import ConfigError
+from aux_rnn.settings import ConfigError, integer, reject, to_plain
 from aux_rnn.training import announce, compile_run, finish
 from aux_rnn.workdir import REPORT
 
@@ -145,6 +145,9 @@ def fit(
       Traceback (most recent call last):
       aux_rnn.settings.ConfigError: --segment_length=600: must be at most 8 to reconstruct sequences of 8 elements ...
     """
+    for name, count in (("num_classes", num_classes), ("vocabulary_size", vocabulary_size)):
+        if count is not None and not integer(1).accepts(to_plain(count)):
+            raise reject(name, count, integer(1).phrase)
     examples = make_examples(inputs, labels, lengths)
     form = Form.of(examples, describe_sequences(examples, num_classes, vocabulary_size))
     form.check(examples)

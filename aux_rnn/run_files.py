@@ -14,8 +14,8 @@ from aux_rnn.checkpoints import MAX_REASON, CheckpointWriter, Restored, list_ste
 from aux_rnn.config import Config
 from aux_rnn.errors import first_line
 from aux_rnn.metric_writers import MetricsFile, read_lines
-from aux_rnn.mirror import Mirror, MirrorError, TakenOverError
 from aux_rnn.plots_folder import find_reconstructions, save_reconstructions
+from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.workdir import REPORT, StorageError, lock, read_summary, require_same_config, write_config, write_summary
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class RunOutputs(NullOutputs):
     Args:
       path: the folder; it is created if it is missing.
       config: the settings of the run.
-      mirror: keeps a copy of the folder at an address.
+      remote: the copy of the folder at an address.
 
     Raises:
       WorkdirError: the folder cannot be written, or belongs to another run.
@@ -93,9 +93,9 @@ class RunOutputs(NullOutputs):
     _records: MetricsFile
     _checkpoints: CheckpointWriter
 
-    def __init__(self, path: Path, config: Config, mirror: Mirror | None = None) -> None:
+    def __init__(self, path: Path, config: Config, remote: RemoteCopy | None = None) -> None:
         super().__init__(path)
-        self._config, self._mirror = config, mirror
+        self._config, self._remote = config, remote
         self._events: EventFile | None = None
         with contextlib.ExitStack() as opened:
             opened.enter_context(lock(path))
@@ -107,10 +107,12 @@ class RunOutputs(NullOutputs):
         return summary if summary and summary["status"] == "complete" else None
 
     def write_config(self) -> None:
+        if self._remote:
+            self._remote.take_ownership(self.path)  # This may download a newer state of the run.
+            require_same_config(self.path, self._config)
         write_config(self.path, self._config)
-        if self._mirror:
-            self._mirror.claim()
-            self._mirror.push(self.path)
+        if self._remote:
+            self._remote.upload(self.path)
 
     def restore(self, like: Any) -> Restored | None:
         folder = self.path / "checkpoints"
@@ -134,9 +136,9 @@ class RunOutputs(NullOutputs):
         self._records.sync()
         best_step = meta["best"] and meta["best"]["step"]
         self._checkpoints.save(step, state, {**meta, "records": self._records.count}, best_step)
-        if self._mirror:
+        if self._remote:
             self._checkpoints.wait()  # An incomplete checkpoint is not copied.
-        self._push()
+            self._remote.upload(self.path)
 
     def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
         with self._log_failures(f"the figure of reconstructions after step {step}"):
@@ -153,13 +155,14 @@ class RunOutputs(NullOutputs):
 
                 save_report(self.path, summary)
         write_summary(self.path, summary)
-        if self._mirror:
-            self._mirror.push(self.path)
+        if self._remote:
+            self._remote.sync(self.path)
 
     def write_failed_summary(self, summary: dict[str, Any]) -> None:
         with contextlib.suppress(OSError, StorageError):
             write_summary(self.path, summary)
-            self._push()
+            if self._remote:
+                self._remote.sync(self.path)
 
     def latest_checkpoint_path(self) -> str:
         steps = list_steps(self.path / "checkpoints")
@@ -167,16 +170,6 @@ class RunOutputs(NullOutputs):
 
     def close(self) -> None:
         self._opened.close()
-
-    def _push(self) -> None:
-        """Copies new files to the address. A temporary network failure does not end the run."""
-        try:
-            if self._mirror:
-                self._mirror.push(self.path)
-        except TakenOverError:
-            raise
-        except MirrorError as error:
-            logging.warning("%s; it is tried again after the next checkpoint", error)
 
     def _add_event(self, add: "Callable[[EventFile], None]") -> None:
         """Adds to the events for TensorBoard until that fails; the next start of the run writes them again."""
@@ -204,6 +197,6 @@ def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
     return EventFile(path / "tensorboard", step, read_lines(path / "metrics.jsonl"), figures)
 
 
-def open_outputs(path: Path, config: Config, is_main: bool, mirror: Mirror | None = None) -> NullOutputs:
+def open_outputs(path: Path, config: Config, is_main: bool, remote: RemoteCopy | None = None) -> NullOutputs:
     """Returns the outputs of a run for process 0 (`is_main`) or for another process. Raises WorkdirError."""
-    return RunOutputs(path, config, mirror) if is_main else NullOutputs(path)
+    return RunOutputs(path, config, remote) if is_main else NullOutputs(path)

@@ -1,9 +1,10 @@
-"""The mechanism behind `config.py`: dataclass fields that carry their help text and what they allow."""
+"""Dataclass fields with a help text and a constraint, which `config.py` is made of."""
 
 import dataclasses
+import os
 import reprlib
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from aux_rnn.errors import OneLineError
@@ -27,57 +28,60 @@ class ConfigError(OneLineError, ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Allowed:
-    """What a setting may be: a phrase for the error message and the predicate behind it."""
+    """A constraint of a setting: the phrase for error messages and the predicate, which takes values of any type."""
 
     phrase: str
     accepts: Callable[[Any], bool]
 
 
-def at_least(low: float) -> Allowed:
-    return from_to(low, LARGEST_NUMBER)
+ANY = Allowed("", lambda value: True)
 
 
-def integer_from(low: int, high: int = LARGEST) -> Allowed:
-    """Whole numbers; by default those that the devices' 32 bits hold."""
-    return Allowed(f"from {low} to {high}", lambda value: low <= value <= high)
+def integer(low: int, high: int = LARGEST) -> Allowed:
+    """Allows whole numbers from `low` to `high`; by default those that fit into 32 bits, as on the devices."""
+    return Allowed(f"an integer from {low} to {high}", lambda value: is_integer(value) and low <= value <= high)
 
 
-def above(low: float) -> Allowed:
-    return Allowed(f"above {low:g}, at most {LARGEST_NUMBER:g}", lambda value: low < value <= LARGEST_NUMBER)
+def number(low: float, high: float = LARGEST_NUMBER, excluding: float | None = None) -> Allowed:
+    """Allows numbers from `low` to `high`, except one of the two if `excluding` names it."""
+    phrases = {low: f"above {low:g}, at most {high:g}", high: f"from {low:g} to below {high:g}"}
+    phrase = f"from {low:g} to {high:g}" if excluding is None else phrases[excluding]
+    return Allowed(
+        f"a number {phrase}",
+        lambda value: (isinstance(value, float) or is_integer(value)) and low <= value <= high and value != excluding,
+    )
 
 
-def from_to_below(low: float, high: float) -> Allowed:
-    return Allowed(f"from {low:g} to below {high:g}", lambda value: low <= value < high)
-
-
-def from_to(low: float, high: float) -> Allowed:
-    return Allowed(f"from {low:g} to {high:g}", lambda value: low <= value <= high)
-
-
-def one_of(names: tuple[str, ...]) -> Allowed:
-    return Allowed("one of " + ", ".join(names), lambda value: value in names)
+def one_of(names: Iterable[str]) -> Allowed:
+    names = tuple(names)
+    return Allowed("one of " + ", ".join(names), lambda value: isinstance(value, str) and value in names)
 
 
 def steps_or_full(low: int) -> Allowed:
-    return Allowed(
-        f"an integer from {low} to {LARGEST}, or 'full'",
-        lambda value: value == "full" or (is_integer(value) and low <= value <= LARGEST),
-    )
+    steps = integer(low)
+    return Allowed(f"{steps.phrase}, or 'full'", lambda value: steps.accepts(value) or value == "full")
 
 
 def positive_sizes() -> Allowed:
+    size = integer(1)
     return Allowed(
         f"positive integers separated by commas, at most {MOST_LAYERS} and none above {LARGEST}",
-        lambda sizes: 0 < len(sizes) <= MOST_LAYERS and all(is_integer(s) and 0 < s <= LARGEST for s in sizes),
+        lambda sizes: isinstance(sizes, tuple) and 0 < len(sizes) <= MOST_LAYERS and all(map(size.accepts, sizes)),
     )
 
 
+def switch() -> Allowed:
+    return Allowed("true or false", lambda value: isinstance(value, bool))
+
+
 def plain_text() -> Allowed:
-    return Allowed("text in UTF-8 without control characters", is_plain_text)
+    return Allowed(
+        "text in UTF-8 without control characters", lambda value: isinstance(value, str) and is_plain_text(value)
+    )
 
 
 def is_plain_text(text: str) -> bool:
-    """Whether a text can be a name everywhere: no control characters, line breaks or bytes that were not UTF-8."""
+    """Returns whether a text has no control characters, line breaks or bytes that are not UTF-8."""
     return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
 
 
@@ -85,16 +89,36 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-ANYTHING = Allowed("", lambda value: True)
-
-
-def setting(default: Any, help: str, allowed: Allowed = ANYTHING) -> Any:
-    """A dataclass field that carries its help text and what it allows."""
+def setting(default: Any, help: str, allowed: Allowed) -> Any:
+    """Makes a dataclass field with its help text and constraint."""
     return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
 
 
+class Settings:
+    """Base class of groups of settings: checks every field.
+
+    NumPy scalars and arrays, lists and paths become the numbers, tuples and texts that they stand for.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = to_plain(getattr(self, field.name))
+            if isinstance(value, list | tuple) and isinstance(field.default, tuple):
+                value = tuple(map(to_plain, value))
+            if not field.metadata["allowed"].accepts(value):
+                raise reject(field.name, value, field.metadata["allowed"].phrase)
+            object.__setattr__(self, field.name, value)
+
+
+def to_plain(value: Any) -> Any:
+    """Returns the Python value of a NumPy or JAX scalar or array, or the text of a path; others as they are."""
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        value = value.tolist()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def format_value(value: Any) -> str:
-    """The value as it would be written on the command line; of what could not be written there, the beginning."""
+    """Returns a value as it is written on the command line; the beginning of one that cannot be written there."""
     if isinstance(value, tuple):
         return ",".join(map(format_value, value))
     if isinstance(value, bool):
@@ -104,42 +128,12 @@ def format_value(value: Any) -> str:
     return str(value) if isinstance(value, str | int | float) else reprlib.repr(value)
 
 
-def reject(name: str, value: Any, allowed: str) -> ConfigError:
-    return ConfigError(f"--{name}={format_value(value)}: must be {allowed}")
-
-
-def is_allowed(field: dataclasses.Field, value: Any) -> bool:
-    return has_type(value, field.type) and field.metadata["allowed"].accepts(value)
-
-
-def describe_allowed(field: dataclasses.Field) -> str:
-    """What the field may be: 'an integer of at least 1', 'one of lstm, gru'."""
-    kinds: dict[Any, str] = {int: "an integer ", float: "a number ", bool: "true or false"}
-    return (kinds.get(field.type, "") + field.metadata["allowed"].phrase).strip()
-
-
 def format_flag(name: str, value: Any) -> str:
-    """A setting as it is given on the command line; sizes may be a list, as JSON has them."""
+    """Returns a setting as it is given on the command line."""
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
     return f"--{name}={format_value(tuple(value) if isinstance(value, list) else value)}"
 
 
-class Settings:
-    """Base of the groups of settings: checks every field against what it allows."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if not is_allowed(field, value):
-                raise reject(field.name, value, describe_allowed(field))
-
-
-def has_type(value: Any, expected: Any) -> bool:
-    if expected in (int, Truncation):
-        return is_integer(value) or (expected is Truncation and value == "full")
-    if expected is float:
-        return isinstance(value, float) or is_integer(value)
-    if expected == tuple[int, ...]:
-        return isinstance(value, tuple)
-    return isinstance(value, expected)
+def reject(name: str, value: Any, allowed: str) -> ConfigError:
+    return ConfigError(f"--{name}={format_value(value)}: must be {allowed}")

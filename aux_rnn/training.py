@@ -12,10 +12,10 @@ from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.interruption import StopRequest, catch_signals
 from aux_rnn.memory_check import compile_steps
-from aux_rnn.mirror import Mirror
 from aux_rnn.progress import Progress
 from aux_rnn.run import Run
 from aux_rnn.run_files import open_outputs
+from aux_rnn.storage.remote import RemoteCopy
 
 STOPPING = "Ctrl-C or SIGTERM stops and saves; the same command continues"
 
@@ -25,7 +25,7 @@ def train_and_evaluate(
     path: Path,
     progress: Progress,
     processes: ProcessGroup = SINGLE_PROCESS,
-    mirror: Mirror | None = None,
+    remote: RemoteCopy | None = None,
     stop: StopRequest | None = None,
 ) -> dict[str, Any]:
     """Trains to the end, from the newest checkpoint if there is one, and evaluates.
@@ -39,7 +39,7 @@ def train_and_evaluate(
       path: the run's folder; only process 0 uses it.
       progress: where to show it.
       processes: those of the run. All of them call this.
-      mirror: where the folder is copied to after each checkpoint, if that is wanted.
+      remote: the copy of the folder at an address, updated after each checkpoint; None for no copy.
       stop: a request to stop that may have been made already; SIGINT and SIGTERM make it during training.
 
     Returns:
@@ -52,12 +52,13 @@ def train_and_evaluate(
       TrainingError: the loss or a gradient was not finite.
     """
     check_together(config, processes)
-    with closing(processes.run_on_all(lambda: open_outputs(path, config, processes.is_main, mirror))) as files:
+    where = remote.address if remote else str(path)
+    with closing(processes.run_on_all(lambda: open_outputs(path, config, processes.is_main, remote))) as files:
         if summary := processes.broadcast(files.complete_summary()):
-            progress.say(f"{path}: this run is complete; another --workdir starts a new one")
+            progress.say(f"{where}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment_together(config, processes)
-        announce(experiment, f"results in {path}", progress, processes.count, STOPPING)
+        announce(experiment, f"results in {where}", progress, processes.count, STOPPING)
         compile_seconds = compile_run(experiment, processes)
         processes.run_on_all(files.write_config)
         with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:

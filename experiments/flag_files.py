@@ -1,7 +1,7 @@
 """Flag files that are found wherever the program is started.
 
-absl itself looks for a flag file in the working directory only. Here one is looked for in the working directory, beside
-the file that includes it, and in `experiments/flags`; every mistake is one line.
+absl itself looks for a flag file in the working directory only. Here it is looked for in the folder of the file that
+includes it, in the working directory, and in `experiments/flags`; every mistake is one line.
 """
 
 import os
@@ -15,43 +15,35 @@ MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and cha
 
 
 def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """The arguments with every `--flagfile=NAME` replaced by the flags in the file, in their place.
+    """Returns the arguments with every `--flagfile=NAME` replaced by the flags in the file.
 
     Args:
       arguments: the command line.
-      folders: where to look, in this order; first of all beside the file that includes another.
+      folders: where to look, in this order; before them in the folder of a file that includes another.
 
     Raises:
-      ConfigError: a file is not there, cannot be read, is no flag file or includes itself, or there are too many.
+      ConfigError: a file is missing, unreadable, no flag file or includes itself, or there are too many.
     """
-    expanded: list[str] = []
-    count = 0
-    # The command line and the flag files that are open: what is left of each, where it looks, and how it was reached.
-    levels: list[tuple[Iterator[str], Sequence[Path], tuple[Path, ...]]] = [(iter(arguments), folders, ())]
-    while levels:
-        words, folders, opened = levels[-1]
-        value = find_inclusion(words, expanded)
-        if value is None:
-            levels.pop()
+    return list(_expand(arguments, folders, (), iter(range(MOST_FILES))))
+
+
+def _expand(
+    arguments: Sequence[str], folders: Sequence[Path], opened: tuple[Path, ...], remaining: Iterator[int]
+) -> Iterator[str]:
+    """Yields the words of a command line or of a flag file that was reached through the files in `opened`."""
+    words = iter(arguments)
+    for word in words:
+        name, is_assigned, value = word.lstrip("-").partition("=")
+        if not word.startswith("-") or name != "flagfile":
+            yield word
             continue
+        value = value if is_assigned else next(words, "")
         file = find_flag_file(value, folders)
         if file in opened:
             raise ConfigError(f"--flagfile={value}: includes itself ({' -> '.join(p.name for p in (*opened, file))})")
-        count += 1
-        if count > MOST_FILES:
+        if next(remaining, None) is None:
             raise ConfigError(f"--flagfile={value}: more than {MOST_FILES} flag files are included; write fewer")
-        levels.append((iter(read_flag_file(file)), [file.parent, *folders], (*opened, file)))
-    return expanded
-
-
-def find_inclusion(words: Iterator[str], others: list[str]) -> str | None:
-    """The name of the next flag file among the words, None at their end; the words before it go to `others`."""
-    for word in words:
-        name, is_assigned, value = word.lstrip("-").partition("=")
-        if word.startswith("-") and name == "flagfile":
-            return value if is_assigned else next(words, "")
-        others.append(word)
-    return None
+        yield from _expand(read_flag_file(file), [file.parent, *folders], (*opened, file), remaining)
 
 
 def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
@@ -68,7 +60,7 @@ def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
 
 
 def read_flag_file(file: Path) -> list[str]:
-    """The flags in a file: one `--name=value` a line; blank lines and lines that start with # or // say nothing."""
+    """Returns the flags in a file, one `--name=value` per line, without blank lines and comments after # or //."""
     try:
         with file.open(encoding="utf-8-sig") as stream:
             text = stream.read(LONGEST_FILE + 1)
@@ -76,8 +68,7 @@ def read_flag_file(file: Path) -> list[str]:
         raise ConfigError(f"--flagfile={file}: cannot be read ({error})") from error
     if len(text) > LONGEST_FILE:
         raise ConfigError(f"--flagfile={file}: longer than {LONGEST_FILE:,} characters, so no flag file")
-    lines = [line.strip() for line in text.split("\n")]
-    lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+    lines = [line for line in map(str.strip, text.split("\n")) if line and not line.startswith(("#", "//"))]
     for line in lines:
         if not line.startswith("-"):
             raise ConfigError(f"--flagfile={file}: the line {line!r} is no flag; write --name=value, comments after #")

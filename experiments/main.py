@@ -50,15 +50,13 @@ def main(argv: Sequence[str]) -> int:
     del argv
     try:
         with interrupt_on_signals() as stop:
-            config = command_line.config_from_flags()
-            workdir, checkpoint = command_line.workdir_from_flags(config), command_line.checkpoint_from_flags()
-            configure_jax(config, workdir)
-            # Only now, as a mistake on the command line need not wait for JAX.
-            from modes import carry_out
+            invocation = command_line.invocation_from_flags()
+            configure_jax(invocation.config, invocation.workdir)
+            # Imported only now, as a mistake on the command line need not wait for JAX.
+            from modes import run_mode
 
-            given, place = flags.FLAGS, command_line.place_flags()
             with results_alone():
-                return carry_out(given.mode, config, workdir, place, stop, checkpoint, given.split)
+                return run_mode(invocation, stop)
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except KeyboardInterrupt:

@@ -1,62 +1,45 @@
-"""What the program does: training, evaluation, preparation of data, each to its exit code."""
+"""Runs each mode of the program, and converts errors to exit codes."""
 
 import contextlib
 import faulthandler
 import os
-import shutil
 import sys
-import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
+import jax
+from command_line import Invocation
 from data_report import format_description
 from exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from jax.errors import JaxRuntimeError
 
 from aux_rnn.checkpoints import CheckpointError
-from aux_rnn.config import Config
 from aux_rnn.datasets import DataError, describe_data
 from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
 from aux_rnn.errors import first_line
 from aux_rnn.evaluation import evaluate_run
 from aux_rnn.interruption import StopRequest
-from aux_rnn.mirror import Mirror, is_address, open_address
 from aux_rnn.progress import Progress, format_summary, unseen_progress
 from aux_rnn.run import TrainingError
 from aux_rnn.settings import ConfigError
 from aux_rnn.showing import reconstruct_run
+from aux_rnn.storage.addresses import is_address, local_copy
+from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.training import train_and_evaluate
 from aux_rnn.workdir import REPORT, InUseError, StorageError, WorkdirError
 
 
-def carry_out(
-    mode: str,
-    config: Config,
-    workdir: str,
-    place: Mapping[str, Any],
-    stop: StopRequest,
-    checkpoint: str = "latest",
-    split: str = "test",
-) -> int:
-    """Does what `mode` says, as one of the processes of a run.
+def run_mode(invocation: Invocation, stop: StopRequest) -> int:
+    """Runs the program as one of the processes of a run; returns the exit code.
 
     Args:
-      mode: one of `command_line.MODES`.
-      config: the experiment.
-      workdir: folder or address of the run.
-      place: arguments of `find_processes`.
+      invocation: what was asked for.
       stop: whether the run was asked to stop.
-      checkpoint: which one to use, see `restore_state`; of no meaning to training, which goes on from the newest.
-      split: of the data, to predict.
-
-    Returns:
-      The exit code.
     """
     try:
-        processes = initialize(find_processes(**place))
+        processes = initialize(find_processes(**invocation.place))
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except ProcessError as error:
@@ -67,7 +50,7 @@ def carry_out(
         faulthandler.disable()  # JAX aborts this process when another one ends; stacks of its threads would be noise
     try:
         with contextlib.closing(processes):
-            return carry_out_together(mode, config, workdir, stop, processes, checkpoint, split)
+            return run_mode_on_all(invocation, processes, stop)
     except (StorageError, OSError) as error:
         code = report(error, FAILED)
     except KeyboardInterrupt:
@@ -85,29 +68,12 @@ def carry_out(
     return code if processes.count == 1 else exit_now(code)
 
 
-def carry_out_together(
-    mode: str, config: Config, workdir: str, stop: StopRequest, processes: ProcessGroup, checkpoint: str, split: str
-) -> int:
-    """As `carry_out`; what ends in an exit code here ends so in all processes, and one of them says why."""
+def run_mode_on_all(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+    """Runs a mode; the exit codes returned here are the same in all processes, and one of them reports the reason."""
     try:
-        if mode == "prepare":
-            description = processes.run_on_main_first(lambda: describe_data(config.data, config.run.seed))
-            if processes.is_main:
-                print(format_description(description))
-            return 0
-        if mode == "dry_run":
-            return print_dry_run(config, workdir, processes)
-        with working_folder(workdir, processes) as (folder, mirror):
-            if mode in ("reconstruct", "report"):
-                return look_back(mode, folder, config, workdir, processes, mirror, checkpoint)
-            if mode == "predict":
-                return predict(config, workdir, folder, mirror, processes, checkpoint, split)
-            if mode == "eval":
-                summary = evaluate_run(folder, config.data, processes, checkpoint)
-            else:
-                with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
-                    summary = train_and_evaluate(config, folder, progress, processes, mirror, stop)
-            made = REPORT if mode == "train" and (folder / REPORT).is_file() else ""
+        if invocation.mode not in ("prepare", "report"):
+            processes.run_on_all(require_devices)
+        return HANDLERS[invocation.mode](invocation, processes, stop)
     except InUseError as error:
         return report(error, IN_USE)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
@@ -116,95 +82,132 @@ def carry_out_together(
         return report(error, BAD_INPUT) if processes.is_main else BAD_INPUT
     except TrainingError as error:
         return report(error, FAILED) if processes.is_main else FAILED
+
+
+def require_devices() -> None:
+    """Raises ConfigError if the machine has no devices of the platform that JAX_PLATFORMS names."""
+    try:
+        jax.devices()
+    except JaxRuntimeError:  # another process has ended
+        raise
+    except (RuntimeError, AssertionError) as error:  # the latter where JAX knows the platform but lacks its plugin
+        asked = f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}"
+        remedy = "unset it and JAX chooses, or set it to cpu"
+        raise ConfigError(f"{asked}: JAX finds no such devices ({first_line(error, 200)}); {remedy}") from error
+
+
+def prepare(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+    """Prepares the data set and describes it."""
+    config = invocation.config
+    description = processes.run_on_main_first(lambda: describe_data(config.data, config.run.seed))
     if processes.is_main:
-        print(format_summary(summary, workdir, made))
+        print(format_description(description))
+    return 0
+
+
+def print_dry_run(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+    """Prints what a run would be and need, without starting it."""
+    # Imported here because no other mode needs it.
+    from dry_run import dry_run, format_dry_run
+
+    found = dry_run(invocation.config, processes)
+    if processes.is_main:
+        print(format_dry_run(found, invocation.workdir, processes.count))
+    return 0
+
+
+def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+    """Trains to the end, continuing the run in the folder if there is one."""
+    with working_folder(invocation.workdir, processes) as (folder, remote):
+        with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
+            summary = train_and_evaluate(invocation.config, folder, progress, processes, remote, stop)
+        made = REPORT if (folder / REPORT).is_file() else ""
+    if processes.is_main:
+        print(format_summary(summary, invocation.workdir, made))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
 
 
-def look_back(
-    mode: str,
-    folder: Path,
-    config: Config,
-    workdir: str,
-    processes: ProcessGroup,
-    mirror: Mirror | None,
-    checkpoint: str,
-) -> int:
-    """Draws reconstructions of a run, or writes its report; in process 0."""
-
-    # Imported here because Matplotlib takes a second, which training need not wait for.
-    from aux_rnn.report import save_report
-
-    def look() -> None:
-        made = [reconstruct_run(folder, config.data, checkpoint)] if mode == "reconstruct" else save_report(folder)
-        for file in made:
-            if mirror:
-                mirror.put(folder, [str(file.relative_to(folder))])
-            print(f"{workdir}/{file.relative_to(folder)}")
-
-    processes.run_on_all(lambda: look() if processes.is_main else None)
-    return 0
-
-
-def print_dry_run(config: Config, workdir: str, processes: ProcessGroup) -> int:
-    """Prints what a run would be and take, without beginning it."""
-    # Here and not above: no other mode needs it.
-    from dry_run import dry_run, format_dry_run
-
-    found = dry_run(config, processes)
+def evaluate(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+    """Evaluates a checkpoint with its own settings."""
+    with working_folder(invocation.workdir, processes) as (folder, _):
+        summary = evaluate_run(folder, invocation.config.data, processes, invocation.checkpoint)
     if processes.is_main:
-        print(format_dry_run(found, workdir, processes.count))
-    return 0
+        print(format_summary(summary, invocation.workdir, ""))
+    return INTERRUPTED if summary["status"] == "interrupted" else 0
 
 
-def predict(
-    config: Config,
-    workdir: str,
-    folder: Path,
-    mirror: Mirror | None,
-    processes: ProcessGroup,
-    checkpoint: str,
-    split: str,
-) -> int:
+def predict(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Writes the predictions of a run for a split to its folder, and prints the scores per class."""
     # Imported here because scikit-learn takes a while.
     from aux_rnn.predictions import predict_run, save_predictions
 
-    found = predict_run(folder, config.data, split, processes, checkpoint)
+    config, split, checkpoint = invocation.config, invocation.split, invocation.checkpoint
+    with working_folder(invocation.workdir, processes) as (folder, remote):
+        found = predict_run(folder, config.data, split, processes, checkpoint)
 
-    def save() -> None:
-        files = save_predictions(folder, found)
-        if mirror:
-            mirror.put(folder, files)
-        print(f"{found.report()}\n{found.split} split, after {found.step:,} steps: {', '.join(files)} in {workdir}")
+        def save() -> None:
+            files = save_predictions(folder, found)
+            if remote:
+                remote.add(folder, files)
+            where = f"{', '.join(files)} in {invocation.workdir}"
+            print(f"{found.report()}\n{found.split} split, after {found.step:,} steps: {where}")
 
-    processes.run_on_all(lambda: save() if processes.is_main else None)
+        processes.run_on_all(lambda: save() if processes.is_main else None)
     return 0
 
 
-@contextlib.contextmanager
-def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path, Mirror | None]]:
-    """The folder that the run works in, and where it is copied to if `workdir` is an address.
+def reconstruct(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+    """Draws reconstructions of a run; in process 0."""
+    data, checkpoint = invocation.config.data, invocation.checkpoint
+    return save_files(invocation, processes, lambda folder: [reconstruct_run(folder, data, checkpoint)])
 
-    A copy made here is removed when all that is in it lies at the address.
+
+def write_report(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+    """Writes the report of a run and its curves; in process 0."""
+    # Imported here because Matplotlib takes a while, which training need not wait for.
+    from aux_rnn.report import save_report
+
+    return save_files(invocation, processes, save_report)
+
+
+def save_files(invocation: Invocation, processes: ProcessGroup, save: Callable[[Path], Iterable[Path]]) -> int:
+    """Saves files to the run's folder in process 0, copies them to its address, and names them."""
+
+    def save_and_copy(folder: Path, remote: RemoteCopy | None) -> None:
+        for file in save(folder):
+            name = str(file.relative_to(folder))
+            if remote:
+                remote.add(folder, [name])
+            print(f"{invocation.workdir}/{name}")
+
+    with working_folder(invocation.workdir, processes) as opened:
+        processes.run_on_all(lambda: save_and_copy(*opened) if processes.is_main else None)
+    return 0
+
+
+HANDLERS: dict[str, Callable[[Invocation, ProcessGroup, StopRequest], int]] = {
+    "train": train,
+    "eval": evaluate,
+    "predict": predict,
+    "reconstruct": reconstruct,
+    "report": write_report,
+    "dry_run": print_dry_run,
+    "prepare": prepare,
+}
+
+
+@contextlib.contextmanager
+def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path, RemoteCopy | None]]:
+    """Yields the run's folder and, in process 0 if `workdir` is an address, its copy there; see `local_copy`.
 
     Raises:
-      ConfigError, MirrorError: the address cannot be used.
+      ConfigError, RemoteError: the address cannot be used.
       ProcessError: the same, in process 0, which alone uses it.
     """
-    is_elsewhere = is_address(workdir) and processes.is_main
-    folder, mirror = processes.run_on_all(lambda: fetch(workdir) if is_elsewhere else (Path(workdir), None))
-    yield folder, mirror
-    if is_elsewhere:
-        shutil.rmtree(folder)
-
-
-def fetch(address: str) -> tuple[Path, Mirror]:
-    """A new folder of this machine with what lies at the address."""
-    mirror = open_address(address)
-    folder = Path(tempfile.mkdtemp(prefix="aux_rnn-"))
-    mirror.fetch(folder)
-    return folder, mirror
+    with contextlib.ExitStack() as stack:
+        is_remote = is_address(workdir) and processes.is_main
+        opened = processes.run_on_all(lambda: stack.enter_context(local_copy(workdir)) if is_remote else None)
+        yield opened or (Path(workdir), None)
 
 
 def exit_now(code: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from absl import logging
 
 SPEAKS_FOR_ITSELF = "/orbax/"  # every failure of Orbax reaches the program as an exception, too
+SPEAK_BY_EXCEPTIONS = ("asyncio", "fsspec", "gcsfs", "s3fs")
 LOOP_CLOSED = "Event loop is closed"
 
 
@@ -16,7 +17,8 @@ def quiet_libraries() -> None:
     """Warnings and errors of this program stay; those that Orbax's threads leave behind go."""
     logging.set_verbosity(logging.WARNING)
     logging.get_absl_handler().addFilter(lambda record: SPEAKS_FOR_ITSELF not in record.pathname)
-    python_logging.getLogger("asyncio").setLevel(python_logging.CRITICAL)
+    for name in SPEAK_BY_EXCEPTIONS:
+        python_logging.getLogger(name).setLevel(python_logging.CRITICAL)
     report_unraisable = sys.unraisablehook
 
     def report(unraisable: "sys.UnraisableHookArgs") -> None:

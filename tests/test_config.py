@@ -1,7 +1,9 @@
 """Settings: checked when they are built, written and read without loss."""
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aux_rnn import config as config_lib
@@ -16,14 +18,29 @@ def test_the_defaults_are_the_papers():
     assert model.supervised_truncation == model.auxiliary_truncation == model.decoder_truncation == 300
 
 
-def test_json_keeps_every_setting():
-    config = config_lib.from_flat(
-        dict(
-            dataset="cifar10", head_sizes=[3, 4], supervised_truncation="full", learning_rate=0.1, teacher_forcing=False
-        )
-    )
-    assert config_lib.from_json(config_lib.to_json(config)) == config
-    assert config.model.head_sizes == (3, 4)
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("hidden_size", np.int64(8), 8),
+        ("seed", np.uint32(7), 7),
+        ("learning_rate", np.float32(0.5), 0.5),
+        ("teacher_forcing", np.bool_(False), False),
+        ("encoder", np.str_("gru"), "gru"),
+        ("head_sizes", np.array([4, 3]), (4, 3)),
+        ("decoder_sizes", [np.int64(4), 3], (4, 3)),
+        ("supervised_truncation", np.array(5), 5),
+        ("data_dir", Path("/data"), "/data"),
+    ],
+)
+def test_values_of_numpy_lists_and_paths_are_taken_as_what_they_stand_for(name, value, expected):
+    kept = config_lib.to_flat(config_lib.from_flat({name: value}))[name]
+    assert kept == expected
+    assert type(kept) is type(expected)
+
+
+def test_values_of_numpy_are_checked_like_others():
+    with pytest.raises(ConfigError, match="--hidden_size=0: must be an integer from 1"):
+        ModelConfig(hidden_size=np.int64(0))
 
 
 def test_names_of_settings_are_unique_and_explained():

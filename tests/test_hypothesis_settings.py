@@ -19,7 +19,7 @@ from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.cost import count_training_step
 from aux_rnn.datasets import dataset_names, sequence_spec, split_sizes
 from aux_rnn.plan import Plan
-from aux_rnn.settings import LARGEST, ConfigError, Truncation, format_value, is_allowed
+from aux_rnn.settings import LARGEST, ConfigError, Truncation, format_value
 from experiments import command_line, main
 
 assert main  # which defines the flags
@@ -88,7 +88,7 @@ def configs(draw):
     for name in draw(st.lists(st.sampled_from(list(FIELDS)), unique=True)):
         field = FIELDS[name]
         strategy = st.sampled_from(named[name]) if name in named else by_type[field.type]
-        values[name] = draw(strategy.filter(lambda value, field=field: is_allowed(field, value)))
+        values[name] = draw(strategy.filter(lambda value, field=field: field.metadata["allowed"].accepts(value)))
     try:
         return config_lib.from_flat(values)
     except ConfigError:  # settings that contradict each other

@@ -10,7 +10,18 @@ import command_line
 from absl import flags
 
 from aux_rnn.config import Config
-from aux_rnn.settings import ConfigError, Settings, integer_from, one_of, plain_text, positive_sizes, reject, setting
+from aux_rnn.settings import (
+    ANY,
+    ConfigError,
+    Settings,
+    integer,
+    one_of,
+    plain_text,
+    positive_sizes,
+    reject,
+    setting,
+    switch,
+)
 
 COMMANDS = {
     "step": ("length", "phase", "steps", "product_size"),
@@ -28,15 +39,15 @@ class Options(Settings):
     """What to measure; see the help texts."""
 
     command: str = setting("step", "See the description of the program.", one_of(tuple(COMMANDS)))
-    config: Config = setting(Config(), "Every setting of main.py.")
-    length: int = setting(0, "Steps per sequence; 0: those of the data set.", integer_from(0))
+    config: Config = setting(Config(), "Every setting of main.py.", ANY)
+    length: int = setting(0, "Steps per sequence; 0: those of the data set.", integer(0))
     lengths: tuple[int, ...] = setting((1024, 4096, 16384), "Steps per sequence, one or more.", positive_sizes())
     phase: str = setting("train", "pretrain: the auxiliary loss alone.", one_of(("train", "pretrain")))
-    steps: int = setting(5, "Training steps to measure.", integer_from(1))
-    pairs: int = setting(5, "Steps of each program.", integer_from(1))
-    product_size: int = setting(2048, "Side of the matrices whose product is timed.", integer_from(1, 1 << 15))
-    peer_huge_pages: bool = setting(True, "Run PyTorch with THP_MEM_ALLOC_ENABLE=1; without: as installed.")
-    cpu_devices: int = setting(0, "As in main.py.", integer_from(0, command_line.MOST_DEVICES))
+    steps: int = setting(5, "Training steps to measure.", integer(1))
+    pairs: int = setting(5, "Steps of each program.", integer(1))
+    product_size: int = setting(2048, "Side of the matrices whose product is timed.", integer(1, 1 << 15))
+    peer_huge_pages: bool = setting(True, "Run PyTorch with THP_MEM_ALLOC_ENABLE=1; without: as installed.", switch())
+    cpu_devices: int = setting(0, "As in main.py.", integer(0, command_line.MOST_DEVICES))
     output: str = setting("", "File to append the records to, one JSON object per line.", plain_text())
 
 

@@ -1,0 +1,88 @@
+"""Working at an address such as gs://bucket/run through a local copy of what is there."""
+
+import contextlib
+import logging as python_logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+from absl import logging
+from fsspec.asyn import AsyncFileSystem
+
+from aux_rnn.errors import OneLineError, first_line
+from aux_rnn.settings import ConfigError
+from aux_rnn.storage.remote import MAX_REASON, RemoteCopy
+
+GLOB_CHARACTERS = "*?["
+EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}  # of this package, per protocol
+
+
+def is_address(path: str) -> bool:
+    return "://" in path
+
+
+@contextlib.contextmanager
+def local_copy(address: str) -> Iterator[tuple[Path, RemoteCopy]]:
+    """Downloads what is at an address to a temporary folder, which is removed at the end.
+
+    The folder stays if its last upload failed. Errors and warnings name the address in place of the folder.
+
+    Yields:
+      The folder, and the copy of it at the address.
+
+    Raises:
+      ConfigError: the address or its bucket does not exist.
+      RemoteError: it cannot be read; or, at the end, it could not be written: then the text says where the folder is.
+    """
+    remote = open_remote(address)
+    folder = Path(tempfile.mkdtemp(prefix="aux_rnn-"))
+    try:
+        with _renamed_in_log(str(folder), address):
+            remote.download(folder)
+            yield folder, remote
+    except OneLineError as error:
+        kept = f"; the latest results are in {folder}; the same command continues from what was copied"
+        text = str(error).replace(str(folder), address) + (kept if remote.upload_failed else "")
+        raise type(error)(text) from error
+    finally:
+        remote.close()
+        if not remote.upload_failed:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _renamed_in_log(old: str, new: str) -> Iterator[None]:
+    """Replaces a name in what is logged."""
+
+    def rename(record: python_logging.LogRecord) -> bool:
+        record.msg, record.args = record.getMessage().replace(old, new), ()
+        return True
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(rename)
+    try:
+        yield
+    finally:
+        logger.removeFilter(rename)
+
+
+def open_remote(address: str) -> RemoteCopy:
+    """Returns the copy at an address, which is not read yet. Raises ConfigError if there is no way to use it."""
+    protocol = address.partition("://")[0]
+    if any(character in address for character in GLOB_CHARACTERS):
+        raise ConfigError(f"--workdir={address}: must not contain any of {' '.join(GLOB_CHARACTERS)}")
+    try:
+        filesystem, root = fsspec.url_to_fs(address)
+    except ImportError as error:
+        extra = EXTRAS.get(protocol)
+        remedy = f"pip install 'aux_rnn[{extra}]'" if extra else str(error)
+        raise ConfigError(
+            f"--workdir={address}: {protocol}:// needs a package that is not installed; {remedy}"
+        ) from error
+    except Exception as error:  # each protocol has its own errors
+        raise ConfigError(f"--workdir={address}: cannot be used ({first_line(error, MAX_REASON)})") from error
+    if isinstance(filesystem, AsyncFileSystem) and not root.partition("/")[0]:
+        raise ConfigError(f"--workdir={address}: must name a bucket, as in {protocol}://BUCKET/RUN")
+    return RemoteCopy(address, filesystem, root)

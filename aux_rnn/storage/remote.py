@@ -1,0 +1,259 @@
+"""Copies of a run's folder at an address such as gs://bucket/run, for machines that disappear.
+
+Object stores can neither append nor lock, so a run works in a local folder, and what is new there is copied to the
+address after each checkpoint. A copy that is interrupted leaves at most an incomplete checkpoint, which its digest
+reveals; the checkpoint before it is removed only later.
+"""
+
+import contextlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from absl import logging
+from fsspec.asyn import AsyncFileSystem
+
+from aux_rnn.errors import OneLineError, first_line
+from aux_rnn.settings import ConfigError
+from aux_rnn.workdir import StorageError
+
+OWNER = "owner"  # the file at the address that names the run it belongs to
+SUMMARY = "summary.json"
+MAX_LISTINGS = 20
+MAX_REASON = 200  # characters
+
+
+class RemoteError(StorageError):
+    """The address cannot be read or written. The text is one line."""
+
+
+class OwnershipLostError(RemoteError):
+    """Another run was started with the address and owns it now."""
+
+
+class RemoteCopy:
+    """The copy of a folder at an address.
+
+    Args:
+      address: as the user gave it.
+      filesystem: of fsspec.
+      root: the address as the file system calls it.
+
+    Attributes:
+      upload_failed: the last upload failed, so the folder holds more than the address.
+    """
+
+    def __init__(self, address: str, filesystem: Any, root: str) -> None:
+        self.address = address
+        self.upload_failed = False
+        self._filesystem, self._root = filesystem, PurePosixPath(root)
+        self._token = secrets.token_hex(8)
+        self._listed: dict[str, Any] = {}  # what was downloaded, by name, as the address described it
+        self._copied: dict[str, tuple[int, int]] = {}  # what is at the address, by name, see `list_files`
+        self._uploading = threading.Lock()
+        self._requests = 0
+        self._lost: OwnershipLostError | None = None
+        self._is_closed = False
+
+    def download(self, folder: Path) -> None:
+        """Makes a folder the same as the address; what was downloaded before and did not change is left alone.
+
+        The owner of the address may add and remove files meanwhile, so the files are listed again until nothing
+        changes.
+
+        Raises:
+          ConfigError: the bucket does not exist.
+          RemoteError: the address cannot be read, or changes all the time.
+        """
+        with self._errors("read"):
+            for _ in range(MAX_LISTINGS):
+                found = self._list()
+                if found == self._listed:
+                    break
+                for name in set(self._listed) - set(found):
+                    remove_file(folder, name)
+                self._listed = {name: info if self._listed.get(name) == info else None for name, info in found.items()}
+                changed = [name for name, info in self._listed.items() if info is None]
+                with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                    self._filesystem.get(self._paths(changed), [str(folder / name) for name in changed])
+                    self._listed = found
+            else:
+                raise RemoteError(f"--workdir={self.address}: cannot be read (its files change all the time)")
+        self._copied = {name: state for name, state in list_files(folder).items() if name in self._listed}
+
+    def take_ownership(self, folder: Path) -> None:
+        """Makes the address belong to this run, then downloads what its former owner wrote until now.
+
+        The former owner notices at its next upload. Raises RemoteError.
+        """
+        with self._errors("written"):
+            self._make_folders([OWNER])
+            self._filesystem.pipe_file(str(self._root / OWNER), self._token.encode())
+        self.download(folder)
+
+    def add(self, folder: Path, names: Sequence[str]) -> None:
+        """Uploads files that a run does not write itself, whoever owns the address. Raises RemoteError."""
+        with self._noting_failure():
+            self._put(folder, names)
+
+    def upload(self, folder: Path) -> None:
+        """Begins to copy what is new to the address, in the background.
+
+        One upload runs at a time, and of those that wait only the latest takes place. A failed one is logged; the next
+        one copies what is missing.
+
+        Raises:
+          OwnershipLostError: an earlier upload found that another run owns the address.
+        """
+        if self._lost:
+            raise self._lost
+        self._requests += 1
+        threading.Thread(target=self._upload_in_turn, args=(folder, self._requests), daemon=True).start()
+
+    def _upload_in_turn(self, folder: Path, request: int) -> None:
+        with self._uploading:
+            if request != self._requests or self._lost:
+                return
+            failed_before = self.upload_failed
+            try:
+                self._upload(folder)
+            except OwnershipLostError:
+                pass  # for the next call to raise
+            except RemoteError as error:
+                if not failed_before and not self._is_closed:
+                    logging.warning("%s; training continues, and the next checkpoints try again", error)
+
+    def sync(self, folder: Path) -> None:
+        """Waits for the upload in progress, if any, and copies the rest.
+
+        Raises:
+          OwnershipLostError: another run owns the address.
+          RemoteError: it cannot be written.
+        """
+        self._requests += 1  # replaces those that wait
+        with self._uploading:
+            if self._lost:
+                raise self._lost
+            self._upload(folder)
+
+    def close(self) -> None:
+        """Makes an upload in progress end early; the folder may be removed then."""
+        self._is_closed = True
+
+    def _upload(self, folder: Path) -> None:
+        """Copies what is new or changed, then removes what is gone. Raises OwnershipLostError, RemoteError."""
+        with self._noting_failure():
+            while not self._upload_listed(folder, list_files(folder)):
+                pass
+        if self._lost:
+            raise self._lost
+
+    def _upload_listed(self, folder: Path, files: dict[str, tuple[int, int]]) -> bool:
+        """Uploads what is new in `files`; returns False if some of it has been removed since it was listed."""
+        changed = [name for name, state in files.items() if self._copied.get(name) != state]
+        gone = set(self._copied) - set(files)
+        for names in (*group_in_order(changed), []):
+            if self._is_closed or not self._owns_address():
+                return True
+            try:
+                self._put(folder, names)
+            except FileNotFoundError:
+                if all((folder / name).exists() for name in names):
+                    raise
+                return False
+            self._copied |= {name: files[name] for name in names}
+        if gone:
+            with contextlib.suppress(FileNotFoundError):
+                self._filesystem.rm(self._paths(sorted(gone)))
+            self._copied = {name: state for name, state in self._copied.items() if name not in gone}
+        return True
+
+    def _owns_address(self) -> bool:
+        if self._filesystem.cat_file(str(self._root / OWNER)).decode() != self._token:
+            self._lost = OwnershipLostError(
+                f"--workdir={self.address}: another run was started with this address and owns it now; this one ends"
+            )
+        return self._lost is None
+
+    def _list(self) -> dict[str, Any]:
+        self._filesystem.invalidate_cache()
+        try:
+            found = self._filesystem.find(str(self._root), detail=True)
+        except FileNotFoundError as error:  # not of a missing folder, which is empty
+            raise ConfigError(
+                f"--workdir={self.address}: there is no bucket {self._root.parts[0]}; create it, or correct the name"
+            ) from error
+        files = {PurePosixPath(p).relative_to(self._root): info for p, info in found.items() if info["type"] == "file"}
+        return {str(name): info for name, info in files.items() if str(name) != OWNER and ".." not in name.parts}
+
+    def _put(self, folder: Path, names: Sequence[str]) -> None:
+        if names:
+            self._make_folders(names)
+            self._filesystem.put([str(folder / name) for name in names], self._paths(names))
+
+    def _make_folders(self, names: Sequence[str]) -> None:
+        """Makes the folders of files. Object stores, which fsspec speaks to asynchronously, have none.
+
+        For them the clients would make a missing bucket instead.
+        """
+        if not isinstance(self._filesystem, AsyncFileSystem):
+            for parent in {(self._root / name).parent for name in names}:
+                self._filesystem.makedirs(str(parent), exist_ok=True)
+
+    def _paths(self, names: Sequence[str]) -> list[str]:
+        return [str(self._root / name) for name in names]
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OneLineError:
+            raise
+        except Exception as error:  # each protocol has its own errors
+            reason = first_line(error, MAX_REASON)
+            raise RemoteError(f"--workdir={self.address}: cannot be {what} ({reason})") from error
+
+    @contextlib.contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        try:
+            with self._errors("written"):
+                yield
+        except RemoteError:
+            self.upload_failed = True
+            raise
+        self.upload_failed = False
+
+
+def list_files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Returns the modification time in ns and the size in bytes of all complete files, by name."""
+    files = {}
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names):
+            name = path.relative_to(folder)
+            is_partial = any(part.endswith(".partial") or "-tmp" in part or part == ".lock" for part in name.parts)
+            with contextlib.suppress(FileNotFoundError):  # a file may be removed at any time
+                if not is_partial:
+                    status = path.stat()
+                    files[str(name)] = (status.st_mtime_ns, status.st_size)
+    return files
+
+
+def remove_file(folder: Path, name: str) -> None:
+    """Removes a file and the folders that it leaves empty, up to `folder`."""
+    (folder / name).unlink(missing_ok=True)
+    for parent in PurePosixPath(name).parents[:-1]:
+        with contextlib.suppress(OSError):
+            (folder / parent).rmdir()
+
+
+def group_in_order(names: Sequence[str]) -> list[list[str]]:
+    """Divides files into those to copy first, next and last, each group at once.
+
+    Records go before the checkpoints that cover them, and the summary, which says how the run ended, goes last.
+    """
+    records = [name for name in names if "/" not in name and name != SUMMARY]
+    nested = [name for name in names if "/" in name]
+    return [group for group in (records, nested, [name for name in names if name == SUMMARY]) if group]

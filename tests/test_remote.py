@@ -1,0 +1,333 @@
+"""Runs at addresses: the clients gcsfs and s3fs with emulators of Google Cloud Storage and S3 on this machine."""
+
+import contextlib
+import importlib
+import json
+import logging
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import types
+import uuid
+
+import fsspec
+import pytest
+from command_line import Invocation
+from modes import run_mode_on_all
+
+from aux_rnn.config import from_flat, to_flat
+from aux_rnn.distributed import SINGLE_PROCESS
+from aux_rnn.interruption import StopRequest
+from aux_rnn.settings import ConfigError
+from aux_rnn.storage.addresses import is_address, local_copy, open_remote
+from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError, group_in_order
+from aux_rnn.training import train_and_evaluate
+from aux_rnn.workdir import WorkdirError
+
+
+class Server:
+    """An emulator, which can be stopped and started again."""
+
+    def __init__(self, folder, *command):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        self.folder, self.command, self.url = (
+            folder,
+            [sys.executable, "-m", *command, str(port)],
+            f"http://localhost:{port}",
+        )
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(self.command, cwd=self.folder, stderr=subprocess.DEVNULL)
+        wait_for(lambda: socket.create_connection(("localhost", int(self.command[-1])), 1).close() or True)
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def wait_for(is_done):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if is_done():
+                return
+        time.sleep(0.05)
+    raise TimeoutError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def servers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp
+    gs = Server(folder("gs"), "gcp_storage_emulator", "start", "-q", "--default-bucket=bucket", "--port")
+    s3 = Server(folder("s3"), "moto.server", "-p")
+    variables = dict(AWS_ACCESS_KEY_ID="any", AWS_SECRET_ACCESS_KEY="any", AWS_DEFAULT_REGION="us-east-1")
+    with pytest.MonkeyPatch.context() as patch, contextlib.closing(gs), contextlib.closing(s3):
+        for name, value in dict(variables, STORAGE_EMULATOR_HOST=gs.url, AWS_ENDPOINT_URL=s3.url).items():
+            patch.setenv(name, value)
+        patch.setattr(logging.getLogger("gcsfs"), "level", logging.CRITICAL)
+        fsspec.filesystem("s3").mkdir("bucket")
+        yield {"gs": gs, "s3": s3}
+
+
+@pytest.fixture(params=["gs", "s3", "memory"])
+def address(request):
+    return f"{request.param}://bucket/{uuid.uuid4().hex}/run"
+
+
+@pytest.fixture
+def gs_address():
+    return f"gs://bucket/{uuid.uuid4().hex}/run"
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder of temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    return tmp_path / "tmp"
+
+
+@pytest.fixture
+def gs_server(servers, monkeypatch):
+    """The server of gs://, whose absence is noticed without waiting."""
+    monkeypatch.setattr("gcsfs.retry.random", types.SimpleNamespace(random=lambda: -60.0))
+    yield servers["gs"]
+    if servers["gs"].process.poll() is not None:
+        servers["gs"].start()
+
+
+def write(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def read(folder):
+    return {str(p.relative_to(folder)): p.read_bytes().decode("latin-1") for p in folder.rglob("*") if p.is_file()}
+
+
+def owned(address, folder):
+    remote = open_remote(address)
+    remote.take_ownership(folder)
+    return remote
+
+
+def downloaded(address, folder):
+    open_remote(address).download(folder)
+    return read(folder)
+
+
+def test_complete_files_are_copied_and_downloaded(address, tmp_path):
+    files = {"summary.json": "1", "checkpoints/3/state/x": "22", "checkpoints/3/meta": "333", "metrics.jsonl": ""}
+    partial = {".lock": "", "summary.json.partial": "", "checkpoints/4.orbax-checkpoint-tmp/x": ""}
+    assert downloaded(address, tmp_path / "empty") == {}
+    folder = write(tmp_path / "a", {**files, **partial})
+    owned(address, tmp_path / "a").sync(folder)
+    assert downloaded(address, tmp_path / "b") == files
+
+
+def test_only_changes_are_uploaded_and_removed_files_disappear(address, tmp_path, monkeypatch):
+    folder = write(tmp_path / "a", {"one": "1", "two": "2", "checkpoints/1/x": "x", "checkpoints/1/y": "y"})
+    remote = owned(address, folder)
+    remote.sync(folder)
+    put, copied = remote._filesystem.put, []
+    monkeypatch.setattr(remote._filesystem, "put", lambda here, there: (copied.extend(here), put(here, there)))
+    write(folder, {"two": "22", "checkpoints/2/x": "y"})
+    for name in "xy":
+        (folder / f"checkpoints/1/{name}").unlink()
+    remote.sync(folder)
+    assert copied == [str(folder / "two"), str(folder / "checkpoints/2/x")]
+    assert downloaded(address, tmp_path / "b") == {"one": "1", "two": "22", "checkpoints/2/x": "y"}
+
+
+def test_records_are_copied_before_checkpoints_and_the_summary_last():
+    names = ["checkpoints/2/x", "summary.json", "metrics.jsonl", "config.json"]
+    assert group_in_order(names) == [["metrics.jsonl", "config.json"], ["checkpoints/2/x"], ["summary.json"]]
+
+
+def test_names_outside_of_the_folder_are_ignored():
+    found = {"root/../../evil": {"type": "file"}, "root/good": {"type": "file"}, "root/folder": {"type": "directory"}}
+    filesystem = types.SimpleNamespace(invalidate_cache=lambda: None, find=lambda path, detail: found)
+    assert list(RemoteCopy("x://root", filesystem, "root")._list()) == ["good"]
+
+
+def test_the_run_that_was_started_last_owns_the_address(address, tmp_path):
+    first = owned(address, write(tmp_path / "a", {"one": "1"}))
+    first.sync(tmp_path / "a")
+    owned(address, tmp_path / "b")
+    write(tmp_path / "a", {"one": "2"})
+    first.upload(tmp_path / "a")
+    wait_for(lambda: first._lost)
+    for work in (first.upload, first.sync):
+        with pytest.raises(OwnershipLostError, match=f"--workdir={address}: another run was started"):
+            work(tmp_path / "a")
+    assert downloaded(address, tmp_path / "c") == {"one": "1"}
+
+
+def test_the_new_owner_has_what_the_former_one_wrote_and_removed_meanwhile(address, tmp_path):
+    folder = write(tmp_path / "a", {"records": "1", "checkpoints/1/x": "x"})
+    first = owned(address, folder)
+    first.sync(folder)
+    second = open_remote(address)
+    second.download(tmp_path / "b")
+    (folder / "checkpoints/1/x").unlink()
+    first.sync(write(folder, {"records": "12", "checkpoints/2/x": "y"}))
+    second.take_ownership(tmp_path / "b")
+    assert read(tmp_path / "b") == {"records": "12", "checkpoints/2/x": "y"}
+    assert not (tmp_path / "b/checkpoints/1").exists()
+
+
+def test_a_file_that_is_removed_during_the_download_is_left_out(address, tmp_path, monkeypatch):
+    folder = write(tmp_path / "a", {"checkpoints/1/x": "x", "checkpoints/2/x": "y"})
+    owned(address, folder).sync(folder)
+    remote = open_remote(address)
+    get, removed = remote._filesystem.get, []
+
+    def remove_and_get(there, here):
+        if not removed:
+            removed.append(str(remote._root / "checkpoints/1/x"))
+            remote._filesystem.rm(removed)
+        get(there, here)
+
+    monkeypatch.setattr(remote._filesystem, "get", remove_and_get)
+    remote.download(tmp_path / "b")
+    assert read(tmp_path / "b") == {"checkpoints/2/x": "y"}
+
+
+@pytest.mark.parametrize("protocol", ["gs", "s3"])
+def test_a_missing_bucket_is_refused_and_not_made(protocol, tiny, temporary, capsys):
+    address = f"{protocol}://no-such-bucket/run"
+    assert run_mode_on_all(Invocation("train", tiny, address), SINGLE_PROCESS, StopRequest()) == 2
+    assert f"error: --workdir={address}: there is no bucket no-such-bucket" in capsys.readouterr().err
+    with pytest.raises(RemoteError, match="cannot be written"):
+        owned(address, temporary)
+    assert not fsspec.filesystem(protocol).exists("no-such-bucket")
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("abc://x", "cannot be used"),
+        ("gs://", "must name a bucket"),
+        ("s3:///run", "must name a bucket"),
+        ("gs://bucket/run*", "must not contain any of"),
+    ],
+)
+def test_an_unusable_address_is_refused(address, message):
+    assert is_address(address)
+    assert not is_address("/a:/b")
+    with pytest.raises(ConfigError) as caught:
+        open_remote(address)
+    assert str(caught.value).startswith(f"--workdir={address}: {message}")
+
+
+@pytest.mark.parametrize(("protocol", "extra"), [("gs", "gcs"), ("s3", "s3")])
+def test_a_missing_package_is_named_with_its_extra(protocol, extra, monkeypatch):
+    monkeypatch.setattr("fsspec.url_to_fs", lambda address: importlib.import_module("missing"))
+    with pytest.raises(ConfigError, match=rf"--workdir={protocol}://b/r: .*; pip install 'aux_rnn\[{extra}\]'"):
+        open_remote(f"{protocol}://b/r")
+
+
+def test_an_outage_is_logged_once_and_the_next_upload_copies_the_rest(gs_address, gs_server, tmp_path, caplog):
+    folder = write(tmp_path / "a", {"one": "1"})
+    remote = owned(gs_address, folder)
+    gs_server.close()
+    for text in "23":
+        remote.upload(write(folder, {"one": text}))
+        wait_for(lambda: remote.upload_failed and not remote._uploading.locked())
+    with pytest.raises(RemoteError, match=f"--workdir={gs_address}: cannot be written"):
+        remote.sync(folder)
+    assert len([record for record in caplog.records if gs_address in record.getMessage()]) == 1
+    gs_server.start()
+    remote.sync(folder)
+    assert not remote.upload_failed
+    assert downloaded(gs_address, tmp_path / "b") == {"one": "3"}
+
+
+def test_errors_name_the_address_and_leave_nothing_behind(address, temporary):
+    with pytest.raises(WorkdirError) as caught, local_copy(address) as (folder, _):  # noqa: PT012
+        write(folder, {"one": "1"})
+        raise WorkdirError(f"--workdir={folder}: holds no run")
+    assert str(caught.value) == f"--workdir={address}: holds no run"
+    assert not list(temporary.iterdir())
+
+
+def test_after_a_failed_upload_the_folder_stays_and_is_named(gs_address, gs_server, temporary):
+    with pytest.raises(RemoteError) as caught, local_copy(gs_address) as (folder, remote):  # noqa: PT012
+        remote.take_ownership(write(folder, {"one": "1"}))
+        gs_server.close()
+        remote.sync(folder)
+    assert f"the latest results are in {folder};" in str(caught.value)
+    assert read(folder) == {"one": "1"}
+
+
+@pytest.fixture
+def tiny(tiny):
+    return from_flat({**to_flat(tiny), "auxiliary": "reconstruct", "num_anchors": 1})
+
+
+def train_at(address, config, quiet):
+    with local_copy(address) as (folder, remote):
+        return train_and_evaluate(config, folder, quiet, remote=remote)
+
+
+def after_save(monkeypatch, step, action):
+    """Calls `action` once, after the run has saved at a step."""
+    run_lib = importlib.import_module("aux_rnn.run")
+    save = run_lib.Run.save
+
+    def save_and_act(self):
+        save(self)
+        if self.step == step:
+            monkeypatch.setattr(run_lib.Run, "save", save)
+            action()
+
+    monkeypatch.setattr(run_lib.Run, "save", save_and_act)
+
+
+@pytest.mark.parametrize("protocol", ["gs", "s3"])
+def test_a_run_continues_on_another_machine(protocol, tiny, quiet, tmp_path, temporary, monkeypatch):
+    address = f"{protocol}://bucket/{uuid.uuid4().hex}"
+    alone = train_and_evaluate(tiny, tmp_path / "alone", quiet)
+
+    def vanish():
+        filesystem, root = fsspec.url_to_fs(address)
+        wait_for(lambda: any("/checkpoints/" in name for name in filesystem.find(root)))
+        raise SystemExit
+
+    after_save(monkeypatch, 6, vanish)
+    with pytest.raises(SystemExit):
+        train_at(address, tiny, quiet)
+    assert not list(temporary.iterdir())
+    again = train_at(address, tiny, quiet)
+    assert again["params_digest"] == alone["params_digest"]
+    assert json.loads(downloaded(address, tmp_path / "copy")["summary.json"]) == again
+    copied, expected = ({tuple(n.split("/")[:2]) for n in read(tmp_path / f)} for f in ("copy", "alone"))
+    assert copied == expected - {(".lock",)}
+
+
+def test_a_second_run_takes_over_from_a_running_one(gs_address, tiny, quiet, tmp_path, monkeypatch):
+    second = []
+    after_save(monkeypatch, 4, lambda: second.append(train_at(gs_address, tiny, quiet)))
+    with pytest.raises(OwnershipLostError, match=f"--workdir={gs_address}: another run was started"):
+        train_at(gs_address, tiny, quiet)
+    assert second[0]["status"] == "complete"
+    assert json.loads(downloaded(gs_address, tmp_path)["summary.json"]) == second[0]
+
+
+def test_what_is_made_from_a_run_is_uploaded(gs_address, tiny, quiet, tmp_path, capsys):
+    train_at(gs_address, tiny, quiet)
+    before = set(downloaded(gs_address, tmp_path / "run"))
+    for mode in ("reconstruct", "report", "predict"):
+        assert run_mode_on_all(Invocation(mode, tiny, gs_address), SINGLE_PROCESS, StopRequest()) == 0
+    plots = {f"plots/{name}" for name in ("reconstructions-9.png", "curves.png", "curves.svg", "confusion-test.png")}
+    made = {*plots, "report.html", "predictions-test.npz"}
+    assert set(downloaded(gs_address, tmp_path / "copy")) - before == made
+    assert f"{gs_address}/report.html" in capsys.readouterr().out.splitlines()

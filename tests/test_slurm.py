@@ -21,8 +21,7 @@ NODES = ("127.0.0.1", "127.0.0.2")
 REASON = "needs root to start a cluster" if os.getuid() else "needs SLURM: apt-get install slurm-wlm munge"
 has_slurm = not os.getuid() and all(map(shutil.which, ("slurmctld", "slurmd", "munged", "sbatch")))
 needs_slurm = pytest.mark.skipif(not has_slurm, reason=REASON)
-# For tests of the job script alone: in place of training, a shell command runs.
-STAND_IN = '#!/bin/sh\n[ "$1" = test ] || exec sh -c "$2"\n'
+STAND_IN = '#!/bin/sh\n[ "$1" = test ] || exec sh -c "$2"\n'  # launch.sh with a shell command in place of training
 
 
 class Cluster:

@@ -172,7 +172,7 @@ class RunOutputs(NullOutputs):
         self._opened.close()
 
     def _add_event(self, add: "Callable[[EventFile], None]") -> None:
-        """Adds to the events for TensorBoard until that fails; the next start of the run writes them again."""
+        """Adds to the events for TensorBoard, until that fails once."""
         events, self._events = self._events, None
         if events is not None:
             with self._log_failures("an event in tensorboard/"):

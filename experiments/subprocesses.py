@@ -1,9 +1,11 @@
 """Runs commands as subprocesses, several at once, and stops them so that each can save its work."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import NamedTuple
 from aux_rnn.interruption import SIGNALS, handlers
 
 POLL_SECONDS = 0.1
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 # A scheduler may signal the process group and its leader, and a terminal repeats a key: all of that is one request.
 PATIENCE_SECONDS = 2.0
 
@@ -28,7 +31,12 @@ class Job(NamedTuple):
         with self.log.open("a") as log:
             # In its own session, so that Ctrl-C in the terminal reaches this process only, which passes it on once.
             process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=stop_with_parent if sys.platform == "linux" else None,
             )
         if hasattr(os, "sched_setaffinity"):
             with contextlib.suppress(ProcessLookupError):
@@ -39,6 +47,11 @@ class Job(NamedTuple):
         """Returns the last line of output that is not blank."""
         lines = self.log.read_text(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+
+
+def stop_with_parent() -> None:
+    """Makes Linux send SIGTERM to the calling process when its parent dies, even of SIGKILL."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def run_jobs(jobs: Sequence[Job], slots: Sequence[Sequence[int]]) -> Iterator[tuple[Job, int | None]]:

@@ -1,10 +1,9 @@
 """Runs to compare; those that differ only in their seed form one row."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from confidence import Estimate, estimate_curve, estimate_mean
 
@@ -20,8 +19,7 @@ from aux_rnn.workdir import WorkdirError, read_summary, require_config
 NAMED = ("dataset", "encoder", "auxiliary")
 
 
-@dataclasses.dataclass(frozen=True)
-class SavedRun:
+class SavedRun(NamedTuple):
     """The contents of a run's folder; the summary is empty for a run that has not ended."""
 
     config: Config
@@ -29,14 +27,8 @@ class SavedRun:
     summary: dict[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """Runs that differ only in their seed.
-
-    Attributes:
-      name: what distinguishes it from the other rows.
-      runs: at least one.
-    """
+class Row(NamedTuple):
+    """At least one run; runs that differ only in their seed, under the name that distinguishes them from others."""
 
     name: str
     runs: Sequence[SavedRun]

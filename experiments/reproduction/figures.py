@@ -16,7 +16,7 @@ from aux_rnn.plot_style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION
 from reproduction.grid import WITHOUT
 
 ROW = ["data", "model", "truncation"]  # of the grid
-# Names in figures and tables; a row of `ablations` has the name of its change.
+# Names in figures and tables, and styles; a row of `ablations` has the name of its change.
 MODEL_NAMES = {
     "lstm": "LSTM",
     "r-lstm": "r-LSTM",
@@ -25,13 +25,10 @@ MODEL_NAMES = {
     "transformer": "Transformer",
     "r-lstm-cut-both": "r-LSTM, both losses truncated",
 }
+COLORS = (BLACK, BLUE, VERMILION, GREEN, PURPLE, SKY)
 STYLES: dict[str, Style] = {
-    "lstm": dict(color=BLACK, marker="o", linestyle="-"),
-    "r-lstm": dict(color=BLUE, marker="s", linestyle="-"),
-    "p-lstm": dict(color=VERMILION, marker="^", linestyle="-"),
-    "both": dict(color=GREEN, marker="P", linestyle="-"),
-    "transformer": dict(color=PURPLE, marker="v", linestyle="-."),
-    "r-lstm-cut-both": dict(color=SKY, marker="X", linestyle=":"),
+    model: dict(color=color, marker=marker, linestyle=line)
+    for model, color, marker, line in zip(MODEL_NAMES, COLORS, "os^PvX", ("-", "-", "-", "-", "-.", ":"), strict=True)
 }
 GRID = "0.9"
 
@@ -58,7 +55,7 @@ def values_of(group: pd.DataFrame, name: str) -> list[float]:
 def draw_accuracies(frame: pd.DataFrame) -> Figure:
     """Draws test accuracies, one panel per data set and one line per row."""
     datasets = frame["data"].unique()
-    names = list(dict.fromkeys(row_name(*row) for row in frame[["model", "truncation"]].itertuples(index=False)))
+    names = [row_name(*row) for row in frame[["model", "truncation"]].drop_duplicates().to_numpy()]
     figure = Figure(figsize=(1.7 + 2.2 * max(len(datasets), 1.5), 0.9 + 0.27 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
     for axis, data in zip(axes, datasets, strict=True):
@@ -80,16 +77,12 @@ def draw_accuracies(frame: pd.DataFrame) -> Figure:
 def draw_lengths(frame: pd.DataFrame) -> Figure:
     """Draws accuracy, seconds per step and peak memory by length, on logarithmic axes."""
     figure = Figure(figsize=(9.6, 3.1), layout="constrained")
-    variants = {tuple(row): None for row in frame[["model", "truncation"]].itertuples(index=False)}
-    # The same model has two styles in one panel.
-    styles = {
-        (model, truncation): STYLES[model] | (dict(marker="D", linestyle="--") if truncation == "full" else {})
-        for model, truncation in variants
-    }
-    labels = dict(
-        test_accuracy="test accuracy (%)", seconds_per_step="seconds per step", peak_memory_mib="peak memory (MiB)"
-    )
-    for axis, (name, label) in zip(figure.subplots(1, 3), labels.items(), strict=True):
+    full = dict(marker="D", linestyle="--")  # the same model with full backpropagation
+    variants = list(frame.groupby(["model", "truncation"], sort=False).groups)
+    styles = {(model, reach): STYLES[model] | (full if reach == "full" else {}) for model, reach in variants}
+    names = ("test_accuracy", "seconds_per_step", "peak_memory_mib")
+    labels = ("test accuracy (%)", "seconds per step", "peak memory (MiB)")
+    for axis, name, label in zip(figure.subplots(1, 3), names, labels, strict=True):
         known = frame[frame[name].notna()]
         for variant, members in known.groupby(["model", "truncation"], sort=False):
             draw_means(axis, {length: values_of(g, name) for length, g in members.groupby("length")}, styles[variant])

@@ -124,6 +124,16 @@ def test_data_missing_in_one_process_ends_all(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_folder_in_use_is_refused_in_all_processes(tmp_path, data_dir):
+    argv = command(tmp_path / "run", data_dir, *ENDLESS)
+    with start(argv) as other:
+        assert other.wait_for(exists(tmp_path / "run", "config.json"), SECONDS)
+        first, second = run_two(argv)
+    assert (first.code, second.code) == (73, 2)
+    assert "another run is using it" in read_errors(first)[0]
+
+
+@pytest.mark.slow
 def test_different_numbers_of_devices_are_refused(tmp_path, data_dir):
     first, second = run_two(command(tmp_path / "run", data_dir), ["--cpu_devices=2"], ["--cpu_devices=1"])
     assert (first.code, second.code) == (2, 2)

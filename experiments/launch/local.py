@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from exits import BAD_INPUT, INTERRUPTED, report
+from exits import BAD_INPUT, IN_USE, INTERRUPTED, report
 
 MAIN = Path(__file__).parents[1] / "main.py"
 GRACE_SECONDS = 5.0
@@ -55,7 +55,7 @@ def wait(processes: Processes, signals: list[int]) -> int:
             first, code = next((index, found) for index, found in enumerate(codes) if found)
             if -code in signals:  # it was still starting
                 code = INTERRUPTED
-            elif code not in (BAD_INPUT, INTERRUPTED):  # which the processes report themselves
+            elif code not in (BAD_INPUT, IN_USE, INTERRUPTED):  # which the processes report themselves
                 failure = f"{describe_failure(processes, first)}; the same command continues the run"
                 send(processes, signal.SIGTERM)
             deadline = float("inf") if code == INTERRUPTED else time.monotonic() + GRACE_SECONDS

@@ -53,7 +53,7 @@ class DataConfig(Settings):
     )
     data_dir: str = setting("", "Folder of prepared data; empty: $TFDS_DATA_DIR, or ~/tensorflow_datasets.", TEXT)
     manual_dir: str = setting("", "Folder with the official files, for machines without network.", TEXT)
-    allow_partial: bool = setting(False, "Accept official files that differ from the published ones, or a part.", SWITCH)
+    allow_partial: bool = setting(False, "Accept official files that differ from the published ones.", SWITCH)
     image_size: int = setting(0, "Side in pixels to shrink images to; 0 keeps the size (stanford_dogs: 128).", COUNT)
     sequence_length: int = setting(0, "Length of recall (0: 64); maximum length of a text (0: its longest).", COUNT)
     train_examples: int = setting(0, "Maximum number of training examples; 0 takes all.", COUNT)

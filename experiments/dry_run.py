@@ -160,7 +160,7 @@ def list_times(found: DryRun) -> Iterator[str]:
         yield f"{name:<12}{compiling:>10.1f} s{1000 * seconds:>11,.1f} ms{count:>14,}{total:>18}"
     whole = sum(compiling + seconds * count for _, compiling, seconds, count in rows)
     yield f"{'the run':<52}{format_duration(whole):>18}"
-    yield "Reading data, which may be fetched first, and writing checkpoints are not included."
+    yield "Fetching and reading data and writing checkpoints are not included."
 
 
 def format_bytes(size: int) -> str:

@@ -1,5 +1,6 @@
 """Seconds of a run by section: training, compiling, evaluating, writing checkpoints."""
 
+import datetime
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -65,3 +66,8 @@ class Speed:
             self._readings.popleft()
         entries, seconds = (new - old for new, old in zip(self._readings[-1], self._readings[0], strict=True))
         return entries / seconds if seconds > 0 else 0.0
+
+
+def format_duration(seconds: float) -> str:
+    """Returns '1:02:03' for 3723 seconds."""
+    return str(datetime.timedelta(seconds=round(seconds)))

@@ -1,6 +1,9 @@
 """An experiment: a configuration together with everything that follows from it and the data."""
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,11 +20,12 @@ from aux_rnn.config import (
     to_json,
 )
 from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
+from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.plan import Plan
-from aux_rnn.sequences import make_permutation
 from aux_rnn.settings import ConfigError, reject
 from aux_rnn.steps import Steps, make_steps
+from aux_rnn.workdir import WorkdirError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,3 +121,15 @@ def create_experiment_together(config: Config, processes: ProcessGroup) -> Exper
       ProcessError: one of these, in another process.
     """
     return processes.run_on_main_first(lambda: create_experiment(config))
+
+
+def require_same_data(path: Path, meta: Mapping[str, Any], splits: Splits) -> None:
+    """Raises WorkdirError if a checkpoint with this meta data was saved by a run on other examples."""
+    now = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
+    before = meta.get("examples", now)
+    if before == now and meta.get("data") in (None, splits.fingerprint):  # earlier versions saved no fingerprint
+        return
+    found = f"examples: {before}; now: {now}" if before != now else "as many examples, but different ones"
+    raise WorkdirError(
+        f"--workdir={path}: holds a run on other data ({found}); bring the data back, or choose another folder"
+    )

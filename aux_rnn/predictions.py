@@ -14,8 +14,9 @@ from aux_rnn.config import DataConfig
 from aux_rnn.datasets import class_names
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.errors import first_line
-from aux_rnn.evaluation import batches_of, load_run
+from aux_rnn.evaluation import batches_of
 from aux_rnn.plots_folder import save_plot
+from aux_rnn.restore import load_run
 from aux_rnn.settings import reject
 from aux_rnn.sharding import shard
 from aux_rnn.workdir import StorageError, write_atomically

@@ -1,7 +1,6 @@
 """Shows a run: a progress bar on a terminal, plain lines anywhere else."""
 
 import contextlib
-import datetime
 import math
 import os
 import shutil
@@ -12,6 +11,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from aux_rnn.clock import format_duration
 from aux_rnn.metric_names import METRICS
 from aux_rnn.plan import Plan
 
@@ -23,10 +23,6 @@ def format_metrics(values: Mapping[str, float | None]) -> str:
     """'accuracy 61.3 %  supervised 1.204  |grad| 0.84'."""
     known = {name: math.nan if value is None else value for name, value in values.items()}  # null in `summary.json`
     return "  ".join(metric.format_line(known[name]) for name, metric in METRICS.items() if name in known)
-
-
-def format_duration(seconds: float) -> str:
-    return str(datetime.timedelta(seconds=round(seconds)))
 
 
 def wrap_line(line: str, width: int, indent: int) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from aux_rnn.clock import format_duration
 from aux_rnn.config import Config, iterate_settings, name_model, to_flat
 from aux_rnn.datasets.arrays import is_arrays
 from aux_rnn.plot_curves import draw_curves
 from aux_rnn.plot_style import plot_style, render
 from aux_rnn.plots_folder import find_reconstructions, save_plot
-from aux_rnn.progress import format_duration
 from aux_rnn.run_records import Record, read_records
 from aux_rnn.settings import format_flag, format_value
 from aux_rnn.workdir import REPORT, read_summary, require_config, unwritable, write_atomically

@@ -12,18 +12,18 @@ from aux_rnn.clock import Clock, Speed
 from aux_rnn.datasets import train_batches
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.errors import OneLineError
-from aux_rnn.evaluation import batches_of, evaluate_split, require_same_data
-from aux_rnn.experiment import Experiment
+from aux_rnn.evaluation import batches_of, evaluate_split
+from aux_rnn.experiment import Experiment, require_same_data
 from aux_rnn.interruption import StopRequest
 from aux_rnn.machine import describe_machine, usable_cores
 from aux_rnn.memory import describe_devices, peak_memory_mib
 from aux_rnn.metrics import Metrics
 from aux_rnn.models import count_parameters
 from aux_rnn.optimizers import make_learning_rate
+from aux_rnn.plotter import make_reconstruction_plotter
 from aux_rnn.progress import Progress, format_metrics
 from aux_rnn.run_files import NullOutputs
 from aux_rnn.sharding import broadcast, replicate, shard
-from aux_rnn.showing import make_reconstruction_plotter
 from aux_rnn.steps import NO_STEP, RawBatch, TrainState, create_train_state
 
 
@@ -80,7 +80,10 @@ class Run:
     ) -> None:
         self.experiment = experiment
         self.config, self.plan, self.steps = experiment.config, experiment.plan, experiment.steps
-        self.splits, self.plot = experiment.splits, make_reconstruction_plotter(experiment)
+        self.splits = experiment.splits
+        self.plot = make_reconstruction_plotter(
+            self.config, experiment.spec, self.splits, experiment.permutation, self.plan.total_steps
+        )
         self.files, self.progress, self.processes, self.stop = files, progress, processes, stop
         self.learning_rate = make_learning_rate(self.config.optimizer, self.plan)
         self.pending: PendingStep | None = None

@@ -48,12 +48,6 @@ def image_to_sequence(images: jax.Array, permutation: np.ndarray | None = None) 
     return pixels.astype(jnp.float32) / 255
 
 
-def make_permutation(length: int, seed: int) -> np.ndarray:
-    """Returns the permutation of `0 .. length - 1` for a seed, int64 `[length]`; the same on every machine."""
-    # NumPy guarantees the raw output of a bit generator across versions; `Generator.permutation` may change.
-    return np.argsort(np.random.PCG64(seed).random_raw(length), kind="stable")
-
-
 def anchor_range(kind: str, lengths: jax.Array, segment_length: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the anchors at which the whole segment fits, counted from the first element of each sequence.
 

@@ -20,8 +20,8 @@ from comparison.runs import Row, group_runs, read_run
 from drawing import save_figure
 from exits import BAD_INPUT, report
 
+from aux_rnn.clock import format_duration
 from aux_rnn.plot_style import plot_style
-from aux_rnn.progress import format_duration
 from aux_rnn.settings import ConfigError
 from aux_rnn.workdir import WorkdirError, unwritable
 

@@ -19,7 +19,7 @@ from aux_rnn.checkpoints import CheckpointError
 from aux_rnn.datasets import DataError, describe_data
 from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
 from aux_rnn.errors import first_line
-from aux_rnn.evaluation import evaluate_run
+from aux_rnn.evaluate_run import evaluate_run
 from aux_rnn.interruption import StopRequest
 from aux_rnn.progress import Progress, format_summary, unseen_progress
 from aux_rnn.run import TrainingError

@@ -9,8 +9,8 @@ import pytest
 
 from aux_rnn.checkpoints import CheckpointError, CheckpointWriter
 from aux_rnn.config import Config, to_json
-from aux_rnn.evaluation import load_run, restore_state
 from aux_rnn.experiment import create_experiment
+from aux_rnn.restore import load_run, restore_state
 from aux_rnn.steps import TrainState, create_train_state
 from aux_rnn.workdir import WorkdirError
 

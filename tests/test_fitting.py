@@ -10,7 +10,7 @@ import pytest
 import aux_rnn
 from aux_rnn.config import DataConfig, to_flat
 from aux_rnn.datasets.arrays import make_examples
-from aux_rnn.evaluation import evaluate_run
+from aux_rnn.evaluate_run import evaluate_run
 
 LABELS = np.arange(24) % 3
 FLOATS = np.random.default_rng(0).random((24, 6, 2))

@@ -13,9 +13,10 @@ from aux_rnn.checkpoints import CheckpointWriter
 from aux_rnn.config import to_json
 from aux_rnn.confusion import draw_confusion
 from aux_rnn.datasets import evaluation_batches, load_splits
-from aux_rnn.evaluation import evaluate_split, load_run
+from aux_rnn.evaluation import evaluate_split
 from aux_rnn.experiment import create_experiment
 from aux_rnn.predictions import Predictions, predict_run, save_predictions
+from aux_rnn.restore import load_run
 from aux_rnn.settings import ConfigError
 from aux_rnn.steps import create_train_state
 from aux_rnn.workdir import StorageError

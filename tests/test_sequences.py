@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aux_rnn import sequences
+from aux_rnn.datasets.permutation import make_permutation
 
 
 def test_pixels_are_read_row_by_row_and_scaled():
@@ -21,12 +22,12 @@ def test_the_permutation_moves_whole_pixels():
 
 
 def test_a_permutation_belongs_to_its_seed():
-    first = sequences.make_permutation(784, 0)
+    first = make_permutation(784, 0)
     np.testing.assert_array_equal(np.sort(first), np.arange(784))
-    np.testing.assert_array_equal(first, sequences.make_permutation(784, 0))
-    assert (first != sequences.make_permutation(784, 1)).any()
+    np.testing.assert_array_equal(first, make_permutation(784, 0))
+    assert (first != make_permutation(784, 1)).any()
     # Written down, so that no release of NumPy changes the experiment unnoticed.
-    np.testing.assert_array_equal(sequences.make_permutation(8, 0), [3, 2, 1, 6, 0, 7, 4, 5])
+    np.testing.assert_array_equal(make_permutation(8, 0), [3, 2, 1, 6, 0, 7, 4, 5])
 
 
 @pytest.mark.parametrize(

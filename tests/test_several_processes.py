@@ -14,9 +14,9 @@ from official import official_config, write_mnist
 
 from aux_rnn.config import DataConfig, from_json
 from aux_rnn.datasets import load_splits
-from aux_rnn.evaluation import restore_state
 from aux_rnn.experiment import create_experiment
 from aux_rnn.predictions import predict_run
+from aux_rnn.restore import restore_state
 from aux_rnn.steps import create_train_state
 
 SECONDS = 480  # more than anything takes here

@@ -13,8 +13,10 @@ from aux_rnn import config as config_lib
 from aux_rnn import run as run_lib
 from aux_rnn import steps as steps_lib
 from aux_rnn.datasets import DataError
-from aux_rnn.evaluation import evaluate_run, evaluate_split, load_run
+from aux_rnn.evaluate_run import evaluate_run
+from aux_rnn.evaluation import evaluate_split
 from aux_rnn.progress import Progress
+from aux_rnn.restore import load_run
 from aux_rnn.run import TrainingError
 from aux_rnn.training import train_and_evaluate
 from aux_rnn.workdir import WorkdirError, lock, require_same_config

@@ -14,10 +14,10 @@ from aux_rnn import metrics as metrics_lib
 from aux_rnn.config import Config, SequenceSpec
 from aux_rnn.cost import count_training_step
 from aux_rnn.datasets import DataError, find_dataset, sequence_spec
+from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.experiment import check_step
 from aux_rnn.memory import describe_devices, peak_memory_mib
 from aux_rnn.plan import Plan
-from aux_rnn.sequences import make_permutation
 from aux_rnn.settings import ConfigError
 from aux_rnn.sharding import replicate, shard
 from aux_rnn.steps import create_train_state, make_steps

@@ -13,9 +13,9 @@ from exits import FAILED, IN_USE, INTERRUPTED
 from machine import has_accelerator
 from subprocesses import Job, run_jobs
 
+from aux_rnn.clock import format_duration
 from aux_rnn.config import describe_difference
 from aux_rnn.machine import usable_cores
-from aux_rnn.progress import format_duration
 from aux_rnn.workdir import WorkdirError, read_config, read_summary
 from reproduction.grid import GridRun
 from reproduction.presets import PRESETS

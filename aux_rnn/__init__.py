@@ -12,21 +12,21 @@ own; `encode_windows` and `Decoder` are the parts it is made of. Nothing else is
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
-    from aux_rnn.checkpoints import CheckpointError
-    from aux_rnn.config import ModelConfig, SequenceSpec
+    from aux_rnn.config.fields import ConfigError
+    from aux_rnn.config.settings import ModelConfig, SequenceSpec
     from aux_rnn.datasets.errors import DataError
-    from aux_rnn.decoder import Decoder
     from aux_rnn.fitting import Fitted, fit, fit_dataset
-    from aux_rnn.losses import auxiliary_loss, supervised_loss
-    from aux_rnn.metrics import Mean
-    from aux_rnn.models import AuxiliaryRNN, Encoder
-    from aux_rnn.objectives import init_params, joint_loss
-    from aux_rnn.progress import Progress
-    from aux_rnn.run import TrainingError
-    from aux_rnn.sequences import Segments, draw_segments
-    from aux_rnn.settings import ConfigError
-    from aux_rnn.windows import Windows, encode_windows
-    from aux_rnn.workdir import StorageError, WorkdirError
+    from aux_rnn.model.decoder import Decoder
+    from aux_rnn.model.losses import auxiliary_loss, supervised_loss
+    from aux_rnn.model.metrics import Mean
+    from aux_rnn.model.network import AuxiliaryRNN, Encoder
+    from aux_rnn.model.objective import init_params, joint_loss
+    from aux_rnn.model.segments import Segments, draw_segments
+    from aux_rnn.recurrence.windows import Windows, encode_windows
+    from aux_rnn.storage.checkpoints import CheckpointError
+    from aux_rnn.storage.workdir import StorageError, WorkdirError
+    from aux_rnn.training.loop import TrainingError
+    from aux_rnn.training.progress import Progress
 
 __version__ = "0.1.0"
 

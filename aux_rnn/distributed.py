@@ -24,8 +24,8 @@ from jax._src import clusters
 from jax._src.distributed import global_state
 from jax._src.lib import _jax
 
+from aux_rnn.config.fields import ConfigError
 from aux_rnn.errors import OneLineError, first_line
-from aux_rnn.settings import ConfigError
 
 T = TypeVar("T")
 

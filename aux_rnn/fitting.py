@@ -12,23 +12,23 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aux_rnn.config import Config, from_flat
+from aux_rnn.config.fields import ConfigError, integer, reject, to_plain
+from aux_rnn.config.settings import Config, from_flat
 from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, describe_sequences, make_examples
 from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.distributed import SINGLE_PROCESS
-from aux_rnn.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
-from aux_rnn.inputs import make_input_fn
-from aux_rnn.interruption import StopRequest
-from aux_rnn.objectives import make_model
-from aux_rnn.precision import highest_precision
-from aux_rnn.progress import Progress, unseen_progress
-from aux_rnn.run import Run
-from aux_rnn.run_files import NullOutputs, open_outputs
-from aux_rnn.settings import ConfigError, integer, reject, to_plain
-from aux_rnn.training import announce, compile_run, finish
-from aux_rnn.workdir import REPORT
+from aux_rnn.model.inputs import make_input_fn
+from aux_rnn.model.objective import make_model
+from aux_rnn.recurrence.precision import highest_precision
+from aux_rnn.storage.workdir import REPORT
+from aux_rnn.system.signals import StopRequest
+from aux_rnn.training.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
+from aux_rnn.training.loop import Run
+from aux_rnn.training.outputs import NullOutputs, open_outputs
+from aux_rnn.training.progress import Progress, unseen_progress
+from aux_rnn.training.train import announce, compile_run, finish
 
 FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
 
@@ -120,7 +120,7 @@ def fit(
       workdir: a folder for checkpoints, metrics, pictures, a report and the summary. The same call with the same folder
         continues a run that was interrupted. None writes nothing.
       progress: where to show the run: True shows it on standard error, `Progress(stream)` elsewhere, None not at all.
-      **settings: settings by name, such as `auxiliary='predict'`; the source of `aux_rnn.config` describes
+      **settings: settings by name, such as `auxiliary='predict'`; the source of `aux_rnn.config.settings` describes
         all of them. Those of data sets do not apply, but for `validation_fraction` (0.1 of the examples are kept apart)
         and `train_examples`. With a folder, `pictures=False` saves some seconds.
 
@@ -143,7 +143,7 @@ def fit(
       ('complete', {'train': 36, 'validation': 4, 'test': 0})
       >>> fit(sequences, np.arange(40) % 3, segment_length=600)
       Traceback (most recent call last):
-      aux_rnn.settings.ConfigError: --segment_length=600: must be at most 8 to reconstruct sequences of 8 elements ...
+      aux_rnn.config.fields.ConfigError: --segment_length=600: must be at most 8 to reconstruct sequences of 8 ...
     """
     for name, count in (("num_classes", num_classes), ("vocabulary_size", vocabulary_size)):
         if count is not None and not integer(1).accepts(to_plain(count)):

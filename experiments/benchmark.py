@@ -23,7 +23,7 @@ from benchmarking.tables import format_records
 from benchmarking.worker import WorkerError, kill_workers
 from exits import BAD_INPUT, FAILED, INTERRUPTED, report
 
-from aux_rnn.settings import ConfigError
+from aux_rnn.config.fields import ConfigError
 
 
 def main(argv: Sequence[str]) -> int:

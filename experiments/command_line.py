@@ -13,14 +13,14 @@ from typing import Any
 from absl import flags
 from flag_files import FLAG_FILES, expand_flag_files
 
-from aux_rnn.config import Config, from_flat, iterate_settings
-from aux_rnn.settings import (
+from aux_rnn.config.fields import (
     ConfigError,
     Truncation,
     format_value,
     is_plain_text,
     plain_text,
 )
+from aux_rnn.config.settings import Config, from_flat, iterate_settings
 
 MODES = {
     "train": "to the end, continuing the run in --workdir if there is one",

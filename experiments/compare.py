@@ -20,10 +20,10 @@ from comparison.runs import Row, group_runs, read_run
 from drawing import save_figure
 from exits import BAD_INPUT, report
 
-from aux_rnn.clock import format_duration
-from aux_rnn.plot_style import plot_style
-from aux_rnn.settings import ConfigError
-from aux_rnn.workdir import WorkdirError, unwritable
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.plots.style import plot_style
+from aux_rnn.storage.workdir import WorkdirError, unwritable
+from aux_rnn.system.timing import format_duration
 
 FLAGS = flags.FlagValues()  # not absl's own, as there are other settings here
 flags.DEFINE_enum("split", "validation", list(SPLITS), "Whose losses and accuracy are drawn.", flag_values=FLAGS)

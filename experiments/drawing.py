@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aux_rnn.plot_style import render
-from aux_rnn.workdir import write_atomically
+from aux_rnn.plots.style import render
+from aux_rnn.storage.workdir import write_atomically
 
 Style = dict[str, Any]  # color, marker and linestyle of a line, so that lines differ in grey print as well
 

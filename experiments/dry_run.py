@@ -15,21 +15,21 @@ import jax
 from benchmarking.batches import make_batch
 from data_report import format_row
 
-from aux_rnn.clock import format_duration
-from aux_rnn.config import Config, SequenceSpec, to_flat
-from aux_rnn.cost import count_training_step
+from aux_rnn.config.fields import format_value
+from aux_rnn.config.settings import Config, SequenceSpec, to_flat
 from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
 from aux_rnn.datasets.batches import local_rows
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
-from aux_rnn.experiment import check_together
-from aux_rnn.memory import describe_devices
-from aux_rnn.memory_check import CompiledPhase, compile_steps
-from aux_rnn.plan import Plan
-from aux_rnn.settings import format_value
-from aux_rnn.shapes import shapes_of
-from aux_rnn.sharding import broadcast, replicate, shard
-from aux_rnn.steps import create_train_state, make_steps
+from aux_rnn.model.flops import count_training_step
+from aux_rnn.storage.tree_shapes import shapes_of
+from aux_rnn.system.memory import describe_devices
+from aux_rnn.system.timing import format_duration
+from aux_rnn.training.experiment import check_together
+from aux_rnn.training.memory_check import CompiledPhase, compile_steps
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.sharding import broadcast, replicate, shard
+from aux_rnn.training.steps import create_train_state, make_steps
 
 TIMED_STEPS = 5
 

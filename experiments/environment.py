@@ -4,7 +4,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from aux_rnn.machine import usable_cores
+from aux_rnn.system.machine import usable_cores
 
 MIN_ROWS = 16  # examples per device below which its matrix products are no longer efficient (results/speed)
 DEVICE_COUNT = "--xla_force_host_platform_device_count"

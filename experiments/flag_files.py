@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from aux_rnn.settings import ConfigError, is_plain_text, plain_text, reject
+from aux_rnn.config.fields import ConfigError, is_plain_text, plain_text, reject
 
 FLAG_FILES = Path(__file__).parent / "flags"
 MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and characters of each

@@ -19,10 +19,10 @@ from absl import app, flags
 from exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from noise import quiet_libraries, results_alone
 
-from aux_rnn.config import Config
-from aux_rnn.interruption import ignore_signals, interrupt_on_signals
-from aux_rnn.settings import ConfigError
-from aux_rnn.workdir import WorkdirError, read_config
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import Config
+from aux_rnn.storage.workdir import WorkdirError, read_config
+from aux_rnn.system.signals import ignore_signals, interrupt_on_signals
 
 command_line.define_flags()
 flags.adopt_module_key_flags(command_line)

@@ -15,20 +15,20 @@ from data_report import format_description
 from exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from jax.errors import JaxRuntimeError
 
-from aux_rnn.checkpoints import CheckpointError
+from aux_rnn.analysis.evaluate import evaluate_run
+from aux_rnn.analysis.reconstruct import reconstruct_run
+from aux_rnn.config.fields import ConfigError
 from aux_rnn.datasets import DataError, describe_data
 from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
 from aux_rnn.errors import first_line
-from aux_rnn.evaluate_run import evaluate_run
-from aux_rnn.interruption import StopRequest
-from aux_rnn.progress import Progress, format_summary, unseen_progress
-from aux_rnn.run import TrainingError
-from aux_rnn.settings import ConfigError
-from aux_rnn.showing import reconstruct_run
 from aux_rnn.storage.addresses import is_address, local_copy
+from aux_rnn.storage.checkpoints import CheckpointError
 from aux_rnn.storage.remote import RemoteCopy
-from aux_rnn.training import train_and_evaluate
-from aux_rnn.workdir import REPORT, InUseError, StorageError, WorkdirError
+from aux_rnn.storage.workdir import REPORT, InUseError, StorageError, WorkdirError
+from aux_rnn.system.signals import StopRequest
+from aux_rnn.training.loop import TrainingError
+from aux_rnn.training.progress import Progress, format_summary, unseen_progress
+from aux_rnn.training.train import train_and_evaluate
 
 
 def run_mode(invocation: Invocation, stop: StopRequest) -> int:
@@ -139,7 +139,7 @@ def evaluate(invocation: Invocation, processes: ProcessGroup, stop: StopRequest)
 def predict(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Writes the predictions of a run for a split to its folder, and prints the scores per class."""
     # Imported here because scikit-learn takes a while.
-    from aux_rnn.predictions import predict_run, save_predictions
+    from aux_rnn.analysis.predict import predict_run, save_predictions
 
     config, split, checkpoint = invocation.config, invocation.split, invocation.checkpoint
     with working_folder(invocation.workdir, processes) as (folder, remote):
@@ -165,7 +165,7 @@ def reconstruct(invocation: Invocation, processes: ProcessGroup, stop: StopReque
 def write_report(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Writes the report of a run and its curves; in process 0."""
     # Imported here because Matplotlib takes a while, which training need not wait for.
-    from aux_rnn.report import save_report
+    from aux_rnn.plots.report import save_report
 
     return save_files(invocation, processes, save_report)
 

@@ -29,7 +29,7 @@ from reproduction.presets import PRESETS
 from reproduction.records import RecordError, read_records
 from reproduction.report import save_report
 
-from aux_rnn.settings import ConfigError, is_plain_text, plain_text
+from aux_rnn.config.fields import ConfigError, is_plain_text, plain_text
 
 JOBS = "Concurrent runs; 0: one per core with small and digits on CPUs, otherwise one."
 SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")

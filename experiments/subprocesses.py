@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aux_rnn.interruption import SIGNALS, handlers
+from aux_rnn.system.signals import SIGNALS, handlers
 
 POLL_SECONDS = 0.1
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>

@@ -15,8 +15,8 @@ import jax
 import pytest
 from faulty import INTERRUPTED, Undisturbed, command, interrupt
 
-from aux_rnn.config import Config, from_flat
-from aux_rnn.progress import Progress, unseen_progress
+from aux_rnn.config.settings import Config, from_flat
+from aux_rnn.training.progress import Progress, unseen_progress
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,7 +5,7 @@ losses, every anchor runs its sequence again from the start, and `jax.lax.stop_g
 cuts. What `jax.grad` makes of it is therefore the gradient that the method defines.
 
 Arrays are those of one example, without a batch axis: a state is `(c, h)` (LSTM) or `(h,)` (GRU), each `[H]`; an
-element is `[C]` or a token `[]`. `params` is the parameter tree of `aux_rnn.models.AuxiliaryRNN`.
+element is `[C]` or a token `[]`. `params` is the parameter tree of `aux_rnn.model.network.AuxiliaryRNN`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from aux_rnn.config import ModelConfig
+from aux_rnn.config.settings import ModelConfig
 
 Params = Mapping[str, Any]
 State = tuple[jax.Array, ...]

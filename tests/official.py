@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.builtin.dbpedia import CLASS_NAMES
 
 

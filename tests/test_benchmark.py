@@ -18,8 +18,8 @@ from benchmarking.options import parse_options
 from benchmarking.tables import WIDTH, format_records
 from benchmarking.worker import Worker, WorkerError, kill_workers
 
-from aux_rnn.config import Config, SequenceSpec, to_flat
-from aux_rnn.settings import ConfigError
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import Config, SequenceSpec, to_flat
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = str(ROOT / "experiments" / "benchmark.py")

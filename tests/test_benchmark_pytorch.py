@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn.config import SequenceSpec, from_flat
-from aux_rnn.losses import auxiliary_loss, supervised_loss
-from aux_rnn.objectives import Losses, make_model, total_loss
-from aux_rnn.plan import Plan
-from aux_rnn.sequences import slice_segments
-from aux_rnn.steps import create_train_state
+from aux_rnn.config.settings import SequenceSpec, from_flat
+from aux_rnn.model.losses import auxiliary_loss, supervised_loss
+from aux_rnn.model.objective import Losses, make_model, total_loss
+from aux_rnn.model.segments import slice_segments
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.steps import create_train_state
 
 torch = pytest.importorskip("torch")
 

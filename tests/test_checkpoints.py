@@ -6,7 +6,8 @@ import pytest
 from absl import logging
 from flax.struct import PyTreeNode
 
-from aux_rnn.checkpoints import (
+from aux_rnn.model.metrics import Mean
+from aux_rnn.storage.checkpoints import (
     CheckpointError,
     CheckpointWriter,
     digest,
@@ -14,8 +15,7 @@ from aux_rnn.checkpoints import (
     read_checkpoint,
     read_latest,
 )
-from aux_rnn.metrics import Mean
-from aux_rnn.shapes import describe_shapes
+from aux_rnn.storage.tree_shapes import describe_shapes
 
 
 class State(PyTreeNode):

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aux_rnn import config as config_lib
-from aux_rnn.config import Config, ModelConfig, RunConfig, SequenceSpec
-from aux_rnn.settings import ConfigError
+from aux_rnn.config import settings as config_lib
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import Config, ModelConfig, RunConfig, SequenceSpec
 
 
 def test_the_defaults_are_the_papers():

@@ -2,8 +2,8 @@
 
 import pytest
 
-from aux_rnn.config import SequenceSpec, from_flat
-from aux_rnn.cost import count_training_step, count_transformer
+from aux_rnn.config.settings import SequenceSpec, from_flat
+from aux_rnn.model.flops import count_training_step, count_transformer
 
 SPEC = SequenceSpec(length=20, channels=3, num_classes=10)
 SIZES = dict(embedding_size=2, hidden_size=4, head_sizes=(5,), decoder_sizes=(6, 7), decoder_head_sizes=(8,))

@@ -28,10 +28,12 @@ from test_gradients import (
     truncate,
 )
 
-from aux_rnn import config as config_lib
-from aux_rnn import cudnn, experiment, fused
-from aux_rnn.config import Config, ModelConfig
-from aux_rnn.settings import ConfigError
+from aux_rnn.config import settings as config_lib
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import Config, ModelConfig
+from aux_rnn.recurrence import cudnn_backend as cudnn
+from aux_rnn.recurrence import fused_lstm as fused
+from aux_rnn.training import experiment
 
 LSTM_CASES = [case for case in NAIVE_CASES if "library" not in case and "levels" not in case]
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from aux_rnn import fit_dataset
-from aux_rnn.config import DataConfig, SequenceSpec
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import DataConfig, SequenceSpec
 from aux_rnn.datasets import (
     Examples,
     SplitSizes,
@@ -26,7 +27,6 @@ from aux_rnn.datasets import (
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.datasets.shrinking import overlap_matrix, shrink_images
-from aux_rnn.settings import ConfigError
 
 # Registry.
 
@@ -86,7 +86,7 @@ def test_split_sizes():
 def test_digits_need_neither_tensorflow_nor_tfds_nor_scikit_learn():
     code = """
     import sys
-    from aux_rnn.config import DataConfig
+    from aux_rnn.config.settings import DataConfig
     from aux_rnn.datasets import load_splits
     load_splits(DataConfig(dataset="digits"), seed=0)
     print([m for m in ("tensorflow", "tensorflow_datasets", "sklearn", "grain") if m in sys.modules])

@@ -5,8 +5,8 @@ import doctest
 import numpy as np
 import pytest
 
+from aux_rnn.config.fields import ConfigError
 from aux_rnn.datasets import Examples, batches, evaluation_batches, steps_per_epoch, train_batches
-from aux_rnn.settings import ConfigError
 
 
 def numbered_examples(count):

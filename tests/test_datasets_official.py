@@ -31,13 +31,13 @@ from official import (
     write_tar,
 )
 
-from aux_rnn import experiment
-from aux_rnn.config import Config, DataConfig, ModelConfig, RunConfig, SequenceSpec
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import Config, DataConfig, ModelConfig, RunConfig, SequenceSpec
 from aux_rnn.datasets import DataError, describe_data, files, find_dataset, load_splits, sequence_spec, split_sizes
 from aux_rnn.datasets.builtin import cifar10, stanford_dogs
 from aux_rnn.datasets.files import OfficialFile, Source, locate
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
-from aux_rnn.settings import ConfigError
+from aux_rnn.training import experiment
 
 CONTENTS = {"one.bin": b"one", "two.bin": b"second"}
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import load_splits
 
 MANUAL_DIR = os.environ.get("AUX_RNN_MANUAL_DIR", "")

@@ -5,10 +5,10 @@ import hashlib
 import numpy as np
 import pytest
 
-from aux_rnn.config import DataConfig, SequenceSpec
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import DataConfig, SequenceSpec
 from aux_rnn.datasets import load_splits, sequence_spec, split_sizes
 from aux_rnn.datasets.builtin import recall
-from aux_rnn.settings import ConfigError
 
 
 def test_the_first_step_shows_the_class_and_the_rest_is_noise():

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from jax._src.lib import _jax
 
+from aux_rnn.config.fields import ConfigError
 from aux_rnn.distributed import (
     SINGLE_PROCESS,
     ProcessConfig,
@@ -19,7 +20,6 @@ from aux_rnn.distributed import (
     find_processes,
     initialize,
 )
-from aux_rnn.settings import ConfigError
 
 
 def find_address(host="127.0.0.1"):

@@ -16,7 +16,7 @@ from absl import flags
 from benchmarking import options as benchmark_options
 
 import aux_rnn
-from aux_rnn.settings import ConfigError
+from aux_rnn.config.fields import ConfigError
 from experiments import command_line, main
 
 ROOT = Path(__file__).parent.parent

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from absl import flags
 
-from aux_rnn.config import from_flat, to_flat
+from aux_rnn.config.settings import from_flat, to_flat
 from aux_rnn.datasets import sequence_spec, split_sizes
-from aux_rnn.memory_check import CompiledPhase
-from aux_rnn.plan import Plan
+from aux_rnn.training.memory_check import CompiledPhase
+from aux_rnn.training.plan import Plan
 from experiments import command_line, main
 from experiments.dry_run import DryRun, format_dry_run, format_flags
 

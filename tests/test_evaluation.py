@@ -7,12 +7,12 @@ import chex
 import jax
 import pytest
 
-from aux_rnn.checkpoints import CheckpointError, CheckpointWriter
-from aux_rnn.config import Config, to_json
-from aux_rnn.experiment import create_experiment
-from aux_rnn.restore import load_run, restore_state
-from aux_rnn.steps import TrainState, create_train_state
-from aux_rnn.workdir import WorkdirError
+from aux_rnn.analysis.restore import load_run, restore_state
+from aux_rnn.config.settings import Config, to_json
+from aux_rnn.storage.checkpoints import CheckpointError, CheckpointWriter
+from aux_rnn.storage.workdir import WorkdirError
+from aux_rnn.training.experiment import create_experiment
+from aux_rnn.training.steps import TrainState, create_train_state
 
 
 @pytest.fixture

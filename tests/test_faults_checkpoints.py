@@ -9,7 +9,7 @@ import pytest
 from faulty import BAD_INPUT, command, read_end, run, snapshot
 from test_checkpoints import METAS, STATES, save_all
 
-from aux_rnn.checkpoints import read_latest
+from aux_rnn.storage.checkpoints import read_latest
 
 pytestmark = pytest.mark.faults
 

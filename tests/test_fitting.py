@@ -8,9 +8,9 @@ import own_data
 import pytest
 
 import aux_rnn
-from aux_rnn.config import DataConfig, to_flat
+from aux_rnn.analysis.evaluate import evaluate_run
+from aux_rnn.config.settings import DataConfig, to_flat
 from aux_rnn.datasets.arrays import make_examples
-from aux_rnn.evaluate_run import evaluate_run
 
 LABELS = np.arange(24) % 3
 FLOATS = np.random.default_rng(0).random((24, 6, 2))
@@ -84,7 +84,10 @@ def test_a_value_that_is_no_number_is_found():
         (dict(test=FLOATS), "test: has 24 parts; must be (inputs, labels) or (inputs, labels, lengths)"),
         (dict(lengths=LABELS), "lengths: are from 0 to 2; must be from 1 to 6"),
         (dict(lengths=LABELS + 5), "lengths: are from 5 to 7; must be from 1 to 6"),
-        (dict(progress=aux_rnn.Progress), "progress=<class 'aux_rnn.progress.Progress'>: must be True, None or a"),
+        (
+            dict(progress=aux_rnn.Progress),
+            "progress=<class 'aux_rnn.training.progress.Progress'>: must be True, None or a",
+        ),
         (dict(segment_length=7), "--segment_length=7: must be at most 6 to reconstruct sequences of 6 elements"),
         (dict(batch_size=64), "--batch_size=64: must be at most 22, the number of training examples"),
         (dict(image_size=4), "image_size=4: must be left out; arrays are taken as they are"),

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn.config import ConfigError, ModelConfig
-from aux_rnn.fused import CHECKPOINT_EVERY, LSTMParams, fold_embedding, lstm_step, run_lstm
-from aux_rnn.fused_backend import FoldedEncoder
+from aux_rnn.config.settings import ConfigError, ModelConfig
+from aux_rnn.recurrence.fused_backend import FoldedEncoder
+from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, fold_embedding, lstm_step, run_lstm
 
 R, C, H = 3, 2, 4
 

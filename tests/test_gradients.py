@@ -14,13 +14,13 @@ import numpy as np
 import optax
 import pytest
 
-from aux_rnn import losses
-from aux_rnn.cells import LSTMCell
-from aux_rnn.config import ModelConfig, SequenceSpec
-from aux_rnn.models import AuxiliaryRNN
-from aux_rnn.objectives import Losses, total_loss
-from aux_rnn.recurrence import truncated_scan
-from aux_rnn.sequences import Segments, slice_segments
+from aux_rnn.config.settings import ModelConfig, SequenceSpec
+from aux_rnn.model import losses
+from aux_rnn.model.network import AuxiliaryRNN
+from aux_rnn.model.objective import Losses, total_loss
+from aux_rnn.model.segments import Segments, slice_segments
+from aux_rnn.recurrence.cells import LSTMCell
+from aux_rnn.recurrence.scan import truncated_scan
 
 L, C, K, S = 12, 2, 3, 5
 PIXELS = SequenceSpec(length=L, channels=C, num_classes=K)

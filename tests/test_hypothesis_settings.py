@@ -14,12 +14,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from properties import assert_one_line, examples
 
-from aux_rnn import config as config_lib
-from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.cost import count_training_step
+from aux_rnn.config import settings as config_lib
+from aux_rnn.config.fields import LARGEST, ConfigError, Truncation, format_value
+from aux_rnn.config.settings import Config, SequenceSpec
 from aux_rnn.datasets import dataset_names, sequence_spec, split_sizes
-from aux_rnn.plan import Plan
-from aux_rnn.settings import LARGEST, ConfigError, Truncation, format_value
+from aux_rnn.model.flops import count_training_step
+from aux_rnn.training.plan import Plan
 from experiments import command_line, main
 
 assert main  # which defines the flags

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn import metrics as metrics_lib
-from aux_rnn.losses import auxiliary_loss, memory_gain, supervised_loss
-from aux_rnn.metrics import Mean
-from aux_rnn.objectives import Losses, total_loss
-from aux_rnn.sequences import Segments
+from aux_rnn.model import metrics as metrics_lib
+from aux_rnn.model.losses import auxiliary_loss, memory_gain, supervised_loss
+from aux_rnn.model.metrics import Mean
+from aux_rnn.model.objective import Losses, total_loss
+from aux_rnn.model.segments import Segments
 
 
 def make_segments(targets, mask):

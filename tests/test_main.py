@@ -9,10 +9,10 @@ import pytest
 from absl import flags
 from properties import assert_one_line
 
-from aux_rnn import experiment
-from aux_rnn.config import to_flat, to_json
+from aux_rnn.config.fields import format_value
+from aux_rnn.config.settings import to_flat, to_json
 from aux_rnn.datasets import Examples, Splits, files, sequence_spec
-from aux_rnn.settings import format_value
+from aux_rnn.training import experiment
 from experiments import command_line, main
 
 ROOT = Path(__file__).parent.parent

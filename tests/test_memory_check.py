@@ -4,14 +4,14 @@ import jax
 import numpy as np
 import pytest
 
-from aux_rnn import memory_check
-from aux_rnn.config import ConfigError, SequenceSpec, from_flat
+from aux_rnn.config.settings import ConfigError, SequenceSpec, from_flat
 from aux_rnn.distributed import SINGLE_PROCESS
-from aux_rnn.memory import available_system_bytes
-from aux_rnn.memory_check import compile_steps
-from aux_rnn.plan import Plan
-from aux_rnn.steps import make_steps
-from aux_rnn.training import train_and_evaluate
+from aux_rnn.system.memory import available_system_bytes
+from aux_rnn.training import memory_check
+from aux_rnn.training.memory_check import compile_steps
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.steps import make_steps
+from aux_rnn.training.train import train_and_evaluate
 
 SPEC = SequenceSpec(length=240, channels=3, num_classes=10)
 PLAN = Plan(10, 0, 10, log_every=10, evaluate_every=10, checkpoint_every=10)

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from aux_rnn import confusion
-from aux_rnn.checkpoints import CheckpointWriter
-from aux_rnn.config import to_json
-from aux_rnn.confusion import draw_confusion
+from aux_rnn.analysis.predict import Predictions, predict_run, save_predictions
+from aux_rnn.analysis.restore import load_run
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import to_json
 from aux_rnn.datasets import evaluation_batches, load_splits
-from aux_rnn.evaluation import evaluate_split
-from aux_rnn.experiment import create_experiment
-from aux_rnn.predictions import Predictions, predict_run, save_predictions
-from aux_rnn.restore import load_run
-from aux_rnn.settings import ConfigError
-from aux_rnn.steps import create_train_state
-from aux_rnn.workdir import StorageError
+from aux_rnn.plots import confusion
+from aux_rnn.plots.confusion import draw_confusion
+from aux_rnn.storage.checkpoints import CheckpointWriter
+from aux_rnn.storage.workdir import StorageError
+from aux_rnn.training.evaluation import evaluate_split
+from aux_rnn.training.experiment import create_experiment
+from aux_rnn.training.steps import create_train_state
 
 # Of class a 2 of 3 are right, of b 1 of 2, c is never met and predicted once, d neither.
 LABELS = np.array([0, 0, 0, 1, 1], np.int32)

@@ -5,10 +5,10 @@ import io
 
 import pytest
 
-from aux_rnn.clock import Clock, Speed
-from aux_rnn.memory import peak_process_mib
-from aux_rnn.plan import Plan
-from aux_rnn.progress import Progress, format_metrics, format_summary
+from aux_rnn.system.memory import peak_process_mib
+from aux_rnn.system.timing import Clock, Speed
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.progress import Progress, format_metrics, format_summary
 
 PLAN = Plan(10, pretrain_steps=10, train_steps=20, log_every=5, evaluate_every=10, checkpoint_every=10)
 

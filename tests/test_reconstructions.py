@@ -10,21 +10,21 @@ import pytest
 from absl import logging
 from PIL import Image
 
-from aux_rnn import plot_reconstructions
-from aux_rnn.config import SequenceSpec, from_flat, to_flat
+from aux_rnn.analysis.reconstruct import reconstruct_run
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import SequenceSpec, from_flat, to_flat
 from aux_rnn.datasets import Examples
-from aux_rnn.inputs import Batch, make_batch_fn
-from aux_rnn.losses import auxiliary_loss
-from aux_rnn.objectives import compute_losses, draw_all_segments, make_model, total_loss
-from aux_rnn.plan import Plan
-from aux_rnn.plot_images import OUTSIDE, canvas_shape, paint
-from aux_rnn.plot_texts import to_text
-from aux_rnn.reconstructions import make_decode_fn, pick_examples, spread_anchors
-from aux_rnn.run_files import RunOutputs
-from aux_rnn.settings import ConfigError
-from aux_rnn.showing import reconstruct_run
-from aux_rnn.training import train_and_evaluate
-from aux_rnn.workdir import WorkdirError
+from aux_rnn.model.inputs import Batch, make_batch_fn
+from aux_rnn.model.losses import auxiliary_loss
+from aux_rnn.model.objective import compute_losses, draw_all_segments, make_model, total_loss
+from aux_rnn.plots.reconstructions import figure as plot_reconstructions
+from aux_rnn.plots.reconstructions.images import OUTSIDE, canvas_shape, paint
+from aux_rnn.plots.reconstructions.samples import make_decode_fn, pick_examples, spread_anchors
+from aux_rnn.plots.reconstructions.texts import to_text
+from aux_rnn.storage.workdir import WorkdirError
+from aux_rnn.training.outputs import RunOutputs
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.train import train_and_evaluate
 
 SPEC = SequenceSpec(length=12, channels=1, num_classes=3)
 # Three images of 3 x 4 pixels that have nothing in common.

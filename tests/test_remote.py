@@ -17,14 +17,14 @@ import pytest
 from command_line import Invocation
 from modes import run_mode_on_all
 
-from aux_rnn.config import from_flat, to_flat
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import from_flat, to_flat
 from aux_rnn.distributed import SINGLE_PROCESS
-from aux_rnn.interruption import StopRequest
-from aux_rnn.settings import ConfigError
 from aux_rnn.storage.addresses import is_address, local_copy, open_remote
 from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError, group_in_order
-from aux_rnn.training import train_and_evaluate
-from aux_rnn.workdir import WorkdirError
+from aux_rnn.storage.workdir import WorkdirError
+from aux_rnn.system.signals import StopRequest
+from aux_rnn.training.train import train_and_evaluate
 
 
 class Server:
@@ -280,7 +280,7 @@ def train_at(address, config, quiet):
 
 def after_save(monkeypatch, step, action):
     """Calls `action` once, after the run has saved at a step."""
-    run_lib = importlib.import_module("aux_rnn.run")
+    run_lib = importlib.import_module("aux_rnn.training.loop")
     save = run_lib.Run.save
 
     def save_and_act(self):

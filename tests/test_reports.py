@@ -14,13 +14,13 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from aux_rnn import config as config_lib
-from aux_rnn.plot_curves import SPLITS, draw_curves
-from aux_rnn.plot_style import COLORS, DASHES, MARKERS, plot_style, render
-from aux_rnn.plots_folder import save_reconstructions
-from aux_rnn.report import save_report
-from aux_rnn.run_records import read_records
-from aux_rnn.workdir import WorkdirError
+from aux_rnn.config import settings as config_lib
+from aux_rnn.plots.curves import SPLITS, draw_curves
+from aux_rnn.plots.report import save_report
+from aux_rnn.plots.style import COLORS, DASHES, MARKERS, plot_style, render
+from aux_rnn.storage.plots_folder import save_reconstructions
+from aux_rnn.storage.records import read_records
+from aux_rnn.storage.workdir import WorkdirError
 
 
 def change(config, **settings):
@@ -110,7 +110,7 @@ def test_the_same_records_give_the_same_bytes(config):
 
 
 def test_a_missing_backend_of_a_notebook_does_not_prevent_figures():
-    code = "from aux_rnn.plot_style import Figure, render; assert render(Figure(), 'png')"
+    code = "from aux_rnn.plots.style import Figure, render; assert render(Figure(), 'png')"
     environment = {**os.environ, "MPLBACKEND": "module://not_installed.backend"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 

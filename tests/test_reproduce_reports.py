@@ -16,7 +16,7 @@ from reproduction.paper import TABLE2, paper_accuracy
 from reproduction.records import RecordError, append_line, make_record, read_history, read_records
 from reproduction.report import save_report
 
-from aux_rnn.machine import describe_machine, processor_name
+from aux_rnn.system.machine import describe_machine, processor_name
 
 RESULTS = Path(__file__).parents[1] / "results"
 MACHINE = dict(cpu="Abacus 3", cores=1, memory_gib=16, os="Debian, x86_64", devices="1 x cpu")

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn import sequences
 from aux_rnn.datasets.permutation import make_permutation
+from aux_rnn.model import segments as sequences
 
 
 def test_pixels_are_read_row_by_row_and_scaled():

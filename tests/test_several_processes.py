@@ -12,12 +12,12 @@ import pytest
 from faulty import ROOT, STEPS, command, exists, read_metrics, run, start
 from official import official_config, write_mnist
 
-from aux_rnn.config import DataConfig, from_json
+from aux_rnn.analysis.predict import predict_run
+from aux_rnn.analysis.restore import restore_state
+from aux_rnn.config.settings import DataConfig, from_json
 from aux_rnn.datasets import load_splits
-from aux_rnn.experiment import create_experiment
-from aux_rnn.predictions import predict_run
-from aux_rnn.restore import restore_state
-from aux_rnn.steps import create_train_state
+from aux_rnn.training.experiment import create_experiment
+from aux_rnn.training.steps import create_train_state
 
 SECONDS = 480  # more than anything takes here
 ENDLESS = ("--train_epochs=100000", "--log_every_steps=100")
@@ -181,7 +181,7 @@ def test_a_process_that_dies_or_is_suspended_ends_the_other(index, number, tmp_p
 
 RAISING = """
 import runpy, sys
-from aux_rnn.run import Run
+from aux_rnn.training.loop import Run
 fetch = Run.fetch_batch
 def fetch_batch(self):
     if self.processes.index == {index} and self.step == 8:

@@ -7,16 +7,16 @@ import naive
 import numpy as np
 import pytest
 
-from aux_rnn import config as config_lib
-from aux_rnn import metrics as metrics_lib
-from aux_rnn import steps as steps_lib
-from aux_rnn.config import SequenceSpec
-from aux_rnn.inputs import Batch
-from aux_rnn.models import AuxiliaryRNN
-from aux_rnn.objectives import draw_all_segments
-from aux_rnn.optimizers import make_learning_rate
-from aux_rnn.plan import Plan
-from aux_rnn.sharding import replicate
+from aux_rnn.config import settings as config_lib
+from aux_rnn.config.settings import SequenceSpec
+from aux_rnn.model import metrics as metrics_lib
+from aux_rnn.model.inputs import Batch
+from aux_rnn.model.network import AuxiliaryRNN
+from aux_rnn.model.objective import draw_all_segments
+from aux_rnn.training import steps as steps_lib
+from aux_rnn.training.optimizer import make_learning_rate
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.sharding import replicate
 
 SPEC = SequenceSpec(length=16, channels=1, num_classes=10)
 

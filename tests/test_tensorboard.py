@@ -9,9 +9,9 @@ from absl import logging
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from aux_rnn import config as config_lib
-from aux_rnn.run_files import RunOutputs
-from aux_rnn.tensorboard import EventFile
+from aux_rnn.config import settings as config_lib
+from aux_rnn.storage.tensorboard import EventFile
+from aux_rnn.training.outputs import RunOutputs
 
 
 def read_points(folder):

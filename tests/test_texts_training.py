@@ -8,13 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from aux_rnn import config as config_lib
-from aux_rnn import metrics as metrics_lib
-from aux_rnn import steps as steps_lib
-from aux_rnn.config import SequenceSpec
-from aux_rnn.plan import Plan
-from aux_rnn.progress import Progress
-from aux_rnn.training import train_and_evaluate
+from aux_rnn.config import settings as config_lib
+from aux_rnn.config.settings import SequenceSpec
+from aux_rnn.model import metrics as metrics_lib
+from aux_rnn.training import steps as steps_lib
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.progress import Progress
+from aux_rnn.training.train import train_and_evaluate
 
 ROWS, LONGEST = 8, 12
 LENGTHS = np.array([12, 1, 2, 5, 6, 11, 12, 3], np.int32)

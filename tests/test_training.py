@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from faulty import read_metrics
 
-from aux_rnn import config as config_lib
-from aux_rnn import run as run_lib
-from aux_rnn import steps as steps_lib
+from aux_rnn.analysis.evaluate import evaluate_run
+from aux_rnn.analysis.restore import load_run
+from aux_rnn.config import settings as config_lib
 from aux_rnn.datasets import DataError
-from aux_rnn.evaluate_run import evaluate_run
-from aux_rnn.evaluation import evaluate_split
-from aux_rnn.progress import Progress
-from aux_rnn.restore import load_run
-from aux_rnn.run import TrainingError
-from aux_rnn.training import train_and_evaluate
-from aux_rnn.workdir import WorkdirError, lock, require_same_config
+from aux_rnn.storage.workdir import WorkdirError, lock, require_same_config
+from aux_rnn.training import loop as run_lib
+from aux_rnn.training import steps as steps_lib
+from aux_rnn.training.evaluation import evaluate_split
+from aux_rnn.training.loop import TrainingError
+from aux_rnn.training.progress import Progress
+from aux_rnn.training.train import train_and_evaluate
 
 
 def change(config, **settings):

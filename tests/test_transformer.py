@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn.config import ConfigError, ModelConfig, SequenceSpec
-from aux_rnn.models import AuxiliaryRNN, count_parameters
-from aux_rnn.transformer import Transformer
+from aux_rnn.config.settings import ConfigError, ModelConfig, SequenceSpec
+from aux_rnn.model.network import AuxiliaryRNN, count_parameters
+from aux_rnn.model.transformer import Transformer
 
 SMALL = dict(encoder="transformer", auxiliary="none", transformer_layers=2, transformer_size=8, transformer_heads=2)
 TEXT = SequenceSpec(length=9, channels=1, num_classes=3, vocabulary_size=11)

@@ -16,7 +16,7 @@ import pathlib, sys
 import numpy as np
 import aux_rnn
 assert pathlib.Path(aux_rnn.__file__).is_relative_to(sys.prefix), aux_rnn.__file__
-for name in ("py.typed", "report.html.jinja"):
+for name in ("py.typed", "plots/report.html.jinja"):
     assert pathlib.Path(aux_rnn.__file__).with_name(name).exists()
 from importlib.metadata import version
 assert version("aux_rnn") == aux_rnn.__version__

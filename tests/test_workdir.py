@@ -12,12 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from properties import assert_one_line, damages, examples
 
-from aux_rnn.config import Config, to_json
-from aux_rnn.metric_writers import MetricsFile
-from aux_rnn.progress import format_summary
-from aux_rnn.run_files import RunOutputs
-from aux_rnn.settings import is_plain_text
-from aux_rnn.workdir import WorkdirError, read_config, read_summary, write_config, write_summary
+from aux_rnn.config.fields import is_plain_text
+from aux_rnn.config.settings import Config, to_json
+from aux_rnn.storage.metrics_file import MetricsFile
+from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary, write_config, write_summary
+from aux_rnn.training.outputs import RunOutputs
+from aux_rnn.training.progress import format_summary
 
 DEEP = b'{"step": ' + b"[" * 100_000
 RECORDS = "".join(json.dumps({"kind": "train", "step": step, "loss": 0.5}) + "\n" for step in range(1, 9)).encode()

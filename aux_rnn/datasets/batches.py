@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aux_rnn.config.fields import reject
 from aux_rnn.datasets.examples import Examples
-from aux_rnn.settings import reject
 
 if TYPE_CHECKING:
     import grain

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.fields import reject
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.folders import data_folder
 from aux_rnn.datasets.forms import Form, Images, Values
 from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder
-from aux_rnn.settings import reject
 
 HOW_TO_PREPARE = "prepare it with tfds, builder.download_and_prepare(file_format='array_record')"
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from aux_rnn.config import DataConfig, SequenceSpec
+from aux_rnn.config.settings import DataConfig, SequenceSpec
 from aux_rnn.datasets.forms import Form
 
 

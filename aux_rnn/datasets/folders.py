@@ -4,10 +4,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.fields import is_plain_text, plain_text, reject
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.errors import first_line
-from aux_rnn.settings import is_plain_text, plain_text, reject
 
 
 def data_folder(config: DataConfig) -> Path:

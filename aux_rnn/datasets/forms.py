@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.fields import reject
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
-from aux_rnn.settings import reject
 
 
 class Form(abc.ABC):

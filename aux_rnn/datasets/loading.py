@@ -5,15 +5,15 @@ import math
 import numpy as np
 from absl import logging
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.fields import reject
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.datasets.registry import SplitSizes, divide_examples, find_dataset, split_sizes
 from aux_rnn.errors import first_line
-from aux_rnn.memory import available_system_bytes
-from aux_rnn.settings import reject
+from aux_rnn.system.memory import available_system_bytes
 
 
 def load_splits(config: DataConfig, seed: int) -> Splits:

@@ -4,10 +4,10 @@ import dataclasses
 import importlib
 import pkgutil
 
-from aux_rnn.config import DataConfig, SequenceSpec
+from aux_rnn.config.fields import ConfigError, reject
+from aux_rnn.config.settings import DataConfig, SequenceSpec
 from aux_rnn.datasets import arrays, builtin
 from aux_rnn.datasets.dataset import Dataset
-from aux_rnn.settings import ConfigError, reject
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,8 @@ import fsspec
 from absl import logging
 from fsspec.asyn import AsyncFileSystem
 
+from aux_rnn.config.fields import ConfigError
 from aux_rnn.errors import OneLineError, first_line
-from aux_rnn.settings import ConfigError
 from aux_rnn.storage.remote import MAX_REASON, RemoteCopy
 
 GLOB_CHARACTERS = "*?["

@@ -16,9 +16,9 @@ from typing import Any
 from absl import logging
 from fsspec.asyn import AsyncFileSystem
 
+from aux_rnn.config.fields import ConfigError
 from aux_rnn.errors import OneLineError, first_line
-from aux_rnn.settings import ConfigError
-from aux_rnn.workdir import StorageError
+from aux_rnn.storage.workdir import StorageError
 
 OWNER = "owner"  # the file at the address that names the run it belongs to
 SUMMARY = "summary.json"

@@ -10,17 +10,17 @@ import jax
 import jaxlib
 import numpy as np
 
-from aux_rnn import metrics as metrics_lib
-from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.cost import count_training_step
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import Config, SequenceSpec
 from aux_rnn.datasets import DataError, find_dataset, sequence_spec
 from aux_rnn.datasets.permutation import make_permutation
-from aux_rnn.experiment import check_step
-from aux_rnn.memory import describe_devices, peak_memory_mib
-from aux_rnn.plan import Plan
-from aux_rnn.settings import ConfigError
-from aux_rnn.sharding import replicate, shard
-from aux_rnn.steps import create_train_state, make_steps
+from aux_rnn.model import metrics as metrics_lib
+from aux_rnn.model.flops import count_training_step
+from aux_rnn.system.memory import describe_devices, peak_memory_mib
+from aux_rnn.training.experiment import check_step
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.sharding import replicate, shard
+from aux_rnn.training.steps import create_train_state, make_steps
 from benchmarking.batches import make_batch
 
 PRODUCTS = 2  # in a row, which makes the time to start them negligible

@@ -12,8 +12,8 @@ from typing import Any
 from environment import DEVICE_COUNT, choose_devices
 from machine import code_version
 
-from aux_rnn.config import INCIDENTAL, SequenceSpec, to_flat
-from aux_rnn.machine import describe_machine, usable_cores
+from aux_rnn.config.settings import INCIDENTAL, SequenceSpec, to_flat
+from aux_rnn.system.machine import describe_machine, usable_cores
 from benchmarking.options import Options
 from benchmarking.worker import Worker
 

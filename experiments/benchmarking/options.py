@@ -9,8 +9,7 @@ from typing import Any
 import command_line
 from absl import flags
 
-from aux_rnn.config import Config
-from aux_rnn.settings import (
+from aux_rnn.config.fields import (
     ANY,
     ConfigError,
     Settings,
@@ -22,6 +21,7 @@ from aux_rnn.settings import (
     setting,
     switch,
 )
+from aux_rnn.config.settings import Config
 
 COMMANDS = {
     "step": ("length", "phase", "steps", "product_size"),

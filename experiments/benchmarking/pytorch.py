@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aux_rnn.config import Config, SequenceSpec
-from aux_rnn.memory import peak_process_mib
-from aux_rnn.settings import ConfigError, Truncation, reject
+from aux_rnn.config.fields import ConfigError, Truncation, reject
+from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.system.memory import peak_process_mib
 from benchmarking.batches import make_batch
 
 State = tuple[Tensor, Tensor]  # h and c, each [layers, R, H]

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from aux_rnn.metric_names import DRAWN, Metric
-from aux_rnn.plot_style import COLORS, DASHES, MARKERS
+from aux_rnn.model.metric_names import DRAWN, Metric
+from aux_rnn.plots.style import COLORS, DASHES, MARKERS
 from comparison.runs import Row
 
 MAX_ROWS = len(COLORS)

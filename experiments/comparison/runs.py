@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from confidence import Estimate, estimate_curve, estimate_mean
 
-from aux_rnn.config import INCIDENTAL, Config, name_model, to_flat
+from aux_rnn.config.fields import format_value
+from aux_rnn.config.settings import INCIDENTAL, Config, name_model, to_flat
 from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
-from aux_rnn.metric_names import Metric, unit_of
-from aux_rnn.run_records import Record, curve_of, read_records
-from aux_rnn.settings import format_value
-from aux_rnn.workdir import WorkdirError, read_summary, require_config
+from aux_rnn.model.metric_names import Metric, unit_of
+from aux_rnn.storage.records import Record, curve_of, read_records
+from aux_rnn.storage.workdir import WorkdirError, read_summary, require_config
 
 # Settings that the name of a row shows in another form.
 NAMED = ("dataset", "encoder", "auxiliary")

@@ -13,10 +13,10 @@ from exits import FAILED, IN_USE, INTERRUPTED
 from machine import has_accelerator
 from subprocesses import Job, run_jobs
 
-from aux_rnn.clock import format_duration
-from aux_rnn.config import describe_difference
-from aux_rnn.machine import usable_cores
-from aux_rnn.workdir import WorkdirError, read_config, read_summary
+from aux_rnn.config.settings import describe_difference
+from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary
+from aux_rnn.system.machine import usable_cores
+from aux_rnn.system.timing import format_duration
 from reproduction.grid import GridRun
 from reproduction.presets import PRESETS
 from reproduction.records import Record, RecordError, add_commit, append_line, make_record

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from aux_rnn.metric_names import METRICS
-from aux_rnn.plot_style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION
+from aux_rnn.model.metric_names import METRICS
+from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION
 from reproduction.grid import WITHOUT
 
 ROW = ["data", "model", "truncation"]  # of the grid

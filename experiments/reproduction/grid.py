@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from aux_rnn.config import INCIDENTAL, Config, check_sequence, from_flat, to_flat
+from aux_rnn.config.fields import ConfigError, format_flag
+from aux_rnn.config.settings import INCIDENTAL, Config, check_sequence, from_flat, to_flat
 from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
-from aux_rnn.plan import Plan
-from aux_rnn.settings import ConfigError, format_flag
+from aux_rnn.training.plan import Plan
 from reproduction.presets import MODELS, PRESETS, Preset
 
 EXPERIMENTS = ("table2", "lengths", "bptt", "curves", "text", "ablations")

@@ -12,7 +12,7 @@ from typing import Any
 import command_line
 from absl import flags
 
-from aux_rnn.settings import Truncation
+from aux_rnn.config.fields import Truncation
 
 FlagValues = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 from machine import code_version
 
 from aux_rnn.errors import OneLineError
-from aux_rnn.metric_writers import read_lines
+from aux_rnn.storage.metrics_file import read_lines
 from reproduction.grid import GridRun, digest_of, flatten, key_of
 
 Record = dict[str, Any]

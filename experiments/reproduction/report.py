@@ -8,8 +8,8 @@ import pandas as pd
 from confidence import Estimate, estimate_difference, estimate_mean
 from drawing import save_figure
 
-from aux_rnn.plot_style import plot_style
-from aux_rnn.workdir import write_atomically
+from aux_rnn.plots.style import plot_style
+from aux_rnn.storage.workdir import write_atomically
 from reproduction.figures import FIGURES, MODEL_NAMES, ROW, model_name, reach_name, row_name, values_of
 from reproduction.grid import WITHOUT, GridRun
 from reproduction.paper import paper_accuracy

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import ArrayDataset, ArrayRecords
 from aux_rnn.datasets.forms import Images
 

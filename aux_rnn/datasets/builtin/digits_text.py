@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.builtin.digits import CLASS_NAMES, TEST_EXAMPLES, TRAIN_EXAMPLES, read_grey_values
 from aux_rnn.datasets.dataset import ArrayDataset, ArrayRecords
 from aux_rnn.datasets.forms import Texts

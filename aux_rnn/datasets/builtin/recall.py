@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from aux_rnn.config import DataConfig
+from aux_rnn.config.fields import reject
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import ArrayDataset
 from aux_rnn.datasets.forms import Form, refuse_image_size
-from aux_rnn.settings import reject
 
 DEFAULT_LENGTH = 64
 NUM_CLASSES = 10

@@ -1,0 +1,1 @@
+"""Evaluation, predictions and reconstructions of a finished run."""

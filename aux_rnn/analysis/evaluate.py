@@ -1,0 +1,40 @@
+"""Evaluates a checkpoint of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from aux_rnn.analysis.restore import load_run
+from aux_rnn.config.settings import DataConfig
+from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
+from aux_rnn.training.evaluation import batches_of, evaluate_split
+
+
+def evaluate_run(
+    path: Path, data: DataConfig, processes: ProcessGroup = SINGLE_PROCESS, checkpoint: str = "latest"
+) -> dict[str, Any]:
+    """Evaluates a checkpoint of a run on its validation and its whole test split; writes nothing.
+
+    Args:
+      path: the run's folder, which only process 0 reads; the configuration in it is used.
+      data: the folders of the data.
+      processes: all of them call this.
+      checkpoint: see `restore_state`.
+
+    Returns:
+      `dataset`, `auxiliary`, `status` 'evaluated', `steps` and `results` by split.
+
+    Raises:
+      WorkdirError, CheckpointError, ConfigError, DataError, ProcessError: as `load_run` does.
+    """
+    experiment, state = load_run(path, data, processes, checkpoint)
+    evaluate = experiment.steps.evaluate
+    return {
+        "dataset": experiment.config.data.dataset,
+        "auxiliary": experiment.config.model.auxiliary,
+        "status": "evaluated",
+        "steps": int(state.step),
+        "results": {
+            split: evaluate_split(evaluate, state.params, batches_of(experiment, split, processes))
+            for split in ("validation", "test")
+        },
+    }

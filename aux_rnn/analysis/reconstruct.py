@@ -1,0 +1,42 @@
+"""Draws the reconstructions of a checkpoint."""
+
+from pathlib import Path
+
+from aux_rnn.analysis.restore import restore_state
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import DataConfig, locate_data
+from aux_rnn.plots.reconstructions.plotter import make_reconstruction_plotter
+from aux_rnn.storage.plots_folder import save_reconstructions
+from aux_rnn.storage.workdir import require_config, unwritable
+from aux_rnn.training.experiment import create_experiment
+from aux_rnn.training.steps import create_train_state
+
+
+def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") -> Path:
+    """Draws the reconstructions of a checkpoint of a run into `plots/` of its folder, and returns the file.
+
+    Args:
+      path: the run's folder; its own configuration is used.
+      data: where the files of the data set are.
+      checkpoint: see `restore_state`.
+
+    Raises:
+      WorkdirError, CheckpointError: there is no run or no checkpoint of it, or the figure cannot be written.
+      ConfigError, DataError: it has no decoder, or the data cannot be read.
+    """
+    config = require_config(path)
+    if not config.model.auxiliaries:
+        raise ConfigError(f"--workdir={path}: a run with --auxiliary=none has no decoder; name one that has")
+    experiment = create_experiment(locate_data(config, data))
+    fresh = create_train_state(config, experiment.spec, experiment.plan)
+    state = restore_state(path, fresh, checkpoint, experiment.splits)
+    step = int(state.step)
+    plotter = make_reconstruction_plotter(
+        config, experiment.spec, experiment.splits, experiment.permutation, experiment.plan.total_steps
+    )
+    figure = plotter(state.params, step, lambda: False)
+    assert figure is not None  # nothing stops it
+    try:
+        return save_reconstructions(path, step, figure)
+    except OSError as error:
+        raise unwritable(path, error) from error

@@ -1,0 +1,86 @@
+"""Restores a run from its folder: its experiment and the state of one of its checkpoints."""
+
+from pathlib import Path
+
+from aux_rnn.config.settings import DataConfig, from_json, locate_data, to_json
+from aux_rnn.datasets import Splits
+from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
+from aux_rnn.storage.checkpoints import CheckpointError, Restored, list_steps, read_checkpoint, read_latest
+from aux_rnn.storage.workdir import require_config
+from aux_rnn.training.experiment import Experiment, check_together, create_experiment_together, require_same_data
+from aux_rnn.training.sharding import broadcast, replicate
+from aux_rnn.training.steps import TrainState, create_train_state
+
+
+def load_run(
+    path: Path, data: DataConfig, processes: ProcessGroup = SINGLE_PROCESS, checkpoint: str = "latest"
+) -> tuple[Experiment, TrainState]:
+    """Loads a run at one of its checkpoints; writes nothing.
+
+    Args:
+      path: the run's folder, which only process 0 reads; the configuration in it is used.
+      data: the folders of the data.
+      processes: all of them call this.
+      checkpoint: see `restore_state`.
+
+    Returns:
+      The experiment, with its data, and the state, replicated over this process's devices.
+
+    Raises:
+      WorkdirError, CheckpointError: there is no run, or no such checkpoint of it.
+      ConfigError, DataError: the data cannot be read.
+      ProcessError: one of these, in another process.
+    """
+    text = processes.broadcast(
+        processes.run_on_all(lambda: to_json(require_config(path)) if processes.is_main else None)
+    )
+    config = locate_data(from_json(text), data)
+    check_together(config, processes)  # the devices of all processes start at the same time, or never
+    experiment = create_experiment_together(config, processes)
+    fresh = create_train_state(config, experiment.spec, experiment.plan)
+    restored = processes.run_on_all(
+        lambda: restore_state(path, fresh, checkpoint, experiment.splits) if processes.is_main else fresh
+    )
+    return experiment, replicate(broadcast(restored))
+
+
+def restore_state(path: Path, like: TrainState, checkpoint: str = "latest", splits: Splits | None = None) -> TrainState:
+    """Reads a state of a run, on the host; nothing is written.
+
+    Args:
+      path: the folder of the run.
+      like: a state of the same structure, shapes and types, as `create_train_state` makes it.
+      checkpoint: 'latest' (the newest that is intact), 'best' (by the accuracy on the validation split), or a step in
+        digits.
+      splits: the examples that the run must have been trained on; None accepts any.
+
+    Raises:
+      CheckpointError: there is no such checkpoint, or it is damaged or of another architecture.
+      WorkdirError: the run was trained on other examples.
+    """
+    restored = find_checkpoint(path, like, checkpoint)
+    if splits is not None:
+        require_same_data(path, restored.meta, splits)
+    return restored.state
+
+
+def find_checkpoint(path: Path, like: TrainState, checkpoint: str) -> Restored:
+    """Reads a checkpoint; for arguments and errors see `restore_state`."""
+    folder = path / "checkpoints"
+    if checkpoint.isdigit():
+        step: int | None = int(checkpoint)
+    else:
+        newest = read_latest(folder, like)
+        if newest is None:
+            raise CheckpointError(f"--checkpoint={checkpoint}: {path} has no checkpoint yet; train first")
+        if checkpoint == "latest":
+            return newest
+        step = newest.meta["best"] and newest.meta["best"]["step"]
+    if step in list_steps(path / "best"):  # Earlier versions kept the best checkpoint there.
+        folder = path / "best"
+    steps = list_steps(folder)
+    if step in steps:
+        return read_checkpoint(folder, step, like)
+    found = f"checkpoints {', '.join(map(str, steps))}" if steps else "no checkpoint yet"
+    best = " and no best one, which is kept from the first evaluation of joint training on" * (checkpoint == "best")
+    raise CheckpointError(f"--checkpoint={checkpoint}: {path} has {found}{best}; name another step, latest or best")

@@ -1,0 +1,1 @@
+"""Settings: their fields, checks and serialization."""

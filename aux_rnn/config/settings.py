@@ -1,0 +1,312 @@
+"""Every setting of an experiment, with its default, its meaning and what it may be.
+
+The settings are frozen dataclasses. Building one checks each value, so a configuration that exists is valid in itself;
+what depends on the data is checked by `check_sequence`. The command line is made from the same fields
+(`experiments/command_line.py`): a flag has the name, the default and the help text of its field. Defaults are the
+paper's where it states them (Trinh, Dai, Luong and Le, 2018) and are otherwise argued for in the README.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aux_rnn.config.fields import (
+    MOST_LAYERS,
+    ConfigError,
+    Settings,
+    Truncation,
+    format_value,
+    integer,
+    number,
+    one_of,
+    plain_text,
+    positive_sizes,
+    reject,
+    setting,
+    steps_or_full,
+    switch,
+)
+
+AUXILIARIES = ("none", "reconstruct", "predict", "both")
+# The recurrent cells, with the name of the class: of `aux_rnn.recurrence.cells` for lstm, else of `flax.linen`.
+CELLS = {"lstm": "LSTMCell", "gru": "GRUCell", "mgu": "MGUCell", "simple": "SimpleCell"}
+ENCODERS = (*CELLS, "transformer")
+PIXEL_LOSSES = ("squared", "softmax")
+RECURRENCES = ("auto", "scan", "fused", "cudnn")
+PRECISIONS = ("float32", "bfloat16")
+OPTIMIZERS = ("rmsprop", "adam", "sgd")
+
+COUNT, POSITIVE, SHARE = integer(0), integer(1), number(0, 1, excluding=1)
+SIZES, SWITCH, TEXT = positive_sizes(), switch(), plain_text()
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Settings):
+    """Which sequences are learned from."""
+
+    dataset: str = setting(
+        "mnist",
+        "Data set: mnist, pmnist, cifar10, stanford_dogs or dbpedia (text); digits, digits_text (text) or recall, "
+        "which need no files; or tfds:NAME, images or float sequences that tfds has prepared as array_record.",
+        TEXT,
+    )
+    data_dir: str = setting("", "Folder of prepared data; empty: $TFDS_DATA_DIR, or ~/tensorflow_datasets.", TEXT)
+    manual_dir: str = setting("", "Folder with the official files, for machines without network.", TEXT)
+    allow_partial: bool = setting(False, "Accept official files that differ from the published ones.", SWITCH)
+    image_size: int = setting(0, "Side in pixels to shrink images to; 0 keeps the size (stanford_dogs: 128).", COUNT)
+    sequence_length: int = setting(0, "Length of recall (0: 64); maximum length of a text (0: its longest).", COUNT)
+    train_examples: int = setting(0, "Maximum number of training examples; 0 takes all.", COUNT)
+    validation_fraction: float = setting(0.1, "Share of the training data held out to choose settings on.", SHARE)
+    permutation_seed: int = setting(0, "Seed of pmnist's one fixed permutation of the pixels.", COUNT)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(Settings):
+    """The recurrent network, its decoders, and how far each gradient reaches.
+
+    Every field is described in its `help`, and is a flag of `experiments/main.py`; sizes are numbers of units, lengths
+    and truncations numbers of elements. The defaults are the paper's (Trinh, Dai, Luong and Le, 2018).
+
+    Raises:
+      ConfigError: a value is not allowed, or two of them contradict each other.
+
+    Examples:
+      >>> config = ModelConfig(auxiliary="both", supervised_truncation="full")
+      >>> config.auxiliaries, config.hidden_size
+      (('reconstruct', 'predict'), 128)
+    """
+
+    encoder: str = setting("lstm", f"Recurrent cell, or no recurrence: {', '.join(ENCODERS)}.", one_of(ENCODERS))
+    recurrence: str = setting(
+        "auto",
+        "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster), cudnn "
+        "(the same by cuDNN, for NVIDIA GPUs; never run on one so far) or auto (fused).",
+        one_of(RECURRENCES),
+    )
+    precision: str = setting(
+        "float32", "Matrix products: float32, or bfloat16 with sums in float32.", one_of(PRECISIONS)
+    )
+    embedding_size: int = setting(128, "Size of the input embedding.", POSITIVE)
+    hidden_size: int = setting(128, "Units of the recurrent layer.", POSITIVE)
+    head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the classifier.", SIZES)
+    decoder_sizes: tuple[int, ...] = setting((256, 256), "Recurrent layers of the decoder, bottom first.", SIZES)
+    decoder_head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the decoder's output network.", SIZES)
+    dropconnect: float = setting(0.0, "Share of the last matrix of both heads dropped in training.", SHARE)
+    auxiliary: str = setting(
+        "reconstruct",
+        "Auxiliary loss: none (LSTM), reconstruct (r-LSTM), predict (p-LSTM) or both.",
+        one_of(AUXILIARIES),
+    )
+    auxiliary_weight: float = setting(1.0, "Weight of the auxiliary loss relative to the supervised loss.", number(0))
+    num_anchors: int = setting(1, "Anchors drawn per example and step.", POSITIVE)
+    segment_length: int = setting(600, "Elements to reconstruct or predict at an anchor.", POSITIVE)
+    teacher_forcing: bool = setting(True, "Feed the decoder the true previous element, not its own output.", SWITCH)
+    decoder_input_dropout: float = setting(
+        0.0, "Share of the decoder's inputs after the first that are set to zero; 1 keeps only the first.", number(0, 1)
+    )
+    pixel_loss: str = setting(
+        "squared", "Auxiliary loss of pixels: squared error, or softmax over 256 levels.", one_of(PIXEL_LOSSES)
+    )
+    supervised_truncation: Truncation = setting(
+        300, "Steps of the supervised gradient, or 'full'; 0: none.", steps_or_full(0)
+    )
+    auxiliary_truncation: Truncation = setting(
+        300, "Steps of the auxiliary gradient, or 'full'; 0: none.", steps_or_full(0)
+    )
+    decoder_truncation: Truncation = setting(300, "Steps of the decoder's gradient, or 'full'.", steps_or_full(1))
+    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer(1, MOST_LAYERS))
+    transformer_size: int = setting(64, "Width of --encoder=transformer; its inner layers are twice as wide.", POSITIVE)
+    transformer_heads: int = setting(4, "Attention heads of --encoder=transformer, a divisor of its width.", POSITIVE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        encoder, is_bfloat16 = self.encoder, self.precision == "bfloat16"
+        if encoder != "lstm" and self.recurrence in ("fused", "cudnn"):
+            allowed = f"auto or scan with --encoder={encoder}; {self.recurrence} is for lstm"
+            raise reject("recurrence", self.recurrence, allowed)
+        if encoder != "lstm" and is_bfloat16:
+            raise reject("precision", self.precision, f"float32 with --encoder={encoder}; bfloat16 is for lstm")
+        if self.recurrence == "cudnn" and is_bfloat16:
+            raise reject("precision", self.precision, "float32 with --recurrence=cudnn; bfloat16 is for scan and fused")
+        if encoder == "transformer" and self.auxiliary != "none":
+            allowed = "none with --encoder=transformer, which has no state to decode from"
+            raise reject("auxiliary", self.auxiliary, allowed)
+        if encoder == "transformer" and self.transformer_size % self.transformer_heads:
+            allowed = f"a divisor of --transformer_size={self.transformer_size}"
+            raise reject("transformer_heads", self.transformer_heads, allowed)
+
+    @property
+    def auxiliaries(self) -> tuple[str, ...]:
+        """The auxiliary losses in use, one decoder each: a part of ('reconstruct', 'predict')."""
+        return {"none": (), "both": ("reconstruct", "predict")}.get(self.auxiliary, (self.auxiliary,))
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig(Settings):
+    """How the gradient becomes an update."""
+
+    optimizer: str = setting("rmsprop", f"Optimizer: {', '.join(OPTIMIZERS)}.", one_of(OPTIMIZERS))
+    learning_rate: float = setting(
+        1e-3, "Learning rate, halved at 30, 60 and 90 % of training.", number(0, excluding=0)
+    )
+    rmsprop_decay: float = setting(0.9, "Decay of RMSProp's running mean of squared gradients.", SHARE)
+    clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 does not clip.", number(0))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Settings):
+    """How long to train, on what batches, and what to write during training."""
+
+    seed: int = setting(0, "Seed of everything: initialisation, order, anchors, validation split.", COUNT)
+    batch_size: int = setting(128, "Examples per step, over all devices.", POSITIVE)
+    pretrain_epochs: int = setting(20, "Epochs on the auxiliary loss alone, before joint training.", COUNT)
+    train_epochs: int = setting(100, "Epochs on the supervised and the auxiliary loss together.", COUNT)
+    log_every_steps: int = setting(50, "Steps between two records of the training metrics.", POSITIVE)
+    evaluate_every_epochs: int = setting(1, "Epochs between two evaluations on the validation split.", POSITIVE)
+    evaluate_test: bool = setting(False, "Evaluate the test split with the validation split, for curves only.", SWITCH)
+    checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", POSITIVE)
+    pictures: bool = setting(
+        True,
+        "Draw reconstructions (after evaluations 1, 2, 4, 8 ... and each phase), write TensorBoard events, "
+        "and at the end curves and report.html.",
+        SWITCH,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole experiment."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    run: RunConfig = RunConfig()
+
+    def __post_init__(self) -> None:
+        pretrain_epochs = self.run.pretrain_epochs if self.model.auxiliaries else 0
+        if pretrain_epochs + self.run.train_epochs == 0:
+            raise reject(
+                "train_epochs", 0, f"at least 1 where there is no pretraining (--auxiliary={self.model.auxiliary})"
+            )
+
+
+# Where files lie, and whether pictures are made, says nothing about the experiment: a run may be continued with others.
+LOCATIONS = ("data_dir", "manual_dir")
+INCIDENTAL = (*LOCATIONS, "allow_partial", "pictures")
+
+
+def locate_data(config: Config, data: DataConfig) -> Config:
+    """Returns the configuration with the locations of the other one, which may also allow a part of the data."""
+    located: dict[str, Any] = {name: getattr(data, name) for name in LOCATIONS}
+    located["allow_partial"] = config.data.allow_partial or data.allow_partial
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **located))
+
+
+GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
+
+
+def iterate_settings() -> Iterator[tuple[str, dataclasses.Field]]:
+    """Yields every setting as (group, field), in order; a field's name is unique over all groups."""
+    for group, cls in GROUPS.items():
+        for field in dataclasses.fields(cls):
+            yield group, field
+
+
+def from_flat(values: Mapping[str, Any]) -> Config:
+    """The configuration with these settings, `{name: value}`; what is missing takes its default.
+
+    Raises:
+      ConfigError: a name is unknown or a value is not allowed.
+    """
+    grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    owner = {field.name: group for group, field in iterate_settings()}
+    for name, value in values.items():
+        if name not in owner:
+            raise ConfigError(f"--{name}: no such setting; the settings are {', '.join(sorted(owner))}")
+        grouped[owner[name]][name] = value
+    return Config(**{group: GROUPS[group](**members) for group, members in grouped.items()})
+
+
+def to_flat(config: Config) -> dict[str, Any]:
+    """The inverse of `from_flat`."""
+    return {field.name: getattr(getattr(config, group), field.name) for group, field in iterate_settings()}
+
+
+def to_json(config: Config) -> str:
+    return json.dumps(to_flat(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """Raises ConfigError for settings that are unknown or not allowed, ValueError for text that is no JSON object."""
+    try:
+        values = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the configuration is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ValueError("the configuration must be a JSON object")
+    return from_flat(values)
+
+
+def describe_difference(old: Config, new: Config) -> str:
+    """'name: old -> new' for every setting that differs, apart from what is incidental; empty if none does."""
+    before, after = to_flat(old), to_flat(new)
+    changes = [name for name in after if before[name] != after[name] and name not in INCIDENTAL]
+    return ", ".join(f"{name}: {format_value(before[name])} -> {format_value(after[name])}" for name in changes)
+
+
+def name_model(config: Config) -> str:
+    """The model as the paper calls it: 'LSTM', 'r-LSTM', 'p-LSTM'; 'r-p-LSTM' with both losses."""
+    prefix = "".join(f"{kind[0]}-" for kind in config.model.auxiliaries)
+    encoder = config.model.encoder
+    return prefix + CELLS.get(encoder, encoder.capitalize()).removesuffix("Cell")
+
+
+@dataclasses.dataclass(frozen=True)
+class SequenceSpec:
+    """The shape of a data set's sequences, known before any example is read.
+
+    Attributes:
+      length: L, elements of the longest sequence.
+      channels: C, values an element; 1 for tokens.
+      num_classes: K.
+      vocabulary_size: number of tokens, or 0 for sequences of real values.
+
+    Examples:
+      >>> SequenceSpec(length=1024, channels=3, num_classes=10)
+      SequenceSpec(length=1024, channels=3, num_classes=10, vocabulary_size=0)
+    """
+
+    length: int
+    channels: int
+    num_classes: int
+    vocabulary_size: int = 0
+
+    def describe(self) -> str:
+        """'1,024 x 3', or 'at most 1,014 bytes'."""
+        return f"at most {self.length:,} bytes" if self.vocabulary_size else f"{self.length:,} x {self.channels}"
+
+
+def check_sequence(config: Config, spec: SequenceSpec) -> None:
+    """Raises ConfigError if the segment does not fit into the sequence (S <= a <= L or 1 <= a <= L - S)."""
+    for kind in config.model.auxiliaries:
+        longest = spec.length if kind == "reconstruct" else spec.length - 1
+        if config.model.segment_length > longest:
+            raise reject(
+                "segment_length",
+                config.model.segment_length,
+                f"at most {longest} to {kind} sequences of {spec.length} elements ({config.data.dataset})",
+            )
+
+
+def check_devices(config: Config, devices: int) -> None:
+    """Raises ConfigError if the devices do not divide the batch."""
+    if config.run.batch_size % devices:
+        allowed = f"a multiple of the {devices} devices of all processes (on a CPU --cpu_devices sets those of each)"
+        raise reject("batch_size", config.run.batch_size, allowed)
+
+
+def check_platform(config: Config, platform: str, has_cuda: bool) -> None:
+    """Raises ConfigError if the devices cannot compute the recurrence as it is asked for."""
+    if config.model.recurrence == "cudnn" and not has_cuda:
+        raise reject("recurrence", "cudnn", f"auto, scan or fused on {platform} devices; cudnn needs an NVIDIA GPU")

@@ -1,0 +1,73 @@
+"""Layers that the encoder, the decoders and the classifier share."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen import initializers
+
+from aux_rnn.recurrence.cells import Carry
+from aux_rnn.recurrence.precision import MatMul, as_dot_general
+
+
+class Embedding(nn.Module):
+    """A learned linear map of `C` values, or a table for tokens: `[..., C]` or int `[...]` to `[..., E]`."""
+
+    features: int
+    vocabulary_size: int
+    matmul: MatMul = jnp.matmul
+
+    @nn.compact
+    def __call__(self, elements: jax.Array) -> jax.Array:
+        if self.vocabulary_size:
+            return nn.Embed(self.vocabulary_size, self.features, name="table")(elements)
+        return nn.Dense(self.features, name="linear", dot_general=as_dot_general(self.matmul))(elements)
+
+
+class DropConnectDense(nn.Module):
+    """A dense layer that sets random entries of its matrix to zero in training (DropConnect; Wan et al., 2013)."""
+
+    features: int
+    rate: float
+    matmul: MatMul = jnp.matmul
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
+        kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features))
+        bias = self.param("bias", initializers.zeros, (self.features,))
+        if self.rate > 0 and not deterministic:
+            kept = jax.random.bernoulli(self.make_rng("dropconnect"), 1 - self.rate, kernel.shape)
+            kernel = jnp.where(kept, kernel / (1 - self.rate), 0)
+        return self.matmul(inputs, kernel) + bias
+
+
+class MLPHead(nn.Module):
+    """A feed-forward network: hidden layers with ReLU, and a linear output layer with DropConnect."""
+
+    sizes: tuple[int, ...]
+    outputs: int
+    dropconnect: float
+    matmul: MatMul = jnp.matmul
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
+        """Maps `[..., H]` to `[..., outputs]`."""
+        for size in self.sizes:
+            inputs = nn.relu(nn.Dense(size, dot_general=as_dot_general(self.matmul))(inputs))
+        output = DropConnectDense(self.outputs, self.dropconnect, self.matmul, name="output")
+        return output(inputs, deterministic)
+
+
+class StateProjection(nn.Module):
+    """Maps a state to another size: a learned linear map of each of its arrays, the identity where the sizes agree."""
+
+    features: int
+    matmul: MatMul = jnp.matmul
+
+    @nn.compact
+    def __call__(self, state: Carry) -> Carry:
+        def project(array: jax.Array) -> jax.Array:
+            if array.shape[-1] == self.features:
+                return array
+            return nn.Dense(self.features, dot_general=as_dot_general(self.matmul))(array)
+
+        return jax.tree.map(project, state)

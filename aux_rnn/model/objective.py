@@ -1,0 +1,246 @@
+"""The method on one page (Trinh, Dai, Luong and Le, 2018, section 3).
+
+    L = L_sup + w (L_rec + L_pred)            training; pretraining minimizes L_rec + L_pred
+
+    L_sup  = CE(head(s_T[L]), label)          s_T[t]: the state after t elements, differentiable over its last T steps
+    L_rec  = err(decode(s_T[a]), x[a-S : a])  a ~ Uniform{S, ..., L}
+    L_pred = err(decode(s_T[a]), x[a : a+S])  a ~ Uniform{1, ..., L-S}
+
+`compute_losses` computes the terms and `total_loss` sums them. `sequences.py` draws the anchors, `windows.py` stops the
+gradients, and `losses.py` defines the errors.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import ModelConfig, SequenceSpec
+from aux_rnn.model.inputs import Batch
+from aux_rnn.model.losses import auxiliary_loss, memory_gain, supervised_loss
+from aux_rnn.model.metrics import Mean, Metrics
+from aux_rnn.model.network import AuxiliaryRNN
+from aux_rnn.model.segments import Segments, draw_segments, input_dropout
+from aux_rnn.model.transformer import Transformer
+
+OutputLoss = Callable[[jax.Array], Mean]
+
+
+class Losses(NamedTuple):
+    """The terms of the loss, before they are weighted and summed.
+
+    Attributes:
+      outputs: `[B, K]`, the classifier's logits; None in pretraining.
+      supervised: the loss of the outputs; None in pretraining.
+      auxiliary: the auxiliary losses by kind ('reconstruct', 'predict').
+    """
+
+    outputs: jax.Array | None
+    supervised: Mean | None
+    auxiliary: dict[str, Mean]
+
+    def map_means(self, function: Callable[[Mean], Mean]) -> "Losses":
+        """Applies a function to every term."""
+        supervised = None if self.supervised is None else function(self.supervised)
+        return Losses(self.outputs, supervised, {kind: function(mean) for kind, mean in self.auxiliary.items()})
+
+
+def compute_losses(model: nn.Module, params: Any, key: jax.Array, batch: Batch, loss_fn: OutputLoss | None) -> Losses:
+    """Computes all terms of the loss of a batch.
+
+    Args:
+      model: an `AuxiliaryRNN` or a `Transformer`.
+      params: its parameters.
+      key: a random key, a different one for each step.
+      batch: the sequences.
+      loss_fn: computes the supervised loss from the outputs `[B, K]`; None in pretraining.
+
+    Returns:
+      The terms. The gradient of each reaches back as far as its truncation.
+
+    Source: Trinh, Dai, Luong and Le (2018), section 3.
+    """
+    anchor_key, dropconnect_key = jax.random.split(key)
+    segments = draw_all_segments(model.config, anchor_key, batch)
+    outputs, decoded = model.apply(
+        {"params": params},
+        batch.inputs,
+        batch.lengths,
+        segments,
+        classify=loss_fn is not None,
+        deterministic=False,
+        rngs={"dropconnect": dropconnect_key},
+    )
+    supervised = loss_fn(outputs) if loss_fn else None
+    auxiliary = {kind: auxiliary_loss(decoded[kind], segments[kind], batch.mask) for kind in segments}
+    return Losses(outputs, supervised, auxiliary)
+
+
+def total_loss(losses: Losses, weight: float) -> jax.Array:
+    """Sums the terms: `supervised + weight * (sum of the auxiliary losses)`, unweighted without a supervised loss."""
+    auxiliary = sum(mean.compute() for mean in losses.auxiliary.values())
+    return jnp.asarray(auxiliary if losses.supervised is None else losses.supervised.compute() + weight * auxiliary)
+
+
+def draw_all_segments(config: ModelConfig, key: jax.Array, batch: Batch) -> dict[str, Segments]:
+    """Draws the segments of every auxiliary loss in use, each with keys of its own."""
+    inputs, rows = batch.inputs, batch.rows
+    lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32) if batch.lengths is None else batch.lengths
+    segments = {}
+    for number, kind in enumerate(config.auxiliaries):
+        anchor_key, input_key = jax.random.split(jax.random.fold_in(key, number))
+        drawn = draw_segments(anchor_key, kind, inputs, lengths, rows, config.num_anchors, config.segment_length)
+        segments[kind] = input_dropout(input_key, drawn, rows, config.decoder_input_dropout)
+    return segments
+
+
+def evaluate_losses(model: nn.Module, params: Any, batch: Batch, other_states: Callable[[Any, Batch], Any]) -> Metrics:
+    """Computes the metrics of evaluation: accuracy, all losses and the memory gains.
+
+    The memory gain is the increase of an auxiliary loss when the decoder starts from the state of another example
+    (`*_memory_gain`) or from zeros (`*_memory_gain_zeroed`). The anchors are the same in every evaluation of every run.
+
+    Args:
+      model: an `AuxiliaryRNN` or a `Transformer`.
+      params: its parameters.
+      batch: the sequences, with labels.
+      other_states: `(states, batch) -> states`, gives each example the states of another one.
+
+    Returns:
+      `supervised_loss`, `accuracy`, and `{kind}_loss`, `{kind}_memory_gain`, `{kind}_memory_gain_zeroed` for each
+      auxiliary loss.
+    """
+    apply: Callable[..., Any] = partial(model.apply, {"params": params})
+    segments = draw_all_segments(model.config, jax.random.key(0), batch)
+    if not segments:
+        return classifier_metrics(apply(batch.inputs, batch.lengths)[0], batch)
+    final, states = apply(batch.inputs, batch.lengths, segments, True, method="encode")
+    metrics = classifier_metrics(apply(final, method="classify"), batch)
+    for kind, segment in segments.items():
+        origins = states[kind], other_states(states[kind], batch), jax.tree.map(jnp.zeros_like, states[kind])
+        true, other, zeroed = (
+            auxiliary_loss(apply(kind, origin, segment, method="decode"), segment, batch.mask) for origin in origins
+        )
+        metrics[f"{kind}_loss"] = true
+        metrics[f"{kind}_memory_gain"] = memory_gain(true, other)
+        metrics[f"{kind}_memory_gain_zeroed"] = memory_gain(true, zeroed)
+    return metrics
+
+
+def classifier_metrics(logits: jax.Array, batch: Batch) -> Metrics:
+    """Returns the cross-entropy and the accuracy of logits `[B, K]`."""
+    return {
+        "supervised_loss": supervised_loss(logits, batch.labels, batch.mask),
+        "accuracy": accuracy(logits, batch),
+    }
+
+
+def accuracy(logits: jax.Array, batch: Batch) -> Mean:
+    """Returns the share of examples whose largest logit is that of the label."""
+    return Mean.of(logits.argmax(-1) == batch.labels, batch.mask)
+
+
+def loss_metrics(losses: Losses) -> Metrics:
+    """Returns the terms of the loss by the names of their metrics."""
+    supervised = {} if losses.supervised is None else {"supervised_loss": losses.supervised}
+    return supervised | {f"{kind}_loss": mean for kind, mean in losses.auxiliary.items()}
+
+
+def joint_loss(
+    model: AuxiliaryRNN,
+    params: Any,
+    key: jax.Array,
+    inputs: jax.Array,
+    loss: Callable[[jax.Array], jax.Array],
+    lengths: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Adds the auxiliary losses to a loss of your own.
+
+    Computes `loss(outputs) + auxiliary_weight * (sum of the auxiliary losses)`, where the gradient of each term is
+    truncated as `model.config` says. This is a pure function, to be differentiated, jitted and mapped as you like.
+
+    Args:
+      model: the network. It has `model.spec.num_classes` outputs, which need not be classes.
+      params: its parameters, see `init_params`.
+      key: a random key, a different one for each step; the anchors are drawn with it.
+      inputs: float32 `[B, L, C]` or, for tokens, int32 `[B, L]`; padded on the left.
+      loss: a function from the outputs `[B, num_classes]` to a scalar.
+      lengths: int32 `[B]`, the length of each sequence; None where no sequence is padded.
+
+    Returns:
+      The sum, and the auxiliary losses by kind, before they are weighted.
+
+    Raises:
+      ConfigError: `inputs` do not match `model.spec`, or `loss` does not return a scalar.
+
+    Source: Trinh, Dai, Luong and Le (2018), section 3.
+
+    Examples:
+      With flax's GRU cell and a squared error:
+
+      >>> from flax import linen as nn
+      >>> config = ModelConfig(segment_length=5, supervised_truncation=4, auxiliary_truncation=4)
+      >>> model = AuxiliaryRNN(config, SequenceSpec(length=20, channels=3, num_classes=1), cell=nn.GRUCell)
+      >>> params = init_params(model, jax.random.key(0))
+      >>> inputs, targets = jnp.ones((8, 20, 3)), jnp.zeros((8, 1))
+      >>> def objective(params, key):
+      ...     return joint_loss(model, params, key, inputs, lambda outputs: jnp.mean((outputs - targets) ** 2))
+      >>> (loss, auxiliary), gradients = jax.value_and_grad(objective, has_aux=True)(params, jax.random.key(1))
+      >>> loss.shape, list(auxiliary)
+      ((), ['reconstruct'])
+    """
+    check_batch(model.spec, inputs)
+    batch = Batch(inputs, lengths, rows=jnp.arange(len(inputs)), mask=jnp.ones(len(inputs), bool))
+
+    def loss_fn(outputs: jax.Array) -> Mean:
+        value = jnp.asarray(loss(outputs))
+        if value.shape:
+            raise ConfigError(f"loss: returns an array {list(value.shape)}; must return a scalar, such as its mean")
+        return Mean(value, jnp.ones((), value.dtype))
+
+    losses = compute_losses(model, params, key, batch, loss_fn)
+    auxiliary = {kind: mean.compute() for kind, mean in losses.auxiliary.items()}
+    return total_loss(losses, model.config.auxiliary_weight), auxiliary
+
+
+def check_batch(spec: SequenceSpec, inputs: jax.Array) -> None:
+    """Raises ConfigError unless the inputs have the shape of the specification, `[B, L, C]` or tokens `[B, L]`."""
+    expected = (spec.length,) if spec.vocabulary_size else (spec.length, spec.channels)
+    if jnp.shape(inputs)[1:] != expected or jnp.ndim(inputs) == 0:
+        wanted = ", ".join(map(str, expected))
+        raise ConfigError(f"inputs: have the shape {list(jnp.shape(inputs))}; must be [B, {wanted}], as the spec says")
+
+
+def make_model(config: ModelConfig, spec: SequenceSpec) -> nn.Module:
+    """Makes the network that `config.encoder` names."""
+    return (Transformer if config.encoder == "transformer" else AuxiliaryRNN)(config, spec)
+
+
+def init_params(model: nn.Module, key: jax.Array) -> Any:
+    """Initializes the parameters of a network.
+
+    Args:
+      model: an `AuxiliaryRNN` or another network with the same arguments.
+      key: a random key, `jax.random.key(seed)`.
+
+    Returns:
+      Nested dictionaries of float32 arrays. They do not depend on the length of the sequences.
+
+    Examples:
+      >>> model = AuxiliaryRNN(ModelConfig(), SequenceSpec(length=784, channels=1, num_classes=10))
+      >>> params = init_params(model, jax.random.key(0))
+      >>> params["encoder"]["cell"]["recurrent_kernel"].shape
+      (128, 512)
+    """
+    spec = model.spec
+    # A short sequence suffices because parameters do not depend on its length.
+    short = jnp.zeros((1, 2), jnp.int32) if spec.vocabulary_size else jnp.zeros((1, 2, spec.channels))
+    segments = {
+        kind: Segments(jnp.ones((1, 1), jnp.int32), short[:, None, :1], short[:, None, :1], jnp.ones((1, 1, 1), bool))
+        for kind in model.config.auxiliaries
+    }
+    return jax.jit(model.init)(key, short, None, segments)["params"]

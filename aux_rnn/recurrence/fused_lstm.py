@@ -1,0 +1,344 @@
+r"""Runs LSTM layers over many steps with a hand-written gradient: a scan of `LSTMCell`s, but faster.
+
+Four properties make it fast:
+
+* The embedding is folded into the bottom layer: `(x E + e) W + b` is one small matrix for pixels, one table for tokens.
+* All layers take a step together in one loop; no layer writes its outputs to memory for the layer above.
+* The residuals are the gates of every step and the states at the start of every `CHECKPOINT_EVERY` steps. The states in
+  between are recomputed from the gates without a matrix product; recomputing the gates would take all of them.
+* The gradients of the weight matrices are one product per chunk, where automatic differentiation adds one per step.
+
+One step of a layer, whose gates lie side by side in the order `i, f, g, o`:
+
+.. math::
+    z = x W + h U + b, \quad c' = \sigma(z_f) c + \sigma(z_i) \tanh(z_g), \quad h' = \sigma(z_o) \tanh(c')
+
+Backpropagation through the step, where `d` marks the gradient of the loss:
+
+.. math::
+    dc' &\mathrel{+}= dh' \, o \, (1 - \tanh(c')^2) \\
+    dz_i &= dc' \, g \, i (1 - i), \quad dz_f = dc' \, c \, f (1 - f), \quad dz_g = dc' \, i (1 - g^2) \\
+    dz_o &= dh' \tanh(c') \, o (1 - o) \\
+    dc &= dc' \, f, \quad dh = dz \, U^T, \quad dx = dz \, W^T
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from aux_rnn.recurrence.precision import MatMul
+
+CHECKPOINT_EVERY = 10  # steps: a chunk's arrays should fit into the cache of a core
+
+State = tuple[jax.Array, jax.Array]  # c and h, each [R, H]
+Gates = tuple[jax.Array, jax.Array, jax.Array, jax.Array]  # i, f, g and o, activated, each [R, H]
+
+
+class LSTMParams(NamedTuple):
+    """The parameters of one LSTM layer, or their gradients.
+
+    Attributes:
+      kernel: `W`, `[C, 4H]`; for tokens a table, `[vocabulary_size, 4H]`.
+      recurrent: `U`, `[H, 4H]`.
+      bias: `b`, `[4H]`.
+    """
+
+    kernel: jax.Array
+    recurrent: jax.Array
+    bias: jax.Array
+
+
+class StepInputs(NamedTuple):
+    """What the steps of a run read, with a leading axis of `T` steps.
+
+    Attributes:
+      elements: `[T, R, C]`, or tokens, int `[T, R]`.
+      mask: bool `[T, R]`; where it is false, a step keeps all states. None where every step advances.
+      truncate_before: bool `[T]`; where it is true, no gradient passes from the states of the step to earlier states.
+        None where the gradient is not truncated.
+    """
+
+    elements: jax.Array
+    mask: jax.Array | None
+    truncate_before: jax.Array | None
+
+
+class Residuals(NamedTuple):
+    """What the backward pass needs.
+
+    Attributes:
+      params: of each layer.
+      inputs: of all steps.
+      gates: of each layer, leaves `[T, R, H]`.
+      chunk_states: of each layer, the states before each chunk, leaves `[chunks + 1, R, H]`.
+    """
+
+    params: tuple[LSTMParams, ...]
+    inputs: StepInputs
+    gates: list[Gates]
+    chunk_states: list[State]
+
+
+class ChunkInputs(NamedTuple):
+    """What the backward pass reads of the steps of a chunk, with a leading axis of steps, and the states before it."""
+
+    inputs: StepInputs
+    gates: list[Gates]
+    d_outputs: tuple[jax.Array | None, jax.Array]
+    states: list[State]
+
+
+def layer_params(cell: Mapping[str, jax.Array]) -> LSTMParams:
+    """Returns the parameters of an `LSTMCell`."""
+    return LSTMParams(cell["input_kernel"], cell["recurrent_kernel"], cell["bias"])
+
+
+def fold_embedding(cell: Mapping[str, jax.Array], embedding: Mapping[str, Any]) -> LSTMParams:
+    """Merges an `LSTMCell` and the `Embedding` before it: `(x E + e) W + b = x (E W) + (e W + b)`."""
+    recurrent, bias = cell["recurrent_kernel"], cell["bias"]
+    if "table" in embedding:
+        return LSTMParams(embedding["table"]["embedding"] @ cell["input_kernel"], recurrent, bias)
+    linear = embedding["linear"]
+    return LSTMParams(linear["kernel"] @ cell["input_kernel"], recurrent, linear["bias"] @ cell["input_kernel"] + bias)
+
+
+def sigmoid(x: jax.Array) -> jax.Array:
+    return 0.5 * jnp.tanh(0.5 * x) + 0.5
+
+
+def split_and_activate(z: jax.Array) -> Gates:
+    i, f, g, o = jnp.split(z, 4, axis=-1)
+    return sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+
+
+def input_gates(kernel: jax.Array, inputs: jax.Array, matmul: MatMul) -> jax.Array:
+    """Returns what inputs `[..., C]`, or tokens `[...]`, add to the gates, `[..., 4H]`."""
+    return kernel[inputs] if is_tokens(inputs) else matmul(inputs, kernel)
+
+
+def is_tokens(elements: jax.Array) -> bool:
+    return jnp.issubdtype(elements.dtype, jnp.integer)
+
+
+def lstm_step(params: LSTMParams, state: State, inputs: jax.Array, matmul: MatMul) -> tuple[State, Gates]:
+    """Runs one step of one layer on `[R, C]` or tokens `[R]`."""
+    c, h = state
+    i, f, g, o = split_and_activate(
+        input_gates(params.kernel, inputs, matmul) + matmul(h, params.recurrent) + params.bias
+    )
+    c = f * c + i * g
+    return (c, o * jnp.tanh(c)), (i, f, g, o)
+
+
+def where_rows(mask: jax.Array | None, new: Any, old: Any) -> Any:
+    """Returns the new arrays `[R, ...]` in the rows where the mask, bool `[R]`, is true; in all rows without a mask."""
+    if mask is None:
+        return new
+    return jax.tree.map(lambda n, o: jnp.where(mask[:, None], n, o), new, old)
+
+
+def run_forward(
+    params: Sequence[LSTMParams],
+    states: Sequence[State],
+    inputs: StepInputs,
+    *,
+    return_cells: bool,
+    matmul: MatMul,
+    keep_residuals: bool,
+) -> tuple[Any, Any, Any]:
+    """Runs all steps; also returns the gates and the states before every chunk if the residuals are to be kept."""
+    steps = len(inputs.elements)
+
+    def step(carry, xs):
+        states, chunk_states = carry
+        number, (layer_input, mask, _) = xs
+        new_states, gates = [], []
+        for layer, state in zip(params, states, strict=True):
+            advanced, activated = lstm_step(layer, state, layer_input, matmul)
+            new_states.append(where_rows(mask, advanced, state))
+            gates.append(activated)
+            layer_input = new_states[-1][1]
+        if keep_residuals:
+            # Stores the latest states in the slot of the next chunk; the last step of the current chunk remains.
+            put = partial(jax.lax.dynamic_update_index_in_dim, index=number // CHECKPOINT_EVERY + 1, axis=0)
+            chunk_states = jax.tree.map(put, chunk_states, new_states)
+        outputs = new_states[-1] if return_cells else (None, layer_input)
+        return (new_states, chunk_states), (outputs, gates if keep_residuals else None)
+
+    states, chunks = list(states), -(-steps // CHECKPOINT_EVERY)
+    chunk_states = jax.tree.map(lambda s: jnp.zeros((chunks + 1, *s.shape), s.dtype).at[0].set(s), states)
+    carry = states, chunk_states if keep_residuals else None
+    (final, chunk_states), (outputs, gates) = jax.lax.scan(step, carry, (jnp.arange(steps), inputs))
+    return (tuple(final), outputs), gates, chunk_states
+
+
+def run_lstm(
+    params: tuple[LSTMParams, ...],
+    states: tuple[State, ...],
+    elements: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    truncate_before: jax.Array | None = None,
+    return_cells: bool = False,
+    matmul: MatMul = jnp.matmul,
+) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
+    """Runs `T` steps.
+
+    Args:
+      params: bottom layer first; each layer reads the hidden state of the layer below.
+      states: `(c, h)` of each layer before the first step, each `[R, H]`.
+      elements: `[T, R, C]`, or tokens, int `[T, R]`.
+      mask: see `StepInputs`.
+      truncate_before: see `StepInputs`.
+      return_cells: whether to return the cells `c` of every step.
+      matmul: the matrix product, see `precision.py`.
+
+    Returns:
+      The states after the last step, and `(c, h)` of the top layer after every step, `[T, R, H]`, where `c` is None
+      unless `return_cells`.
+    """
+    return run_lstm_vjp(return_cells, matmul, params, states, StepInputs(elements, mask, truncate_before))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def run_lstm_vjp(return_cells, matmul, params, states, inputs):
+    return run_forward(params, states, inputs, return_cells=return_cells, matmul=matmul, keep_residuals=False)[0]
+
+
+def run_lstm_fwd(return_cells, matmul, params, states, inputs):
+    outputs, gates, chunk_states = run_forward(
+        params, states, inputs, return_cells=return_cells, matmul=matmul, keep_residuals=True
+    )
+    return outputs, Residuals(params, inputs, gates, chunk_states)
+
+
+def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
+    """Computes the gradient of `run_lstm` chunk by chunk, from the last chunk to the first."""
+    del return_cells
+    params, inputs, gates, chunk_states = residuals
+    d_final, d_outputs = cotangents
+    # From the gates' gradient to that of what a layer read: `[4H, H]` in the bottom layer, `[4H, H_below + H]` above.
+    transposed = [params[0].recurrent.T, *[jnp.concatenate([p.kernel, p.recurrent]).T for p in params[1:]]]
+    step = make_bwd_step(transposed, [len(p.recurrent) for p in params], matmul)
+
+    def run_chunk(carry, chunk: ChunkInputs):
+        d_states, totals = carry
+        pairs = [recompute_states(g, s, chunk.inputs.mask) for g, s in zip(chunk.gates, chunk.states, strict=True)]
+        before, after = zip(*pairs, strict=True)
+        xs = chunk.gates, before, after, chunk.inputs.mask, chunk.inputs.truncate_before, chunk.d_outputs
+        d_states, d_gates = jax.lax.scan(step, d_states, xs, reverse=True)
+        layer_inputs = [chunk.inputs.elements, *[h for _, h in after[:-1]]]
+        totals = [
+            accumulate_weight_grads(total, layer_input, state[1], d, matmul)
+            for total, layer_input, state, d in zip(totals, layer_inputs, before, d_gates, strict=True)
+        ]
+        return (d_states, totals), None if is_tokens(inputs.elements) else matmul(d_gates[0], params[0].kernel.T)
+
+    carry = list(d_final), jax.tree.map(jnp.zeros_like, list(params))
+    chunks = ChunkInputs(inputs, gates, d_outputs, chunk_states)
+    (d_initial, d_params), d_elements = reverse_chunked_scan(run_chunk, carry, chunks)
+    return tuple(d_params), tuple(d_initial), StepInputs(d_elements, None, None)
+
+
+run_lstm_vjp.defvjp(run_lstm_fwd, run_lstm_bwd)
+
+
+def recompute_states(gates: Gates, start: State, mask: jax.Array | None) -> tuple[State, State]:
+    """Returns the states before and after each step of a chunk, leaves `[steps, R, H]`, from its gates."""
+
+    def step(state, xs):
+        (i, f, g, o), step_mask = xs
+        c = f * state[0] + i * g
+        new = where_rows(step_mask, (c, o * jnp.tanh(c)), state)
+        return new, (state, new)
+
+    return jax.lax.scan(step, start, (gates, mask))[1]
+
+
+def lstm_step_bwd(gates: Gates, c_before: jax.Array, c: jax.Array, d_state: State) -> tuple[jax.Array, jax.Array]:
+    """Backpropagates through one step.
+
+    Returns:
+      The gradients of the previous cell, `[R, H]`, and of the gates before their activation, `[R, 4H]`.
+    """
+    (i, f, g, o), (d_c, d_h) = gates, d_state
+    squashed = jnp.tanh(c)
+    d_c = d_c + d_h * o * (1 - squashed * squashed)
+    parts = d_c * g * i * (1 - i), d_c * c_before * f * (1 - f), d_c * i * (1 - g * g), d_h * squashed * o * (1 - o)
+    return d_c * f, jnp.concatenate(parts, axis=-1)
+
+
+def make_bwd_step(transposed: Sequence[jax.Array], sizes: Sequence[int], matmul: MatMul):
+    """Makes the backward step through all layers, for a reverse scan over a chunk.
+
+    Args:
+      transposed: for each layer the matrix from the gradient of its gates to the gradient of what it read.
+      sizes: `H` of each layer.
+      matmul: the matrix product.
+    """
+
+    def step(d_states, xs):
+        gates, before, after, mask, truncate, (d_cell, d_hidden) = xs
+        new_d_states, d_gates_by_layer = [None] * len(sizes), [None] * len(sizes)
+        for k in reversed(range(len(sizes))):
+            d_c, d_h = d_states[k]
+            d_c = d_c if d_cell is None else d_c + d_cell
+            d_state = d_c, d_h + d_hidden
+            d_c, d_gates = lstm_step_bwd(gates[k], before[k][0], after[k][0], d_state)
+            d_gates = where_rows(mask, d_gates, jnp.zeros_like(d_gates))
+            d_read = matmul(d_gates, transposed[k])
+            d_hidden, d_cell = d_read[:, : -sizes[k]], None
+            new_d_states[k] = where_rows(mask, (d_c, d_read[:, -sizes[k] :]), d_state)
+            d_gates_by_layer[k] = d_gates
+        if truncate is not None:
+            new_d_states = jax.tree.map(lambda d: jnp.where(truncate, 0, d), new_d_states)
+        return new_d_states, d_gates_by_layer
+
+    return step
+
+
+def accumulate_weight_grads(
+    total: LSTMParams, inputs: jax.Array, hidden: jax.Array, d_gates: jax.Array, matmul: MatMul
+) -> LSTMParams:
+    """Adds the contribution of a chunk to the gradient of a layer's parameters."""
+    rows = d_gates.reshape(-1, d_gates.shape[-1])
+    hidden = hidden.reshape(len(rows), -1)
+    bias = total.bias + rows.sum(0)
+    if is_tokens(inputs):
+        kernel = total.kernel.at[inputs.reshape(-1)].add(rows)
+        return LSTMParams(kernel, total.recurrent + matmul(hidden.T, rows), bias)
+    inputs = inputs.reshape(len(rows), -1)
+    if inputs.shape[-1] < hidden.shape[-1]:  # A few extra rows would make the large product an unfavorable shape.
+        return LSTMParams(total.kernel + matmul(inputs.T, rows), total.recurrent + matmul(hidden.T, rows), bias)
+    both = matmul(jnp.concatenate([inputs, hidden], axis=-1).T, rows)
+    return LSTMParams(total.kernel + both[: inputs.shape[-1]], total.recurrent + both[inputs.shape[-1] :], bias)
+
+
+def reverse_chunked_scan(run_chunk, carry, chunks: ChunkInputs):
+    """Runs `run_chunk` on every chunk from the last, which may be shorter, to the first.
+
+    Args:
+      run_chunk: `(carry, ChunkInputs) -> (carry, output)` for the steps of one chunk.
+      carry: the first carry.
+      chunks: leaves `[T, ...]`, and in `states` `[chunks + 1, ...]`.
+
+    Returns:
+      The last carry, and the outputs of all steps, `[T, ...]`.
+    """
+    states = chunks.states
+    by_step = chunks._replace(states=[])
+    whole, rest = divmod(len(chunks.inputs.elements), CHECKPOINT_EVERY)
+    last = None
+    if rest:
+        tail = jax.tree.map(lambda x: x[whole * CHECKPOINT_EVERY :], by_step)
+        carry, last = run_chunk(carry, tail._replace(states=jax.tree.map(lambda s: s[whole], states)))
+    divided = jax.tree.map(
+        lambda x: x[: whole * CHECKPOINT_EVERY].reshape(whole, CHECKPOINT_EVERY, *x.shape[1:]), by_step
+    )
+    xs = divided._replace(states=jax.tree.map(lambda s: s[:whole], states))
+    carry, outputs = jax.lax.scan(run_chunk, carry, xs, reverse=True)
+    outputs = jax.tree.map(lambda out: out.reshape(-1, *out.shape[2:]), outputs)
+    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, last) if rest else outputs

@@ -1,0 +1,89 @@
+"""Runs the steps of a recurrence over a sequence, in chunks between which no gradient flows."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from aux_rnn.config.fields import Truncation
+
+Tree = Any
+StepFn = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
+ChunkFn = StepFn  # The same over many steps: (module, state, elements) -> (state, outputs), by leading axes.
+
+
+def stop_gradient(tree: Tree) -> Tree:
+    """Returns the same values as constants: no gradient flows through them."""
+    return jax.tree.map(jax.lax.stop_gradient, tree)
+
+
+def tree_where(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
+    """Selects from two trees by leading axes: the condition is `[...]`, the leaves are `[..., H]`."""
+
+    def pick(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+
+    return jax.tree.map(pick, chosen, other)
+
+
+def scan_steps(step: StepFn, module: Any, state: Tree, elements: Tree) -> tuple[Tree, Tree]:
+    """Runs `step` over the leading axis of `elements`, with the same parameters in every step.
+
+    Args:
+      step: `(module, state, element) -> (state, output)`.
+      module: a bound flax module, whose steps `nn.scan` runs, or any tree of parameters, for `jax.lax.scan`.
+      state: the state before the first step.
+      elements: tree of arrays `[steps, ...]`.
+
+    Returns:
+      The state after the last step and the outputs `[steps, ...]`.
+    """
+    if not isinstance(module, nn.Module):
+        return jax.lax.scan(lambda state, element: step(module, state, element), state, elements)
+    scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False, "dropconnect": False})
+    return scan(module, state, elements)
+
+
+def truncated_scan(
+    step: StepFn, module: Any, state: Tree, elements: Tree, chunk_length: Truncation
+) -> tuple[Tree, Tree]:
+    """Runs `scan_steps` in chunks between which no gradient flows (see `run_chunks`)."""
+    return run_chunks(partial(scan_steps, step), module, state, elements, chunk_length)
+
+
+def run_chunks(run: ChunkFn, module: Any, state: Tree, elements: Tree, chunk_length: Truncation) -> tuple[Tree, Tree]:
+    """Runs one chunk after another and stops the gradient of the state at the start of every chunk after the first.
+
+    The last chunk is shorter where `chunk_length` does not divide the number of steps.
+
+    Args:
+      run: `(module, state, elements) -> (state, outputs)`, runs the steps of one chunk.
+      module: the bound module whose parameters `run` uses, or a tree of parameters.
+      state: the state before the first step; the gradient of the first chunk flows into it.
+      elements: tree of arrays `[steps, ...]`.
+      chunk_length: steps per chunk, or 'full' for a single chunk.
+
+    Returns:
+      The state after the last step and the outputs `[steps, ...]`.
+    """
+    steps = jax.tree.leaves(elements)[0].shape[0]
+    if chunk_length == "full" or chunk_length >= steps:
+        return run(module, state, elements)
+    chunks, rest = divmod(steps, chunk_length)
+
+    def run_chunk(module: Any, state: Tree, chunk: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
+        is_first, chunk_elements = chunk
+        state = jax.tree.map(lambda s: jnp.where(is_first, s, jax.lax.stop_gradient(s)), state)
+        return run(module, state, chunk_elements)
+
+    whole = jax.tree.map(lambda e: e[: steps - rest].reshape(chunks, chunk_length, *e.shape[1:]), elements)
+    state, outputs = scan_steps(run_chunk, module, state, (jnp.arange(chunks) == 0, whole))
+    outputs = jax.tree.map(lambda o: o.reshape(chunks * chunk_length, *o.shape[2:]), outputs)
+    if rest:
+        tail = jax.tree.map(lambda e: e[steps - rest :], elements)
+        state, last = run(module, stop_gradient(state), tail)
+        outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, last)
+    return state, outputs

@@ -1,0 +1,119 @@
+"""Computes states of long sequences with truncated gradients.
+
+A *window* `(end, T)` is the state `s[end]` whose gradient reaches back over the `T` steps before `end` and no further
+(Trinh, Dai, Luong and Le, 2018, truncate the gradients of both losses this way). All windows of a batch are computed in
+two passes:
+
+1. A pass without gradients runs over the sequence and returns the states at which windows start.
+2. All windows of equal `T` run together, as additional rows, through one differentiable scan of `T` steps.
+
+The memory for the backward pass therefore depends on `T` and the number of windows, not on the length `L`. For
+untruncated windows (`T = 'full'`) the first pass has gradients and returns the states at their ends. A backend
+(`backends.py`) runs both passes.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from aux_rnn.config.fields import Truncation
+from aux_rnn.recurrence.backends import Backend
+from aux_rnn.recurrence.scan import Tree, stop_gradient
+from aux_rnn.recurrence.scan_backend import ScanBackend
+
+
+def is_untruncated(truncation: Truncation, latest: int) -> bool:
+    """Returns whether windows that end at `latest` or before have their whole gradient."""
+    return truncation == "full" or truncation >= latest
+
+
+class Windows(NamedTuple):
+    """`W` windows per example with one truncation.
+
+    Attributes:
+      ends: int32 `[B, W]`, positions in the padded sequence; the window's state is `s[end]`.
+      truncation: `T`, steps that the gradient reaches back from there, or 'full'.
+      latest: the largest end that can occur, a static value.
+
+    Examples:
+      >>> windows = Windows(jnp.array([[20], [9]]), truncation=6, latest=20)
+      >>> windows.is_untruncated(), windows.start_positions().tolist()
+      (False, [[14], [3]])
+    """
+
+    ends: jax.Array
+    truncation: Truncation
+    latest: int
+
+    def is_untruncated(self) -> bool:
+        return is_untruncated(self.truncation, self.latest)
+
+    def start_positions(self) -> jax.Array:
+        """Returns where the first pass takes the state: at the start of a window, at the end of an untruncated one."""
+        return self.ends if self.is_untruncated() else jnp.maximum(self.ends - int(self.truncation), 0)
+
+    def max_start(self) -> int:
+        """Returns the largest value that `start_positions` can have."""
+        return self.latest if self.is_untruncated() else self.latest - int(self.truncation)
+
+
+def encode_windows(
+    encoder: Any,
+    inputs: jax.Array,
+    lengths: jax.Array | None,
+    windows: Sequence[Windows],
+    backend: type[Backend] = ScanBackend,
+) -> list[Tree]:
+    """Computes the states at the ends of all windows, each with a gradient over its own truncation only.
+
+    Args:
+      encoder: a bound module `encoder(state, element) -> state` with a method `initial_state(batch)`, as `Encoder` is.
+      inputs: `[B, L, C]` or, for tokens, `[B, L]`; padded on the left.
+      lengths: int32 `[B]`, the length of each example, or None where no sequence is padded.
+      windows: at least one.
+      backend: how to compute the recurrence; the default is `nn.scan`, which runs any module.
+
+    Returns:
+      For every entry of `windows` the states `s[end]`, with leaves `[B, W, H]`.
+
+    Source: Trinh, Dai, Luong and Le (2018), figure 1, which shows where gradients are stopped.
+
+    Examples:
+      In a module of your own, for the last state and the states at two anchors:
+
+      >>> from aux_rnn import Encoder
+      >>> class Network(nn.Module):
+      ...     @nn.compact
+      ...     def __call__(self, inputs, anchors):
+      ...         encoder = Encoder(nn.GRUCell(8), embedding_size=4, vocabulary_size=0)
+      ...         ends = jnp.full((len(inputs), 1), 20)
+      ...         return encode_windows(encoder, inputs, None, [Windows(ends, 6, 20), Windows(anchors, 6, 20)])
+      >>> inputs, anchors = jnp.ones((2, 20, 3)), jnp.array([[5, 12], [8, 19]])
+      >>> (last, at_anchors), variables = Network().init_with_output(jax.random.key(0), inputs, anchors)
+      >>> last.shape, at_anchors.shape
+      ((2, 1, 8), (2, 2, 8))
+    """
+    bound = backend(encoder)
+    positions = jnp.concatenate([w.start_positions() for w in windows], axis=1)
+    steps = max(w.max_start() for w in windows)
+    differentiable = any(w.is_untruncated() for w in windows)
+    states = split_windows(bound.states_at(inputs, lengths, positions, steps, differentiable=differentiable), windows)
+    for truncation in dict.fromkeys(w.truncation for w in windows if not w.is_untruncated()):
+        members = [k for k, w in enumerate(windows) if not w.is_untruncated() and w.truncation == truncation]
+        group = [windows[k] for k in members]
+        ends = jnp.concatenate([w.ends for w in group], axis=1)
+        # The truncation itself: a window's gradient ends at the state where it starts.
+        starts = stop_gradient(jax.tree.map(lambda *s: jnp.concatenate(s, axis=1), *[states[k] for k in members]))
+        finished = bound.run_windows(starts, inputs, lengths, ends, int(truncation)) if truncation else starts
+        for k, window_states in zip(members, split_windows(finished, group), strict=True):
+            states[k] = window_states
+    return states
+
+
+def split_windows(states: Tree, windows: Sequence[Windows]) -> list[Tree]:
+    """Splits leaves `[B, P, H]` into one tree of leaves `[B, W, H]` for every entry of `windows`."""
+    borders = list(itertools.accumulate((w.ends.shape[1] for w in windows), initial=0))
+    return [jax.tree.map(lambda s, span=slice(*span): s[:, span], states) for span in itertools.pairwise(borders)]

@@ -1,0 +1,161 @@
+"""The folder of one run: its lock, `config.json` and `summary.json`."""
+
+import fcntl
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from aux_rnn.config.fields import is_integer, is_plain_text
+from aux_rnn.config.settings import Config, ConfigError, describe_difference, from_json, to_json
+from aux_rnn.errors import OneLineError
+
+REPORT = "report.html"
+MAX_SECONDS = 1e12  # of a run, as long as `datetime` can print
+
+
+class WorkdirError(OneLineError):
+    """The folder cannot be used. The text names it and the remedy, in one line.
+
+    Examples:
+      >>> lock(Path("/dev/null/run"))
+      Traceback (most recent call last):
+      aux_rnn.storage.workdir.WorkdirError: --workdir=/dev/null/run: cannot be written (Not a directory); ...
+    """
+
+
+class InUseError(WorkdirError):
+    """Another process is using the folder."""
+
+
+class StorageError(OneLineError):
+    """Results cannot be written. The text says where and why, in one line.
+
+    Examples:
+      >>> raise StorageError("--workdir=gs://bucket/run: cannot be written (403 Forbidden)")
+      Traceback (most recent call last):
+      aux_rnn.storage.workdir.StorageError: --workdir=gs://bucket/run: cannot be written (403 Forbidden)
+    """
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file such that a reader, or a run after a crash, sees either the old content or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def finite(value: Any) -> Any:
+    """Replaces non-finite numbers, which JSON lacks, by None, in nested dictionaries too."""
+    if isinstance(value, dict):
+        return {name: finite(each) for name, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def lock(path: Path) -> TextIO:
+    """Creates the folder if it is missing, and locks it until the returned file is closed or the process ends.
+
+    Raises:
+      InUseError: another run is using the folder.
+      WorkdirError: the folder cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        file = (path / ".lock").open("w")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if isinstance(error, BlockingIOError):
+            raise InUseError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
+        raise WorkdirError(f"--workdir={path}: cannot be locked ({error.strerror}); choose another folder") from error
+    return file
+
+
+def require_same_config(path: Path, config: Config) -> None:
+    """Raises WorkdirError if the folder holds a run with other settings, or checkpoints of unknown settings."""
+    previous = read_config(path)
+    if previous is None and any((path / "checkpoints").glob("*")):
+        raise WorkdirError(f"--workdir={path}: has checkpoints but no config.json; restore it, or choose another")
+    if previous is not None and (changes := describe_difference(previous, config)):
+        raise WorkdirError(
+            f"--workdir={path}: holds a run with other settings ({changes}); "
+            "choose another folder, or give the old settings"
+        )
+
+
+def unwritable(path: Path, error: OSError) -> WorkdirError:
+    """Returns the error for a folder that cannot be written."""
+    return WorkdirError(f"--workdir={path}: cannot be written ({error.strerror}); make room or choose another folder")
+
+
+def write_config(path: Path, config: Config) -> None:
+    """Writes `config.json`, unless the folder has one."""
+    if read_config(path) is None:
+        write_atomically(path / "config.json", to_json(config))
+
+
+def read_config(path: Path) -> Config | None:
+    """Returns the configuration of the run in a folder, or None if there is no run.
+
+    Raises:
+      WorkdirError: there is a configuration, but it cannot be read.
+    """
+    file = path / "config.json"
+    try:
+        return from_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, ConfigError) as error:
+        raise WorkdirError(
+            f"{file}: not a configuration of this version ({error}); choose another --workdir"
+        ) from error
+
+
+def require_config(path: Path) -> Config:
+    """Returns the configuration of the run in a folder. Raises WorkdirError if there is none."""
+    config = read_config(path)
+    if config is None:
+        raise WorkdirError(f"--workdir={path}: holds no run; train one first, or name another folder")
+    return config
+
+
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Writes `summary.json`, with null for numbers that are not finite."""
+    write_atomically(path / "summary.json", json.dumps(finite(summary), indent=2, allow_nan=False) + "\n")
+
+
+def read_summary(path: Path) -> dict[str, Any] | None:
+    """Returns the content of `summary.json`, or None if it is missing or damaged; the run writes it again."""
+    try:
+        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return summary if is_summary(summary) else None
+
+
+def is_summary(summary: Any) -> bool:
+    """Returns True if a summary has all that is printed of a run, in the expected types."""
+    results = summary.get("results") if isinstance(summary, dict) else None
+    if not isinstance(results, dict) or not all(isinstance(measured, dict) for measured in results.values()):
+        return False
+    texts = [*results, *(summary.get(name) for name in ("dataset", "auxiliary", "status"))]
+    values = [value for measured in results.values() for value in measured.values() if value is not None]
+    return (
+        is_integer(summary.get("steps"))
+        and all(isinstance(text, str) and is_plain_text(text) for text in texts)
+        and all(is_number(value, sys.float_info.max) for value in values)
+        and is_number(summary.get("seconds", 0), MAX_SECONDS)
+    )
+
+
+def is_number(value: Any, largest: float) -> bool:
+    """Returns True for a finite number of at most this size."""
+    return (is_integer(value) or isinstance(value, float)) and abs(value) <= largest

@@ -1,0 +1,1 @@
+"""Training: the steps, the loop and its outputs."""

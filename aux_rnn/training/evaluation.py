@@ -1,0 +1,49 @@
+"""Evaluates a whole split, including the last, partial batch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+
+from aux_rnn.datasets import evaluation_batches
+from aux_rnn.distributed import ProcessGroup
+from aux_rnn.model import metrics as metrics_lib
+from aux_rnn.model.metrics import Metrics
+from aux_rnn.training.experiment import Experiment
+from aux_rnn.training.sharding import shard
+from aux_rnn.training.steps import RawBatch
+
+
+def batches_of(experiment: Experiment, split: str, processes: ProcessGroup) -> Iterator[RawBatch]:
+    """Returns this process's share of a split, for evaluation."""
+    examples, size = getattr(experiment.splits, split), experiment.config.run.batch_size
+    return evaluation_batches(examples, size, processes.index, processes.count)
+
+
+def evaluate_split(
+    evaluate: Callable[[Any, RawBatch], Metrics],
+    params: Any,
+    batches: Iterable[RawBatch],
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Computes the metrics of a split.
+
+    Args:
+      evaluate: `Steps.evaluate`.
+      params: the network's parameters.
+      batches: this process's share of the split, every batch of the same size, with a false `mask` for rows that only
+        fill it.
+      is_stopping: called before each batch; returns the same in all processes.
+
+    Returns:
+      `supervised_loss` (nats), `accuracy` (0 to 1) and the auxiliary losses; empty for an empty split, None if it
+      was stopped.
+    """
+    total: Metrics = {}
+    for batch in batches:
+        if is_stopping():
+            return None
+        # Fetched at once: two programs that sum over devices must not wait for each other in one queue.
+        measured = jax.device_get(evaluate(params, shard(batch)))
+        total = metrics_lib.merge(total, measured) if total else measured
+    return metrics_lib.compute(total)

@@ -1,0 +1,135 @@
+"""An experiment: a configuration together with everything that follows from it and the data."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.backend import get_backend
+
+from aux_rnn.config.fields import ConfigError, reject
+from aux_rnn.config.settings import (
+    Config,
+    SequenceSpec,
+    check_devices,
+    check_platform,
+    check_sequence,
+    describe_difference,
+    from_json,
+    to_json,
+)
+from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
+from aux_rnn.datasets.permutation import make_permutation
+from aux_rnn.distributed import ProcessGroup
+from aux_rnn.storage.workdir import WorkdirError
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.steps import Steps, make_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """See the module's docstring.
+
+    Attributes:
+      permutation: int `[L]`, the pixel read at each step; None where they are read in order.
+    """
+
+    config: Config
+    spec: SequenceSpec
+    splits: Splits
+    plan: Plan
+    steps: Steps
+    permutation: np.ndarray | None = None
+
+
+def check(config: Config) -> SequenceSpec:
+    """Checks the settings against the data set and the devices before any example is read.
+
+    Where a user may have a part of the data, what depends on the counts is checked once it is prepared.
+
+    Raises:
+      ConfigError: a setting does not fit.
+      DataError: a data set that must lie prepared does not.
+    """
+    dataset = find_dataset(config.data)
+    spec = dataset.sequence_spec(config.data)
+    check_pixel_loss(config, np.dtype(dataset.form.dtype))
+    check_step(config, spec)
+    if sizes := split_sizes(config.data):
+        Plan.of(config, steps_per_epoch(sizes.train, config.run.batch_size))
+    return spec
+
+
+def check_step(config: Config, spec: SequenceSpec) -> None:
+    """Raises ConfigError if a step on such sequences does not fit the settings or the devices."""
+    check_sequence(config, spec)
+    check_devices(config, jax.device_count())
+    # AMD's devices are 'gpu' to JAX, too, and have no cuDNN.
+    check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
+
+
+def check_pixel_loss(config: Config, dtype: np.dtype) -> None:
+    """Raises ConfigError if the loss needs bytes and the values are of another type."""
+    if config.model.pixel_loss == "softmax" and dtype != np.uint8:
+        raise reject("pixel_loss", "softmax", f"squared for values of {dtype}; softmax is for uint8")
+
+
+def create_experiment(config: Config) -> Experiment:
+    """Reads the data and builds the steps. Raises ConfigError and DataError."""
+    spec = check(config)
+    splits = load_splits(config.data, config.run.seed)
+    permuted = find_dataset(config.data).permuted
+    permutation = make_permutation(spec.length, config.data.permutation_seed) if permuted else None
+    return assemble(config, spec, splits, permutation)
+
+
+def assemble(config: Config, spec: SequenceSpec, splits: Splits, permutation: np.ndarray | None = None) -> Experiment:
+    """The experiment on data that has been read. Raises ConfigError if there are too few examples for a batch."""
+    plan = Plan.of(config, steps_per_epoch(len(splits.train), config.run.batch_size))
+    return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation), permutation)
+
+
+def check_together(config: Config, processes: ProcessGroup) -> None:
+    """As `check`, in every process of a run.
+
+    Raises:
+      ConfigError: a setting does not fit, or the processes have other settings, or not equally many devices.
+      DataError: a data set that must lie prepared does not.
+      ProcessError: one of these, in another process.
+    """
+    devices = processes.all_gather(jax.local_device_count())
+    settings = processes.broadcast(to_json(config))
+
+    def check_here() -> None:
+        if changes := describe_difference(from_json(settings), config):
+            raise ConfigError(f"other settings than process 0 ({changes}); start all processes with the same flags")
+        if len(set(devices)) > 1:
+            found = ", ".join(map(str, devices))
+            raise ConfigError(f"the processes have {found} devices; give all equally many (on a CPU: --cpu_devices)")
+        check(config)
+
+    processes.run_on_all(check_here)
+
+
+def create_experiment_together(config: Config, processes: ProcessGroup) -> Experiment:
+    """As `create_experiment`, in every process of a run: in process 0 first, as they may share the prepared data.
+
+    Raises:
+      ConfigError, DataError: as `create_experiment` does.
+      ProcessError: one of these, in another process.
+    """
+    return processes.run_on_main_first(lambda: create_experiment(config))
+
+
+def require_same_data(path: Path, meta: Mapping[str, Any], splits: Splits) -> None:
+    """Raises WorkdirError if a checkpoint with this meta data was saved by a run on other examples."""
+    now = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
+    before = meta.get("examples", now)
+    if before == now and meta.get("data") in (None, splits.fingerprint):  # earlier versions saved no fingerprint
+        return
+    found = f"examples: {before}; now: {now}" if before != now else "as many examples, but different ones"
+    raise WorkdirError(
+        f"--workdir={path}: holds a run on other data ({found}); bring the data back, or choose another folder"
+    )

@@ -1,0 +1,210 @@
+"""The outputs of a run: records, checkpoints, figures, the summary, and their copy at an address.
+
+Process 0 has `RunOutputs`; all other processes have `NullOutputs`, which accepts the same calls and writes nothing.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from aux_rnn.config.settings import Config
+from aux_rnn.errors import first_line
+from aux_rnn.storage.checkpoints import MAX_REASON, CheckpointWriter, Restored, list_steps, read_latest
+from aux_rnn.storage.metrics_file import MetricsFile, read_lines
+from aux_rnn.storage.plots_folder import find_reconstructions, save_reconstructions
+from aux_rnn.storage.remote import RemoteCopy
+from aux_rnn.storage.workdir import (
+    REPORT,
+    StorageError,
+    lock,
+    read_summary,
+    require_same_config,
+    write_config,
+    write_summary,
+)
+
+if TYPE_CHECKING:
+    from aux_rnn.storage.tensorboard import EventFile
+
+
+class NullOutputs:
+    """Accepts the outputs of a run and writes nothing.
+
+    Args:
+      path: the folder of the run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def complete_summary(self) -> dict[str, Any] | None:
+        """Returns the content of `summary.json` if the run in the folder is complete."""
+        return None
+
+    def write_config(self) -> None:
+        """Writes `config.json`; called once only training itself can still fail."""
+
+    def restore(self, like: Any) -> Restored | None:
+        """Reads the newest intact checkpoint; returns None for a new run. See `read_latest`."""
+        return None
+
+    def open(self, step: int, is_evaluated: bool, count: int) -> None:
+        """Opens the records and drops those that the restored checkpoint does not cover.
+
+        Args:
+          step: the number of completed steps.
+          is_evaluated: whether the evaluation after that step, if one is due, was made before the checkpoint.
+          count: the number of records that the checkpoint covers.
+
+        Raises:
+          WorkdirError: the records cannot be continued.
+        """
+
+    def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        """Appends a record to `metrics.jsonl`."""
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Starts to write a checkpoint, which covers all records so far; `meta["best"]` names the one to keep."""
+
+    def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
+        """Saves the PNG that `draw` returns, unless it was interrupted (None). A failure is logged, not raised."""
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Waits until everything is on disk, writes `summary.json`, and copies all files to the address."""
+
+    def write_failed_summary(self, summary: dict[str, Any]) -> None:
+        """Writes `summary.json` if possible; an error here must not hide the one that ended the run."""
+
+    def latest_checkpoint_path(self) -> str:
+        """Returns the newest complete checkpoint, for messages."""
+        return "that of process 0"
+
+    def close(self) -> None:
+        """Closes all files and releases the folder."""
+
+
+class RunOutputs(NullOutputs):
+    """Writes the outputs of a run into a locked folder.
+
+    Args:
+      path: the folder; it is created if it is missing.
+      config: the settings of the run.
+      remote: the copy of the folder at an address.
+
+    Raises:
+      WorkdirError: the folder cannot be written, or belongs to another run.
+    """
+
+    _records: MetricsFile
+    _checkpoints: CheckpointWriter
+
+    def __init__(self, path: Path, config: Config, remote: RemoteCopy | None = None) -> None:
+        super().__init__(path)
+        self._config, self._remote = config, remote
+        self._events: EventFile | None = None
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(lock(path))
+            require_same_config(path, config)
+            self._opened = opened.pop_all()
+
+    def complete_summary(self) -> dict[str, Any] | None:
+        summary = read_summary(self.path)
+        return summary if summary and summary["status"] == "complete" else None
+
+    def write_config(self) -> None:
+        if self._remote:
+            self._remote.take_ownership(self.path)  # This may download a newer state of the run.
+            require_same_config(self.path, self._config)
+        write_config(self.path, self._config)
+        if self._remote:
+            self._remote.upload(self.path)
+
+    def restore(self, like: Any) -> Restored | None:
+        folder = self.path / "checkpoints"
+        restored = read_latest(folder, like)
+        self._checkpoints = self._opened.enter_context(contextlib.closing(CheckpointWriter(folder)))
+        return restored
+
+    def open(self, step: int, is_evaluated: bool, count: int) -> None:
+        self._records = MetricsFile(self.path / "metrics.jsonl", count)
+        self._opened.callback(self._records.close)
+        if self._config.run.pictures:
+            with self._log_failures("tensorboard/"):
+                self._events = open_events(self.path, step, is_evaluated)
+                self._opened.callback(self._events.close)
+
+    def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        record = self._records.write(kind, step, values)
+        self._add_event(lambda events: events.write(record))
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        self._records.sync()
+        best_step = meta["best"] and meta["best"]["step"]
+        self._checkpoints.save(step, state, {**meta, "records": self._records.count}, best_step)
+        if self._remote:
+            self._checkpoints.wait()  # An incomplete checkpoint is not copied.
+            self._remote.upload(self.path)
+
+    def show(self, step: int, draw: Callable[[], bytes | None]) -> None:
+        with self._log_failures(f"the figure of reconstructions after step {step}"):
+            if (picture := draw()) is not None:
+                save_reconstructions(self.path, step, picture)
+                self._add_event(lambda events: events.show(step, picture))
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        self._checkpoints.wait()
+        if self._config.run.pictures and summary["status"] == "complete":
+            with self._log_failures(REPORT):
+                # Imported here because Matplotlib takes a second.
+                from aux_rnn.plots.report import save_report
+
+                save_report(self.path, summary)
+        write_summary(self.path, summary)
+        if self._remote:
+            self._remote.sync(self.path)
+
+    def write_failed_summary(self, summary: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError, StorageError):
+            write_summary(self.path, summary)
+            if self._remote:
+                self._remote.sync(self.path)
+
+    def latest_checkpoint_path(self) -> str:
+        steps = list_steps(self.path / "checkpoints")
+        return str(self.path / "checkpoints" / str(steps[0])) if steps else "none"
+
+    def close(self) -> None:
+        self._opened.close()
+
+    def _add_event(self, add: "Callable[[EventFile], None]") -> None:
+        """Adds to the events for TensorBoard, until that fails once."""
+        events, self._events = self._events, None
+        if events is not None:
+            with self._log_failures("an event in tensorboard/"):
+                add(events)
+                self._events = events
+
+    @contextlib.contextmanager
+    def _log_failures(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # A figure is not worth ending a run.
+            reason = first_line(error, MAX_REASON)
+            logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, reason)
+
+
+def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
+    """Opens the events for TensorBoard of a run that continues after a step, with all of its records so far."""
+    # Imported here because it takes a second, which a run without figures need not wait for.
+    from aux_rnn.storage.tensorboard import EventFile
+
+    figures = find_reconstructions(path) if is_evaluated else {}  # else that of this step is drawn again
+    return EventFile(path / "tensorboard", step, read_lines(path / "metrics.jsonl"), figures)
+
+
+def open_outputs(path: Path, config: Config, is_main: bool, remote: RemoteCopy | None = None) -> NullOutputs:
+    """Returns the outputs of a run for process 0 (`is_main`) or for another process. Raises WorkdirError."""
+    return RunOutputs(path, config, remote) if is_main else NullOutputs(path)

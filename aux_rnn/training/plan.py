@@ -1,0 +1,75 @@
+"""The course of a run: how many steps in which phase, and after which of them something is due."""
+
+import dataclasses
+
+from aux_rnn.config.fields import LARGEST, reject
+from aux_rnn.config.settings import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Steps are counted by how many are complete, so the same number means the same everywhere: in the training state,
+    in the names of checkpoints, in `metrics.jsonl`.
+
+    Attributes:
+      steps_per_epoch: full batches in the training set; the rest of an epoch is left out, another rest each time.
+      pretrain_steps: steps on the auxiliary loss alone.
+      train_steps: steps on the sum of the losses, after those.
+    """
+
+    steps_per_epoch: int
+    pretrain_steps: int
+    train_steps: int
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+
+    @classmethod
+    def of(cls, config: Config, steps_per_epoch: int) -> "Plan":
+        """The plan that a configuration means; raises ConfigError for more steps than 32 bits count."""
+        run = config.run
+        plan = cls(
+            steps_per_epoch=steps_per_epoch,
+            pretrain_steps=run.pretrain_epochs * steps_per_epoch if config.model.auxiliaries else 0,
+            train_steps=run.train_epochs * steps_per_epoch,
+            log_every=run.log_every_steps,
+            evaluate_every=run.evaluate_every_epochs * steps_per_epoch,
+            checkpoint_every=run.checkpoint_every_steps,
+        )
+        if plan.total_steps > LARGEST:
+            name = "train_epochs" if plan.train_steps >= plan.pretrain_steps else "pretrain_epochs"
+            allowed = (
+                f"fewer: at {steps_per_epoch:,} steps each, the epochs have more steps than the {LARGEST:,} counted"
+            )
+            raise reject(name, getattr(run, name), allowed)
+        return plan
+
+    @property
+    def total_steps(self) -> int:
+        return self.pretrain_steps + self.train_steps
+
+    def phase(self, step: int) -> str:
+        """The phase of the step that follows after `step` complete ones."""
+        return "pretrain" if step < self.pretrain_steps else "train"
+
+    def ends_phase(self, step: int) -> bool:
+        return step in (self.pretrain_steps, self.total_steps)
+
+    def should_log(self, step: int) -> bool:
+        return step % self.log_every == 0 or self.ends_phase(step)
+
+    def should_evaluate(self, step: int) -> bool:
+        return step % self.evaluate_every == 0 or self.ends_phase(step)
+
+    def count_evaluations(self) -> int:
+        """Returns the number of steps after which the run evaluates."""
+        ends = {self.pretrain_steps, self.total_steps} - {0}
+        return self.total_steps // self.evaluate_every + sum(step % self.evaluate_every != 0 for step in ends)
+
+    def should_checkpoint(self, step: int) -> bool:
+        return step % self.checkpoint_every == 0 or step == self.total_steps
+
+    def should_draw(self, step: int) -> bool:
+        """At the end of a phase, and after the first, second, fourth, eighth ... evaluation: early on more changes."""
+        evaluations, rest = divmod(step, self.evaluate_every)
+        return self.ends_phase(step) or (rest == 0 and evaluations.bit_count() == 1)

@@ -1,0 +1,170 @@
+"""The training state, and the pretraining, training and evaluation steps.
+
+Every device holds the same state and takes an equal share of the batch. The losses are divided by counts summed over
+all devices before the gradients are summed, so that the result is the gradient of the whole batch's mean whatever the
+layout.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.struct import PyTreeNode
+
+from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.model import metrics as metrics_lib
+from aux_rnn.model.inputs import Batch, RawBatch, make_batch_fn
+from aux_rnn.model.losses import supervised_loss
+from aux_rnn.model.metrics import Mean, Metrics
+from aux_rnn.model.objective import (
+    Losses,
+    accuracy,
+    compute_losses,
+    evaluate_losses,
+    init_params,
+    loss_metrics,
+    make_model,
+    total_loss,
+)
+from aux_rnn.training.optimizer import make_optimizer
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.sharding import AXIS, CompiledStep
+
+NO_STEP = np.iinfo(np.int32).max
+
+
+class TrainState(PyTreeNode):
+    """All that a run must remember.
+
+    Attributes:
+      step: int32, complete steps.
+      params: the network's parameters.
+      opt_state: the optimizer's state.
+      key: data of the run's random key, from which the keys of all steps follow. It is no constant of the compiled
+        steps, so that runs which differ in their seed alone share one compilation.
+      metrics: totals and counts since the last record of the training metrics.
+      first_nonfinite_step: int32, the first step whose loss or gradient was not finite; `NO_STEP` if none was.
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: optax.OptState
+    key: jax.Array
+    metrics: Metrics
+    first_nonfinite_step: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The steps of a run, each compiled on its first call and freed with this object.
+
+    Attributes:
+      pretrain: `(state, batch) -> state`, on the auxiliary loss alone. The old state's memory is reused.
+      train: `(state, batch) -> state`, on the weighted sum of the losses.
+      evaluate: `(params, batch) -> metrics` over the rows whose mask is true.
+      predict: `(params, batch) -> {'logits' float32 [B, K], 'labels' and 'rows' int32 [B], 'mask' bool [B]}` of the
+        whole global batch in every process, in the order of the devices.
+    """
+
+    pretrain: CompiledStep
+    train: CompiledStep
+    evaluate: CompiledStep
+    predict: CompiledStep
+
+
+def metric_names(config: Config) -> tuple[str, ...]:
+    auxiliary = [f"{kind}_loss" for kind in config.model.auxiliaries]
+    return ("loss", "supervised_loss", "accuracy", *auxiliary, "gradient_norm")
+
+
+def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
+    """The state before the first step, on the host."""
+    key = jax.random.key(config.run.seed)
+    params = init_params(make_model(config.model, spec), key)
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        opt_state=make_optimizer(config.optimizer, plan).init(params),
+        key=jax.random.key_data(key),
+        metrics={name: Mean.empty() for name in metric_names(config)},
+        first_nonfinite_step=jnp.int32(NO_STEP),
+    )
+
+
+def roll_states_over_batch(states: Any, batch: Batch) -> Any:
+    """Gives each example the states of the next one in the global batch, leaves `[B / D, ...]`.
+
+    In a batch that is filled up, the examples precede the filling; the last example gets the states of the first one.
+    Rows give the order, because the devices of several processes need not be numbered in the order of the processes.
+    """
+    rows = jax.lax.all_gather(batch.rows, AXIS, tiled=True)
+    following = (batch.rows - rows.min() + 1) % jnp.maximum(jax.lax.psum(batch.mask.sum(), AXIS), 1)
+    others = jnp.argsort(rows)[following]
+    return jax.tree.map(lambda s: jax.lax.all_gather(s, AXIS, tiled=True)[others], states)
+
+
+def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.ndarray | None = None) -> Steps:
+    """Builds the steps of a run.
+
+    A batch holds `inputs` as in `Examples`, each `[D, B / D, ...]`, where they are padded their `lengths` int32,
+    `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's place in the global batch
+    (in evaluation: in the split), from which its anchors are drawn.
+    """
+    model, optimizer = make_model(config.model, spec), make_optimizer(config.optimizer, plan)
+    make_batch = make_batch_fn(spec, permutation)
+
+    def update(state: TrainState, raw: RawBatch, train_classifier: bool) -> TrainState:
+        batch = make_batch(raw)
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+
+        def classifier_loss(logits: jax.Array) -> Mean:
+            return supervised_loss(logits, batch.labels, batch.mask)
+
+        def loss_fn(params: Any) -> tuple[jax.Array, Losses]:
+            losses = compute_losses(model, params, key, batch, classifier_loss if train_classifier else None)
+            # Counts do not depend on parameters: summed over the devices here, they let the gradients be summed later.
+            losses = losses.map_means(lambda mean: Mean(mean.total, jax.lax.psum(mean.count, AXIS)))
+            return total_loss(losses, config.model.auxiliary_weight), losses
+
+        (loss, losses), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        gradients = jax.lax.psum(gradients, AXIS)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        metrics = loss_metrics(losses.map_means(lambda mean: Mean(jax.lax.psum(mean.total, AXIS), mean.count)))
+        if train_classifier:
+            metrics["accuracy"] = jax.lax.psum(accuracy(losses.outputs, batch), AXIS)
+        metrics["loss"] = Mean.once(jax.lax.psum(loss, AXIS))
+        metrics["gradient_norm"] = Mean.once(optax.tree.norm(gradients))
+        return accumulate_metrics(state, metrics, plan).replace(
+            step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
+        )
+
+    def evaluate(params: Any, raw: RawBatch) -> Metrics:
+        return jax.lax.psum(evaluate_losses(model, params, make_batch(raw), roll_states_over_batch), AXIS)
+
+    def predict(params: Any, raw: RawBatch) -> RawBatch:
+        batch = make_batch(raw)
+        logits, _ = model.apply({"params": params}, batch.inputs, batch.lengths)
+        own = {"logits": logits, "labels": batch.labels, "rows": batch.rows, "mask": batch.mask}
+        return jax.lax.all_gather(own, AXIS, tiled=True)
+
+    return Steps(
+        pretrain=CompiledStep(partial(update, train_classifier=False), donates=True),
+        train=CompiledStep(partial(update, train_classifier=True), donates=True),
+        evaluate=CompiledStep(evaluate),
+        predict=CompiledStep(predict),
+    )
+
+
+def accumulate_metrics(state: TrainState, metrics: Metrics, plan: Plan) -> TrainState:
+    """Returns the state with the metrics of a step added to the totals since the last record."""
+    is_finite = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(metrics["gradient_norm"].total)
+    resets = (state.step % plan.log_every == 0) | (state.step == plan.pretrain_steps)
+    before = jax.tree.map(lambda m: jnp.where(resets, 0, m), state.metrics)
+    return state.replace(
+        metrics=metrics_lib.merge(before, {name: metrics.get(name, Mean.empty()) for name in before}),
+        first_nonfinite_step=jnp.minimum(state.first_nonfinite_step, jnp.where(is_finite, NO_STEP, state.step + 1)),
+    )

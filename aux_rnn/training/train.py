@@ -1,0 +1,104 @@
+"""Training from the first step, or the newest checkpoint, to the end: `train_and_evaluate(config, workdir)`."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from aux_rnn.config.settings import Config, name_model
+from aux_rnn.datasets import train_batches
+from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
+from aux_rnn.storage.remote import RemoteCopy
+from aux_rnn.system.signals import StopRequest, catch_signals
+from aux_rnn.training.experiment import Experiment, check_together, create_experiment_together
+from aux_rnn.training.loop import Run
+from aux_rnn.training.memory_check import compile_steps
+from aux_rnn.training.outputs import open_outputs
+from aux_rnn.training.progress import Progress
+
+STOPPING = "Ctrl-C or SIGTERM stops and saves; the same command continues"
+
+
+def train_and_evaluate(
+    config: Config,
+    path: Path,
+    progress: Progress,
+    processes: ProcessGroup = SINGLE_PROCESS,
+    remote: RemoteCopy | None = None,
+    stop: StopRequest | None = None,
+) -> dict[str, Any]:
+    """Trains to the end, from the newest checkpoint if there is one, and evaluates.
+
+    A run that was interrupted anywhere and continued ends with the same parameters and the same `metrics.jsonl`, apart
+    from times, as one that was not. It may continue on other devices or in another number of processes, which changes
+    parameters by rounding alone.
+
+    Args:
+      config: what to train.
+      path: the run's folder; only process 0 uses it.
+      progress: where to show it.
+      processes: those of the run. All of them call this.
+      remote: the copy of the folder at an address, updated after each checkpoint; None for no copy.
+      stop: a request to stop that may have been made already; SIGINT and SIGTERM make it during training.
+
+    Returns:
+      What `summary.json` holds, in every process.
+
+    Raises:
+      ConfigError, DataError, WorkdirError, CheckpointError: before any training.
+      ProcessError: the same, in another process.
+      StorageError: a checkpoint or a record cannot be written.
+      TrainingError: the loss or a gradient was not finite.
+    """
+    check_together(config, processes)
+    where = remote.address if remote else str(path)
+    with closing(processes.run_on_all(lambda: open_outputs(path, config, processes.is_main, remote))) as files:
+        if summary := processes.broadcast(files.complete_summary()):
+            progress.say(f"{where}: this run is complete; another --workdir starts a new one")
+            return summary
+        experiment = create_experiment_together(config, processes)
+        announce(experiment, f"results in {where}", progress, processes.count, STOPPING)
+        compile_seconds = compile_run(experiment, processes)
+        processes.run_on_all(files.write_config)
+        with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
+            run.clock.seconds["compile"] += compile_seconds
+            return processes.broadcast(finish(run))
+
+
+def compile_run(experiment: Experiment, processes: ProcessGroup) -> float:
+    """Compiles the training steps; returns the seconds it took. Raises ConfigError if they do not fit into memory."""
+    run = experiment.config.run
+    batch = train_batches(experiment.splits.train, run.batch_size, run.seed, processes.index, processes.count)[0]
+    parts = experiment.config, experiment.spec, experiment.plan, experiment.steps
+    return sum(phase.seconds for phase in compile_steps(*parts, batch, processes).values())
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Takes the steps that are left and writes `summary.json`; returns what it holds."""
+    try:
+        run.train()
+        summary = run.summary()
+        run.files.finish(summary)
+        run.stop.is_over = True
+    except Exception:
+        # The state may be gone with the step that failed: what is left to say is that it did.
+        run.files.write_failed_summary({**run.describe(), "status": "failed"})
+        raise
+    return summary
+
+
+def announce(
+    experiment: Experiment, where: str, progress: Progress, process_count: int = 1, stopping: str = ""
+) -> None:
+    """Says what is about to run, on what, where the results go and how to stop; then of how much it consists."""
+    config, splits, plan = experiment.config, experiment.splits, experiment.plan
+    devices = f"{jax.device_count()} {jax.devices()[0].platform} device{'s' * (jax.device_count() > 1)}"
+    processes = f" in {process_count} processes" if process_count > 1 else ""
+    what = f"{name_model(config)} on {config.data.dataset}, on {devices}{processes}"
+    progress.say("  ".join(filter(None, [what, where, stopping])))
+    sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
+    phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
+    progress.say(f"sequences of {experiment.spec.describe()}  {sizes} examples  {phases}")
+    if config.run.pretrain_epochs and not config.model.auxiliaries:
+        progress.say("no pretraining, as there is no auxiliary loss; --pretrain_epochs is ignored")

@@ -84,6 +84,7 @@ def encode_windows(
     Examples:
       In a module of your own, for the last state and the states at two anchors:
 
+      >>> from flax import linen as nn
       >>> from aux_rnn import Encoder
       >>> class Network(nn.Module):
       ...     @nn.compact

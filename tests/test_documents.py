@@ -22,7 +22,7 @@ from experiments import command_line, main
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
-NAMED = re.compile(r"\[`(\w+(?:\.\w+)+)`\]\(\.\./aux_rnn/(\w+)\.py\)")
+NAMED = re.compile(r"\[`(\w+(?:\.\w+)+)`\]\(\.\./aux_rnn/([\w/]+)\.py\)")
 SHELL = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 INLINE = re.compile(r"`((?:[A-Z_]+=\S+ )*(?:\./launch\.sh|python experiments/)[^`]*)`")
 LEAVES_OUT = re.compile(r"\.\.\.|\b(N|NAME|COMMAND)\b|sh (reproduce|tpu)$")  # the reader is to put something in
@@ -198,10 +198,11 @@ def test_functions_that_the_method_names_are_in_their_files():
     named = NAMED.findall((ROOT / "docs/method.md").read_text())
     assert len(named) > 25
     for name, file in named:
-        module, *attributes = name.split(".")
-        found = functools.reduce(getattr, attributes, importlib.import_module(f"aux_rnn.{module}"))
-        assert module == file
-        assert found.__module__ == f"aux_rnn.{file}", name
+        stem, *attributes = name.split(".")
+        module = f"aux_rnn.{file.replace('/', '.')}"
+        found = functools.reduce(getattr, attributes, importlib.import_module(module))
+        assert stem == Path(file).name
+        assert found.__module__ == module, name
 
 
 def test_the_reference_has_every_public_name():

@@ -13,7 +13,8 @@ from etils import epy
 
 with epy.lazy_api_imports(globals()):
     from aux_rnn.config.fields import ConfigError
-    from aux_rnn.config.settings import ModelConfig, SequenceSpec
+    from aux_rnn.config.settings import ModelConfig
+    from aux_rnn.config.spec import SequenceSpec
     from aux_rnn.datasets.errors import DataError
     from aux_rnn.fitting import Fitted, fit, fit_dataset
     from aux_rnn.model.decoder import Decoder

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aux_rnn.config.fields import ConfigError, integer, reject, to_plain
-from aux_rnn.config.settings import Config, from_flat
+from aux_rnn.config.serialization import from_flat
+from aux_rnn.config.settings import Config
 from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, describe_sequences, make_examples
 from aux_rnn.datasets.examples import fingerprint

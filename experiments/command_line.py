@@ -20,7 +20,8 @@ from aux_rnn.config.fields import (
     is_plain_text,
     plain_text,
 )
-from aux_rnn.config.settings import Config, from_flat, iterate_settings
+from aux_rnn.config.serialization import from_flat, iterate_settings
+from aux_rnn.config.settings import Config
 
 MODES = {
     "train": "to the end, continuing the run in --workdir if there is one",

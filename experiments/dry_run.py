@@ -16,7 +16,9 @@ from benchmarking.batches import make_batch
 from data_report import format_row
 
 from aux_rnn.config.fields import format_value
-from aux_rnn.config.settings import Config, SequenceSpec, to_flat
+from aux_rnn.config.serialization import to_flat
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
 from aux_rnn.datasets.batches import local_rows
 from aux_rnn.datasets.permutation import make_permutation

@@ -15,7 +15,8 @@ import jax
 import pytest
 from faulty import INTERRUPTED, Undisturbed, command, interrupt
 
-from aux_rnn.config.settings import Config, from_flat
+from aux_rnn.config.serialization import from_flat
+from aux_rnn.config.settings import Config
 from aux_rnn.training.progress import Progress, unseen_progress
 
 

@@ -19,7 +19,9 @@ from benchmarking.tables import WIDTH, format_records
 from benchmarking.worker import Worker, WorkerError, kill_workers
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import Config, SequenceSpec, to_flat
+from aux_rnn.config.serialization import to_flat
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = str(ROOT / "experiments" / "benchmark.py")

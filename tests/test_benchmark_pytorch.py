@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn.config.settings import SequenceSpec, from_flat
+from aux_rnn.config.serialization import from_flat
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.losses import auxiliary_loss, supervised_loss
 from aux_rnn.model.objective import Losses, make_model, total_loss
 from aux_rnn.model.segments import slice_segments

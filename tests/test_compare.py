@@ -9,7 +9,7 @@ from comparison.figure import draw_comparison
 from comparison.runs import group_runs, read_run
 from PIL import Image
 
-from aux_rnn.config.settings import from_flat, to_flat, to_json
+from aux_rnn.config.serialization import from_flat, to_flat, to_json
 
 
 def change(config, **settings):

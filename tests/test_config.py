@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aux_rnn.config import serialization, spec
 from aux_rnn.config import settings as config_lib
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import Config, ModelConfig, RunConfig, SequenceSpec
+from aux_rnn.config.settings import Config, ModelConfig, RunConfig
+from aux_rnn.config.spec import SequenceSpec
 
 
 def test_the_defaults_are_the_papers():
@@ -33,7 +35,7 @@ def test_the_defaults_are_the_papers():
     ],
 )
 def test_values_of_numpy_lists_and_paths_are_taken_as_what_they_stand_for(name, value, expected):
-    kept = config_lib.to_flat(config_lib.from_flat({name: value}))[name]
+    kept = serialization.to_flat(serialization.from_flat({name: value}))[name]
     assert kept == expected
     assert type(kept) is type(expected)
 
@@ -44,9 +46,9 @@ def test_values_of_numpy_are_checked_like_others():
 
 
 def test_names_of_settings_are_unique_and_explained():
-    names = [field.name for _, field in config_lib.iterate_settings()]
+    names = [field.name for _, field in serialization.iterate_settings()]
     assert len(set(names)) == len(names)
-    assert all(field.metadata["help"] for _, field in config_lib.iterate_settings())
+    assert all(field.metadata["help"] for _, field in serialization.iterate_settings())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_names_of_settings_are_unique_and_explained():
 )
 def test_values_that_are_not_allowed_are_named(settings, message):
     with pytest.raises(ConfigError) as caught:
-        config_lib.from_flat(settings)
+        serialization.from_flat(settings)
     assert str(caught.value).startswith(message)
 
 
@@ -79,8 +81,8 @@ def test_the_difference_lists_what_matters():
         model=ModelConfig(head_sizes=(1, 2)),
         data=config_lib.DataConfig(data_dir="elsewhere"),
     )
-    assert config_lib.describe_difference(Config(), new) == "head_sizes: 256,256 -> 1,2, seed: 0 -> 1"
-    assert config_lib.describe_difference(new, new) == ""
+    assert serialization.diff_configs(Config(), new) == "head_sizes: 256,256 -> 1,2, seed: 0 -> 1"
+    assert serialization.diff_configs(new, new) == ""
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_the_segment_must_fit_into_the_sequence(auxiliary, longest):
     spec = SequenceSpec(length=784, channels=1, num_classes=10)
 
     def check(segment_length):
-        config_lib.check_sequence(Config(model=ModelConfig(auxiliary=auxiliary, segment_length=segment_length)), spec)
+        spec.check_sequence(Config(model=ModelConfig(auxiliary=auxiliary, segment_length=segment_length)), spec)
 
     check(longest)
     if auxiliary != "none":
@@ -99,6 +101,6 @@ def test_the_segment_must_fit_into_the_sequence(auxiliary, longest):
 
 
 def test_the_devices_must_divide_the_batch():
-    config_lib.check_devices(Config(), 8)
+    spec.check_devices(Config(), 8)
     with pytest.raises(ConfigError, match="--batch_size=128: must be a multiple of the 3 devices"):
-        config_lib.check_devices(Config(), 3)
+        spec.check_devices(Config(), 3)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from aux_rnn.config.settings import SequenceSpec, from_flat
+from aux_rnn.config.serialization import from_flat
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.flops import count_training_step, count_transformer
 
 SPEC = SequenceSpec(length=20, channels=3, num_classes=10)

@@ -28,7 +28,7 @@ from test_gradients import (
     truncate,
 )
 
-from aux_rnn.config import settings as config_lib
+from aux_rnn.config import serialization, spec
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config, ModelConfig
 from aux_rnn.recurrence import cudnn_backend as cudnn
@@ -201,12 +201,12 @@ def test_other_cells_say_that_they_have_no_cudnn():
 
 
 def test_a_run_without_an_nvidia_gpu_says_so(tiny, monkeypatch):
-    config = config_lib.from_flat(config_lib.to_flat(tiny) | {"recurrence": "cudnn"})
+    config = serialization.from_flat(serialization.to_flat(tiny) | {"recurrence": "cudnn"})
     message = r"^--recurrence=cudnn: must be auto, scan or fused on cpu devices; cudnn needs an NVIDIA GPU$"
     if jax.default_backend() == "cpu":
         with pytest.raises(ConfigError, match=message):
             experiment.check(config)
-    config_lib.check_platform(config, "gpu", has_cuda=True)
-    config_lib.check_platform(Config(), "cpu", has_cuda=False)
+    spec.check_platform(config, "gpu", has_cuda=True)
+    spec.check_platform(Config(), "cpu", has_cuda=False)
     with pytest.raises(ConfigError, match="on gpu devices"):
-        config_lib.check_platform(config, "gpu", has_cuda=False)
+        spec.check_platform(config, "gpu", has_cuda=False)

@@ -12,7 +12,8 @@ import pytest
 
 from aux_rnn import fit_dataset
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import DataConfig, SequenceSpec
+from aux_rnn.config.settings import DataConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import (
     Examples,
     SplitSizes,

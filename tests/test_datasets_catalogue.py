@@ -16,7 +16,8 @@ from PIL import Image
 from properties import assert_one_line, damages, examples
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import DataConfig, SequenceSpec
+from aux_rnn.config.settings import DataConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import DataError, describe_data, find_dataset, load_splits, sequence_spec, split_sizes
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
 

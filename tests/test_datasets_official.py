@@ -32,7 +32,8 @@ from official import (
 )
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import Config, DataConfig, ModelConfig, RunConfig, SequenceSpec
+from aux_rnn.config.settings import Config, DataConfig, ModelConfig, RunConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import DataError, describe_data, files, find_dataset, load_splits, sequence_spec, split_sizes
 from aux_rnn.datasets.builtin import cifar10, stanford_dogs
 from aux_rnn.datasets.files import OfficialFile, Source, locate

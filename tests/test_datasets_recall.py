@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import DataConfig, SequenceSpec
+from aux_rnn.config.settings import DataConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import load_splits, sequence_spec, split_sizes
 from aux_rnn.datasets.builtin import recall
 

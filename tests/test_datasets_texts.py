@@ -8,7 +8,8 @@ import pytest
 from official import ARTICLES, as_csv, dbpedia_files, official_config, write_dbpedia
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import DataConfig, SequenceSpec
+from aux_rnn.config.settings import DataConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import DataError, find_dataset, load_splits, sequence_spec, split_sizes
 from aux_rnn.datasets.builtin.digits import read_grey_values
 from aux_rnn.datasets.builtin.digits_text import draw_digit

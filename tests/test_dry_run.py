@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from absl import flags
 
-from aux_rnn.config.settings import from_flat, to_flat
+from aux_rnn.config.serialization import from_flat, to_flat
 from aux_rnn.datasets import sequence_spec, split_sizes
 from aux_rnn.training.memory_check import CompiledPhase
 from aux_rnn.training.plan import Plan

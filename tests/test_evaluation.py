@@ -8,7 +8,8 @@ import jax
 import pytest
 
 from aux_rnn.analysis.restore import load_run, restore_state
-from aux_rnn.config.settings import Config, to_json
+from aux_rnn.config.serialization import to_json
+from aux_rnn.config.settings import Config
 from aux_rnn.storage.checkpoints import CheckpointError, CheckpointWriter
 from aux_rnn.storage.workdir import WorkdirError
 from aux_rnn.training.experiment import create_experiment

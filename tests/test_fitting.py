@@ -9,7 +9,8 @@ import pytest
 
 import aux_rnn
 from aux_rnn.analysis.evaluate import evaluate_run
-from aux_rnn.config.settings import DataConfig, to_flat
+from aux_rnn.config.serialization import to_flat
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.arrays import make_examples
 
 LABELS = np.arange(24) % 3

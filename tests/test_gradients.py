@@ -14,7 +14,8 @@ import numpy as np
 import optax
 import pytest
 
-from aux_rnn.config.settings import ModelConfig, SequenceSpec
+from aux_rnn.config.settings import ModelConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import losses
 from aux_rnn.model.network import AuxiliaryRNN
 from aux_rnn.model.objective import Losses, total_loss

@@ -14,16 +14,18 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from properties import assert_one_line, examples
 
+from aux_rnn.config import serialization
 from aux_rnn.config import settings as config_lib
 from aux_rnn.config.fields import LARGEST, ConfigError, Truncation, format_value
-from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import dataset_names, sequence_spec, split_sizes
 from aux_rnn.model.flops import count_training_step
 from aux_rnn.training.plan import Plan
 from experiments import command_line, main
 
 assert main  # which defines the flags
-FIELDS = {field.name: field for _, field in config_lib.iterate_settings()}
+FIELDS = {field.name: field for _, field in serialization.iterate_settings()}
 FLAGS = [*FIELDS, "mode", "workdir", "cpu_devices"]
 HUGE = [2**31 - 1, 2**31, 2**32, 2**63, 2**64, 10**9, 10**18, 10**400]
 INTEGERS = st.one_of(st.integers(), st.sampled_from([sign * value for value in HUGE for sign in (1, -1)]))
@@ -90,7 +92,7 @@ def configs(draw):
         strategy = st.sampled_from(named[name]) if name in named else by_type[field.type]
         values[name] = draw(strategy.filter(lambda value, field=field: field.metadata["allowed"].accepts(value)))
     try:
-        return config_lib.from_flat(values)
+        return serialization.from_flat(values)
     except ConfigError:  # settings that contradict each other
         assume(False)
 
@@ -171,7 +173,7 @@ def test_flag_files_that_would_take_for_ever_are_refused(files, message, tmp_pat
 @example({"head_sizes": [10**400]})
 def test_any_json_value_is_a_configuration_or_refused_in_one_line(values):
     try:
-        assert isinstance(config_lib.from_json(json.dumps(values)), Config)
+        assert isinstance(serialization.from_json(json.dumps(values)), Config)
     except ConfigError as error:
         assert_one_line(error, "--")
 
@@ -183,14 +185,14 @@ def test_any_json_value_is_a_configuration_or_refused_in_one_line(values):
 @example('{"seed": 1' + "0" * 5_000 + "}")
 def test_any_text_is_a_configuration_or_no_json_object(text):
     with contextlib.suppress(ValueError):  # of which ConfigError is one
-        assert isinstance(config_lib.from_json(text), Config)
+        assert isinstance(serialization.from_json(text), Config)
 
 
 @examples(150)
 @given(configs())
 def test_a_configuration_is_kept_by_json_and_by_a_flag_file(config):
-    assert config_lib.from_json(config_lib.to_json(config)) == config
-    values = config_lib.to_flat(config)
+    assert serialization.from_json(serialization.to_json(config)) == config
+    values = serialization.to_flat(config)
     # The lines of a flag file are stripped.
     assume(not any(isinstance(value, str) and value != value.strip() for value in values.values()))
     with tempfile.TemporaryDirectory() as folder:
@@ -203,9 +205,9 @@ def test_a_configuration_is_kept_by_json_and_by_a_flag_file(config):
 @given(configs(), SPECS, st.integers(1, 10**6), st.booleans())
 def test_any_configuration_fits_any_sequences_or_is_refused_in_one_line(config, spec, devices, has_cuda):
     for check in (
-        lambda: config_lib.check_sequence(config, spec),
-        lambda: config_lib.check_devices(config, devices),
-        lambda: config_lib.check_platform(config, "cpu", has_cuda),
+        lambda: spec.check_sequence(config, spec),
+        lambda: spec.check_devices(config, devices),
+        lambda: spec.check_platform(config, "cpu", has_cuda),
         lambda: Plan.of(config, spec.length),
         lambda: sequence_spec(config.data),
         lambda: split_sizes(config.data),

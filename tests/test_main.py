@@ -10,7 +10,7 @@ from absl import flags
 from properties import assert_one_line
 
 from aux_rnn.config.fields import format_value
-from aux_rnn.config.settings import to_flat, to_json
+from aux_rnn.config.serialization import to_flat, to_json
 from aux_rnn.datasets import Examples, Splits, files, sequence_spec
 from aux_rnn.training import experiment
 from experiments import command_line, main

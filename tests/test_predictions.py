@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from aux_rnn.analysis.predict import Predictions, predict_run, save_predictions
 from aux_rnn.analysis.restore import load_run
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import to_json
+from aux_rnn.config.serialization import to_json
 from aux_rnn.datasets import evaluation_batches, load_splits
 from aux_rnn.plots import confusion
 from aux_rnn.plots.confusion import draw_confusion

@@ -12,7 +12,8 @@ from PIL import Image
 
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import SequenceSpec, from_flat, to_flat
+from aux_rnn.config.serialization import from_flat, to_flat
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples
 from aux_rnn.model.inputs import Batch, make_batch_fn
 from aux_rnn.model.losses import auxiliary_loss

@@ -18,7 +18,7 @@ from command_line import Invocation
 from modes import run_mode_on_all
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import from_flat, to_flat
+from aux_rnn.config.serialization import from_flat, to_flat
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.storage.addresses import is_address, local_copy, open_remote
 from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError, group_in_order

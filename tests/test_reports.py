@@ -14,7 +14,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from aux_rnn.config import settings as config_lib
+from aux_rnn.config import serialization
 from aux_rnn.plots.curves import SPLITS, draw_curves
 from aux_rnn.plots.report import save_report
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, plot_style, render
@@ -24,7 +24,7 @@ from aux_rnn.storage.workdir import WorkdirError
 
 
 def change(config, **settings):
-    return config_lib.from_flat({**config_lib.to_flat(config), **settings})
+    return serialization.from_flat({**serialization.to_flat(config), **settings})
 
 
 def make_records(scale=1.0):
@@ -45,7 +45,7 @@ def make_records(scale=1.0):
 
 def write_run(path, config, records=None, **summary):
     path.mkdir(parents=True)
-    (path / "config.json").write_text(config_lib.to_json(config))
+    (path / "config.json").write_text(serialization.to_json(config))
     (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records or make_records()))
     if summary:
         whole = dict(dataset="digits", auxiliary="reconstruct", status="complete", steps=30, results={}) | summary

@@ -15,7 +15,7 @@ from reproduction import presets
 from reproduction.grid import EXPERIMENTS, digest_of, make_grid, select_runs
 from subprocesses import Job, run_jobs
 
-from aux_rnn.config.settings import to_flat
+from aux_rnn.config.serialization import to_flat
 from aux_rnn.storage.workdir import lock
 
 MAIN = Path(reproduce.__file__)

@@ -14,7 +14,8 @@ from official import official_config, write_mnist
 
 from aux_rnn.analysis.predict import predict_run
 from aux_rnn.analysis.restore import restore_state
-from aux_rnn.config.settings import DataConfig, from_json
+from aux_rnn.config.serialization import from_json
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import load_splits
 from aux_rnn.training.experiment import create_experiment
 from aux_rnn.training.steps import create_train_state

@@ -7,8 +7,8 @@ import naive
 import numpy as np
 import pytest
 
-from aux_rnn.config import settings as config_lib
-from aux_rnn.config.settings import SequenceSpec
+from aux_rnn.config import serialization
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.inputs import Batch
 from aux_rnn.model.network import AuxiliaryRNN
@@ -132,7 +132,7 @@ def test_the_first_step_with_an_infinite_loss_is_remembered(steps, state):
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan):
-    config = config_lib.from_flat({**config_lib.to_flat(tiny), "auxiliary": "predict", "auxiliary_weight": 0.25})
+    config = serialization.from_flat({**serialization.to_flat(tiny), "auxiliary": "predict", "auxiliary_weight": 0.25})
     state = steps_lib.create_train_state(config, SPEC, plan)
     after = steps_lib.make_steps(config, SPEC, plan).train(state, make_batch(0, devices=1))
     values = metrics_lib.compute(after.metrics)
@@ -140,8 +140,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan):
 
 
 def test_dropconnect_acts_in_training_only(tiny, plan):
-    flat = {**config_lib.to_flat(tiny), "auxiliary": "none"}
-    configs = [config_lib.from_flat({**flat, "dropconnect": rate}) for rate in (0.0, 0.5)]
+    flat = {**serialization.to_flat(tiny), "auxiliary": "none"}
+    configs = [serialization.from_flat({**flat, "dropconnect": rate}) for rate in (0.0, 0.5)]
     state = steps_lib.create_train_state(configs[0], SPEC, plan)
     plain, dropped = (steps_lib.make_steps(config, SPEC, plan) for config in configs)
     batch = make_batch(0, devices=1)
@@ -194,7 +194,7 @@ def test_seeds_share_one_compilation(tiny, plan):
     """The seed is no constant of the program."""
     programs = set()
     for seed in (0, 1):
-        config = config_lib.from_flat({**config_lib.to_flat(tiny), "seed": seed})
+        config = serialization.from_flat({**serialization.to_flat(tiny), "seed": seed})
         state = replicate(steps_lib.create_train_state(config, SPEC, plan))
         programs.add(steps_lib.make_steps(config, SPEC, plan).train.lower(state, make_batch(0)).as_text())
     assert len(programs) == 1
@@ -202,7 +202,9 @@ def test_seeds_share_one_compilation(tiny, plan):
 
 def test_the_transformer_learns_by_the_same_steps(tiny):
     settings = dict(auxiliary="none", encoder="transformer", transformer_size=8, transformer_heads=2)
-    config = config_lib.from_flat({**config_lib.to_flat(tiny), **settings, "optimizer": "adam", "learning_rate": 0.01})
+    config = serialization.from_flat(
+        {**serialization.to_flat(tiny), **settings, "optimizer": "adam", "learning_rate": 0.01}
+    )
     plan = Plan.of(config, steps_per_epoch=100)
     steps = steps_lib.make_steps(config, SPEC, plan)
     state = steps_lib.create_train_state(config, SPEC, plan)

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from aux_rnn.config import settings as config_lib
-from aux_rnn.config.settings import SequenceSpec
+from aux_rnn.config import serialization
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.training import steps as steps_lib
 from aux_rnn.training.plan import Plan
@@ -24,7 +24,7 @@ LENGTHS = np.array([12, 1, 2, 5, 6, 11, 12, 3], np.int32)
 def tiny(tiny):
     """Texts of digits cut to 24 characters; segments longer than some of the texts above."""
     settings = {"dataset": "digits_text", "image_size": 0, "sequence_length": 24, "num_anchors": 1}
-    return config_lib.from_flat({**config_lib.to_flat(tiny), **settings})
+    return serialization.from_flat({**serialization.to_flat(tiny), **settings})
 
 
 def make_batch(length, filling=0):

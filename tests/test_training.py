@@ -11,7 +11,7 @@ from faulty import read_metrics
 
 from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.restore import load_run
-from aux_rnn.config import settings as config_lib
+from aux_rnn.config import serialization
 from aux_rnn.datasets import DataError
 from aux_rnn.storage.workdir import WorkdirError, lock, require_same_config
 from aux_rnn.training import loop as run_lib
@@ -23,7 +23,7 @@ from aux_rnn.training.train import train_and_evaluate
 
 
 def change(config, **settings):
-    return config_lib.from_flat({**config_lib.to_flat(config), **settings})
+    return serialization.from_flat({**serialization.to_flat(config), **settings})
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_summary_says_what_was_reached(reference, finished, tiny):
     assert reference["seconds"] > 0
     assert 0 < reference["seconds_per_step"] <= reference["seconds_by_section"]["train"]
     assert 50 < reference["peak_memory_mib"] < 100_000
-    assert config_lib.from_json((finished / "config.json").read_text()) == tiny
+    assert serialization.from_json((finished / "config.json").read_text()) == tiny
 
 
 def test_records_are_complete_and_in_order(reference, finished):

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from properties import assert_one_line, damages, examples
 
 from aux_rnn.config.fields import is_plain_text
-from aux_rnn.config.settings import Config, to_json
+from aux_rnn.config.serialization import to_json
+from aux_rnn.config.settings import Config
 from aux_rnn.storage.metrics_file import MetricsFile
 from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary, write_config, write_summary
 from aux_rnn.training.outputs import RunOutputs

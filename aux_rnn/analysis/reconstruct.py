@@ -4,7 +4,8 @@ from pathlib import Path
 
 from aux_rnn.analysis.restore import restore_state
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import DataConfig, locate_data
+from aux_rnn.config.serialization import with_data_paths
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.plots.reconstructions.plotter import make_reconstruction_plotter
 from aux_rnn.storage.plots_folder import save_reconstructions
 from aux_rnn.storage.workdir import require_config, unwritable
@@ -27,7 +28,7 @@ def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") ->
     config = require_config(path)
     if not config.model.auxiliaries:
         raise ConfigError(f"--workdir={path}: a run with --auxiliary=none has no decoder; name one that has")
-    experiment = create_experiment(locate_data(config, data))
+    experiment = create_experiment(with_data_paths(config, data))
     fresh = create_train_state(config, experiment.spec, experiment.plan)
     state = restore_state(path, fresh, checkpoint, experiment.splits)
     step = int(state.step)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from aux_rnn.config.settings import DataConfig, from_json, locate_data, to_json
+from aux_rnn.config.serialization import from_json, to_json, with_data_paths
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import Splits
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.checkpoints import CheckpointError, Restored, list_steps, read_checkpoint, read_latest
@@ -34,7 +35,7 @@ def load_run(
     text = processes.broadcast(
         processes.run_on_all(lambda: to_json(require_config(path)) if processes.is_main else None)
     )
-    config = locate_data(from_json(text), data)
+    config = with_data_paths(from_json(text), data)
     check_together(config, processes)  # the devices of all processes start at the same time, or never
     experiment = create_experiment_together(config, processes)
     fresh = create_train_state(config, experiment.spec, experiment.plan)

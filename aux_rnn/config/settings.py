@@ -1,22 +1,17 @@
-"""Every setting of an experiment, with its default, its meaning and what it may be.
+"""All settings of an experiment, with their defaults, help texts and constraints.
 
-The settings are frozen dataclasses. Building one checks each value, so a configuration that exists is valid in itself;
-what depends on the data is checked by `check_sequence`. The command line is made from the same fields
+The settings are frozen dataclasses. Constructing one checks each value, so every configuration is valid in itself;
+`check_sequence` checks what depends on the data. The command line is made from the same fields
 (`experiments/command_line.py`): a flag has the name, the default and the help text of its field. Defaults are the
-paper's where it states them (Trinh, Dai, Luong and Le, 2018) and are otherwise argued for in the README.
+paper's where it states them (Trinh, Dai, Luong and Le, 2018); `docs/method.md` gives reasons for the others.
 """
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping
-from typing import Any
 
 from aux_rnn.config.fields import (
     MOST_LAYERS,
-    ConfigError,
     Settings,
     Truncation,
-    format_value,
     integer,
     number,
     one_of,
@@ -176,7 +171,7 @@ class RunConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A whole experiment."""
+    """The settings of an experiment."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -189,124 +184,3 @@ class Config:
             raise reject(
                 "train_epochs", 0, f"at least 1 where there is no pretraining (--auxiliary={self.model.auxiliary})"
             )
-
-
-# Where files lie, and whether pictures are made, says nothing about the experiment: a run may be continued with others.
-LOCATIONS = ("data_dir", "manual_dir")
-INCIDENTAL = (*LOCATIONS, "allow_partial", "pictures")
-
-
-def locate_data(config: Config, data: DataConfig) -> Config:
-    """Returns the configuration with the locations of the other one, which may also allow a part of the data."""
-    located: dict[str, Any] = {name: getattr(data, name) for name in LOCATIONS}
-    located["allow_partial"] = config.data.allow_partial or data.allow_partial
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **located))
-
-
-GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
-
-
-def iterate_settings() -> Iterator[tuple[str, dataclasses.Field]]:
-    """Yields every setting as (group, field), in order; a field's name is unique over all groups."""
-    for group, cls in GROUPS.items():
-        for field in dataclasses.fields(cls):
-            yield group, field
-
-
-def from_flat(values: Mapping[str, Any]) -> Config:
-    """The configuration with these settings, `{name: value}`; what is missing takes its default.
-
-    Raises:
-      ConfigError: a name is unknown or a value is not allowed.
-    """
-    grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
-    owner = {field.name: group for group, field in iterate_settings()}
-    for name, value in values.items():
-        if name not in owner:
-            raise ConfigError(f"--{name}: no such setting; the settings are {', '.join(sorted(owner))}")
-        grouped[owner[name]][name] = value
-    return Config(**{group: GROUPS[group](**members) for group, members in grouped.items()})
-
-
-def to_flat(config: Config) -> dict[str, Any]:
-    """The inverse of `from_flat`."""
-    return {field.name: getattr(getattr(config, group), field.name) for group, field in iterate_settings()}
-
-
-def to_json(config: Config) -> str:
-    return json.dumps(to_flat(config), indent=2) + "\n"
-
-
-def from_json(text: str) -> Config:
-    """Raises ConfigError for settings that are unknown or not allowed, ValueError for text that is no JSON object."""
-    try:
-        values = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("the configuration is nested too deeply") from error
-    if not isinstance(values, dict):
-        raise ValueError("the configuration must be a JSON object")
-    return from_flat(values)
-
-
-def describe_difference(old: Config, new: Config) -> str:
-    """'name: old -> new' for every setting that differs, apart from what is incidental; empty if none does."""
-    before, after = to_flat(old), to_flat(new)
-    changes = [name for name in after if before[name] != after[name] and name not in INCIDENTAL]
-    return ", ".join(f"{name}: {format_value(before[name])} -> {format_value(after[name])}" for name in changes)
-
-
-def name_model(config: Config) -> str:
-    """The model as the paper calls it: 'LSTM', 'r-LSTM', 'p-LSTM'; 'r-p-LSTM' with both losses."""
-    prefix = "".join(f"{kind[0]}-" for kind in config.model.auxiliaries)
-    encoder = config.model.encoder
-    return prefix + CELLS.get(encoder, encoder.capitalize()).removesuffix("Cell")
-
-
-@dataclasses.dataclass(frozen=True)
-class SequenceSpec:
-    """The shape of a data set's sequences, known before any example is read.
-
-    Attributes:
-      length: L, elements of the longest sequence.
-      channels: C, values an element; 1 for tokens.
-      num_classes: K.
-      vocabulary_size: number of tokens, or 0 for sequences of real values.
-
-    Examples:
-      >>> SequenceSpec(length=1024, channels=3, num_classes=10)
-      SequenceSpec(length=1024, channels=3, num_classes=10, vocabulary_size=0)
-    """
-
-    length: int
-    channels: int
-    num_classes: int
-    vocabulary_size: int = 0
-
-    def describe(self) -> str:
-        """'1,024 x 3', or 'at most 1,014 bytes'."""
-        return f"at most {self.length:,} bytes" if self.vocabulary_size else f"{self.length:,} x {self.channels}"
-
-
-def check_sequence(config: Config, spec: SequenceSpec) -> None:
-    """Raises ConfigError if the segment does not fit into the sequence (S <= a <= L or 1 <= a <= L - S)."""
-    for kind in config.model.auxiliaries:
-        longest = spec.length if kind == "reconstruct" else spec.length - 1
-        if config.model.segment_length > longest:
-            raise reject(
-                "segment_length",
-                config.model.segment_length,
-                f"at most {longest} to {kind} sequences of {spec.length} elements ({config.data.dataset})",
-            )
-
-
-def check_devices(config: Config, devices: int) -> None:
-    """Raises ConfigError if the devices do not divide the batch."""
-    if config.run.batch_size % devices:
-        allowed = f"a multiple of the {devices} devices of all processes (on a CPU --cpu_devices sets those of each)"
-        raise reject("batch_size", config.run.batch_size, allowed)
-
-
-def check_platform(config: Config, platform: str, has_cuda: bool) -> None:
-    """Raises ConfigError if the devices cannot compute the recurrence as it is asked for."""
-    if config.model.recurrence == "cudnn" and not has_cuda:
-        raise reject("recurrence", "cudnn", f"auto, scan or fused on {platform} devices; cudnn needs an NVIDIA GPU")

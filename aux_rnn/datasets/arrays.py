@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aux_rnn.config.settings import SequenceSpec
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples
 

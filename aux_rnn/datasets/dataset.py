@@ -9,7 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from aux_rnn.config.settings import DataConfig, SequenceSpec
+from aux_rnn.config.settings import DataConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets.forms import Form
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aux_rnn.config.settings import DataConfig, SequenceSpec
+from aux_rnn.config.settings import DataConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets.examples import Splits
 from aux_rnn.datasets.loading import load_splits
 from aux_rnn.datasets.registry import SplitSizes, find_dataset

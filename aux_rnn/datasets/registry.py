@@ -5,7 +5,8 @@ import importlib
 import pkgutil
 
 from aux_rnn.config.fields import ConfigError, reject
-from aux_rnn.config.settings import DataConfig, SequenceSpec
+from aux_rnn.config.settings import DataConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import arrays, builtin
 from aux_rnn.datasets.dataset import Dataset
 

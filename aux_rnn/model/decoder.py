@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from aux_rnn.config.settings import ModelConfig, SequenceSpec
+from aux_rnn.config.settings import ModelConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.layers import Embedding, MLPHead, StateProjection
 from aux_rnn.recurrence.backends import select_backend
 from aux_rnn.recurrence.cells import Carry, CellFactory, zero_carry

@@ -12,7 +12,8 @@ import itertools
 from collections.abc import Sequence
 
 from aux_rnn.config.fields import Truncation
-from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.decoder import output_size
 from aux_rnn.recurrence.cells import count_gates_and_states
 from aux_rnn.recurrence.windows import is_untruncated

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aux_rnn.config.settings import SequenceSpec
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.segments import image_to_sequence
 
 RawBatch = dict[str, Any]

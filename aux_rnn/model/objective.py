@@ -19,7 +19,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import ModelConfig, SequenceSpec
+from aux_rnn.config.settings import ModelConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.inputs import Batch
 from aux_rnn.model.losses import auxiliary_loss, memory_gain, supervised_loss
 from aux_rnn.model.metrics import Mean, Metrics

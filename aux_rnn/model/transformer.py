@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
-from aux_rnn.config.settings import ModelConfig, SequenceSpec
+from aux_rnn.config.settings import ModelConfig
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.layers import Embedding, MLPHead
 from aux_rnn.model.segments import Segments
 

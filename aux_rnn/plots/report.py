@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from aux_rnn.config.fields import format_flag, format_value
-from aux_rnn.config.settings import Config, iterate_settings, name_model, to_flat
+from aux_rnn.config.serialization import iterate_settings, name_model, to_flat
+from aux_rnn.config.settings import Config
 from aux_rnn.datasets.arrays import is_arrays
 from aux_rnn.plots.curves import draw_curves
 from aux_rnn.plots.style import plot_style, render

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-from aux_rnn.config.fields import is_integer, is_plain_text
-from aux_rnn.config.settings import Config, ConfigError, describe_difference, from_json, to_json
+from aux_rnn.config.fields import ConfigError, is_integer, is_plain_text
+from aux_rnn.config.serialization import diff_configs, from_json, to_json
+from aux_rnn.config.settings import Config
 from aux_rnn.errors import OneLineError
 
 REPORT = "report.html"
@@ -84,7 +85,7 @@ def require_same_config(path: Path, config: Config) -> None:
     previous = read_config(path)
     if previous is None and any((path / "checkpoints").glob("*")):
         raise WorkdirError(f"--workdir={path}: has checkpoints but no config.json; restore it, or choose another")
-    if previous is not None and (changes := describe_difference(previous, config)):
+    if previous is not None and (changes := diff_configs(previous, config)):
         raise WorkdirError(
             f"--workdir={path}: holds a run with other settings ({changes}); "
             "choose another folder, or give the old settings"

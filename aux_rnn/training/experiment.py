@@ -10,16 +10,9 @@ import numpy as np
 from jax.extend.backend import get_backend
 
 from aux_rnn.config.fields import ConfigError, reject
-from aux_rnn.config.settings import (
-    Config,
-    SequenceSpec,
-    check_devices,
-    check_platform,
-    check_sequence,
-    describe_difference,
-    from_json,
-    to_json,
-)
+from aux_rnn.config.serialization import diff_configs, from_json, to_json
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec, check_devices, check_platform, check_sequence
 from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.distributed import ProcessGroup
@@ -103,7 +96,7 @@ def check_together(config: Config, processes: ProcessGroup) -> None:
     settings = processes.broadcast(to_json(config))
 
     def check_here() -> None:
-        if changes := describe_difference(from_json(settings), config):
+        if changes := diff_configs(from_json(settings), config):
             raise ConfigError(f"other settings than process 0 ({changes}); start all processes with the same flags")
         if len(set(devices)) > 1:
             found = ", ".join(map(str, devices))

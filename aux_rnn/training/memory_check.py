@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from aux_rnn.config.fields import ConfigError, reject
-from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.system.memory import available_bytes
 from aux_rnn.training.plan import Plan

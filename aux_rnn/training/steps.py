@@ -15,7 +15,8 @@ import numpy as np
 import optax
 from flax.struct import PyTreeNode
 
-from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.inputs import Batch, RawBatch, make_batch_fn
 from aux_rnn.model.losses import supervised_loss

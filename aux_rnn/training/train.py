@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from aux_rnn.config.settings import Config, name_model
+from aux_rnn.config.serialization import name_model
+from aux_rnn.config.settings import Config
 from aux_rnn.datasets import train_batches
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy

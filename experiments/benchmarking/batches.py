@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from aux_rnn.config.settings import SequenceSpec
+from aux_rnn.config.spec import SequenceSpec
 
 
 def make_batch(spec: SequenceSpec, batch_size: int, seed: int) -> dict[str, Any]:

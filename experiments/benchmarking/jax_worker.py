@@ -11,7 +11,8 @@ import jaxlib
 import numpy as np
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import DataError, find_dataset, sequence_spec
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.model import metrics as metrics_lib

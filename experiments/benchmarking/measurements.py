@@ -12,7 +12,8 @@ from typing import Any
 from environment import DEVICE_COUNT, choose_devices
 from machine import code_version
 
-from aux_rnn.config.settings import INCIDENTAL, SequenceSpec, to_flat
+from aux_rnn.config.serialization import NOT_COMPARED, to_flat
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.system.machine import describe_machine, usable_cores
 from benchmarking.options import Options
 from benchmarking.worker import Worker
@@ -68,7 +69,7 @@ def make_record(options: Options, spec: SequenceSpec, values: Record) -> Record:
         "spec": dataclasses.asdict(spec),
         "phase": options.phase,
         **values,
-        "settings": {name: value for name, value in to_flat(options.config).items() if name not in INCIDENTAL},
+        "settings": {name: value for name, value in to_flat(options.config).items() if name not in NOT_COMPARED},
         "machine": {**describe_machine(len(usable_cores())), "vector_extensions": vector_extensions()},
         "commit": code_version(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from aux_rnn.config.fields import ConfigError, Truncation, reject
-from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.system.memory import peak_process_mib
 from benchmarking.batches import make_batch
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from confidence import Estimate, estimate_curve, estimate_mean
 
 from aux_rnn.config.fields import format_value
-from aux_rnn.config.settings import INCIDENTAL, Config, name_model, to_flat
+from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat
+from aux_rnn.config.settings import Config
 from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
 from aux_rnn.model.metric_names import Metric, unit_of
@@ -71,7 +72,7 @@ def group_runs(runs: Sequence[SavedRun]) -> list[Row]:
     """Returns one row per set of settings, in the order of the runs. Raises WorkdirError if a seed occurs twice."""
     groups: dict[tuple, list[SavedRun]] = {}
     for run in runs:
-        settings = {k: v for k, v in to_flat(run.config).items() if k not in (*INCIDENTAL, "seed")}
+        settings = {k: v for k, v in to_flat(run.config).items() if k not in (*NOT_COMPARED, "seed")}
         groups.setdefault(tuple(settings.items()), []).append(run)
     all_settings = [dict(key) for key in groups]
     differing = [name for name in all_settings[0] if len({repr(each[name]) for each in all_settings}) > 1]

@@ -13,7 +13,7 @@ from exits import FAILED, IN_USE, INTERRUPTED
 from machine import has_accelerator
 from subprocesses import Job, run_jobs
 
-from aux_rnn.config.settings import describe_difference
+from aux_rnn.config.serialization import diff_configs
 from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary
 from aux_rnn.system.machine import usable_cores
 from aux_rnn.system.timing import format_duration
@@ -49,7 +49,7 @@ def find_state(run: GridRun, workdir: Path, records: Mapping[str, Record]) -> st
     except WorkdirError:
         return "begun"  # `main.py` will say what is wrong
     status = (read_summary(workdir) or {}).get("status")
-    if config is not None and status == "complete" and not describe_difference(config, run.config):
+    if config is not None and status == "complete" and not diff_configs(config, run.config):
         return "complete"
     return "missing" if config is None else "begun"
 

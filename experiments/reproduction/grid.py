@@ -9,7 +9,9 @@ from itertools import product
 from typing import Any
 
 from aux_rnn.config.fields import ConfigError, format_flag
-from aux_rnn.config.settings import INCIDENTAL, Config, check_sequence, from_flat, to_flat
+from aux_rnn.config.serialization import NOT_COMPARED, from_flat, to_flat
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import check_sequence
 from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
 from aux_rnn.training.plan import Plan
 from reproduction.presets import MODELS, PRESETS, Preset
@@ -72,7 +74,7 @@ class GridRun:
 def flatten(config: Config) -> dict[str, Any]:
     """Returns all settings as they are in JSON, except incidental ones."""
     flat = json.loads(json.dumps(to_flat(config)))
-    return {name: value for name, value in flat.items() if name not in INCIDENTAL}
+    return {name: value for name, value in flat.items() if name not in NOT_COMPARED}
 
 
 def digest_of(settings: Mapping[str, Any]) -> str:

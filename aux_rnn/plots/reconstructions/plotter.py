@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Splits
 from aux_rnn.plots.reconstructions.samples import make_decode_fn, pick_examples
 

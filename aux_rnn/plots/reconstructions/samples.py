@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aux_rnn.config.settings import Config, SequenceSpec
+from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples
 from aux_rnn.model.inputs import make_input_fn
 from aux_rnn.model.objective import make_model

@@ -1,0 +1,85 @@
+"""Conversion of configurations to and from flat dictionaries and JSON, and their comparison."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from aux_rnn.config.fields import ConfigError, format_value
+from aux_rnn.config.settings import CELLS, Config, DataConfig
+
+# A run may be continued with other locations of its files, and with or without figures.
+PATH_SETTINGS = ("data_dir", "manual_dir")
+NOT_COMPARED = (*PATH_SETTINGS, "allow_partial", "pictures")
+
+
+def with_data_paths(config: Config, data: DataConfig) -> Config:
+    """Returns the configuration with the locations of the other one, which may also allow a part of the data."""
+    located: dict[str, Any] = {name: getattr(data, name) for name in PATH_SETTINGS}
+    located["allow_partial"] = config.data.allow_partial or data.allow_partial
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **located))
+
+
+GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
+
+
+def iterate_settings() -> Iterator[tuple[str, dataclasses.Field]]:
+    """Yields every setting as (group, field), in order; a field's name is unique over all groups."""
+    for group, cls in GROUPS.items():
+        for field in dataclasses.fields(cls):
+            yield group, field
+
+
+def from_flat(values: Mapping[str, Any]) -> Config:
+    """Builds a configuration from `{name: value}`; missing settings take their defaults.
+
+    Raises:
+      ConfigError: a name is unknown or a value is not allowed.
+    """
+    grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    owner = {field.name: group for group, field in iterate_settings()}
+    for name, value in values.items():
+        if name not in owner:
+            raise ConfigError(f"--{name}: no such setting; the settings are {', '.join(sorted(owner))}")
+        grouped[owner[name]][name] = value
+    return Config(**{group: GROUPS[group](**members) for group, members in grouped.items()})
+
+
+def to_flat(config: Config) -> dict[str, Any]:
+    """Returns `{name: value}`, the inverse of `from_flat`."""
+    return {field.name: getattr(getattr(config, group), field.name) for group, field in iterate_settings()}
+
+
+def to_json(config: Config) -> str:
+    """Formats a configuration as the content of `config.json`."""
+    return json.dumps(to_flat(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """Parses the content of `config.json`.
+
+    Raises:
+      ConfigError: a setting is unknown or not allowed.
+      ValueError: the text is not a JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the configuration is nested too deeply") from error
+    if not isinstance(values, dict):
+        raise ValueError("the configuration must be a JSON object")
+    return from_flat(values)
+
+
+def diff_configs(old: Config, new: Config) -> str:
+    """Returns 'name: old -> new' for every setting that differs and counts; empty if none does."""
+    before, after = to_flat(old), to_flat(new)
+    changes = [name for name in after if before[name] != after[name] and name not in NOT_COMPARED]
+    return ", ".join(f"{name}: {format_value(before[name])} -> {format_value(after[name])}" for name in changes)
+
+
+def name_model(config: Config) -> str:
+    """Returns the paper's name of the model: 'LSTM', 'r-LSTM', 'p-LSTM'; 'r-p-LSTM' with both losses."""
+    prefix = "".join(f"{kind[0]}-" for kind in config.model.auxiliaries)
+    encoder = config.model.encoder
+    return prefix + CELLS.get(encoder, encoder.capitalize()).removesuffix("Cell")

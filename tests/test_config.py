@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aux_rnn.config import serialization, spec
+from aux_rnn.config import serialization
 from aux_rnn.config import settings as config_lib
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config, ModelConfig, RunConfig
-from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
 
 
 def test_the_defaults_are_the_papers():
@@ -92,7 +92,7 @@ def test_the_segment_must_fit_into_the_sequence(auxiliary, longest):
     spec = SequenceSpec(length=784, channels=1, num_classes=10)
 
     def check(segment_length):
-        spec.check_sequence(Config(model=ModelConfig(auxiliary=auxiliary, segment_length=segment_length)), spec)
+        check_sequence(Config(model=ModelConfig(auxiliary=auxiliary, segment_length=segment_length)), spec)
 
     check(longest)
     if auxiliary != "none":
@@ -101,6 +101,6 @@ def test_the_segment_must_fit_into_the_sequence(auxiliary, longest):
 
 
 def test_the_devices_must_divide_the_batch():
-    spec.check_devices(Config(), 8)
+    check_devices(Config(), 8)
     with pytest.raises(ConfigError, match="--batch_size=128: must be a multiple of the 3 devices"):
-        spec.check_devices(Config(), 3)
+        check_devices(Config(), 3)

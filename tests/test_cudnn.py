@@ -28,9 +28,10 @@ from test_gradients import (
     truncate,
 )
 
-from aux_rnn.config import serialization, spec
+from aux_rnn.config import serialization
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config, ModelConfig
+from aux_rnn.config.spec import check_platform
 from aux_rnn.recurrence import cudnn_backend as cudnn
 from aux_rnn.recurrence import fused_lstm as fused
 from aux_rnn.training import experiment
@@ -206,7 +207,7 @@ def test_a_run_without_an_nvidia_gpu_says_so(tiny, monkeypatch):
     if jax.default_backend() == "cpu":
         with pytest.raises(ConfigError, match=message):
             experiment.check(config)
-    spec.check_platform(config, "gpu", has_cuda=True)
-    spec.check_platform(Config(), "cpu", has_cuda=False)
+    check_platform(config, "gpu", has_cuda=True)
+    check_platform(Config(), "cpu", has_cuda=False)
     with pytest.raises(ConfigError, match="on gpu devices"):
-        spec.check_platform(config, "gpu", has_cuda=False)
+        check_platform(config, "gpu", has_cuda=False)

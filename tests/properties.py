@@ -1,6 +1,6 @@
 """How the property-based tests run: with the same examples each time, or with many more and other ones.
 
-    AUX_RNN_EXAMPLES=20 pytest tests/test_hypothesis_settings.py tests/test_datasets_catalogue.py
+    AUX_RNN_EXAMPLES=20 pytest tests/config/test_settings_properties.py tests/datasets/test_catalogue.py
 
 takes twenty times as many examples, drawn anew each time; what fails is printed with the line that repeats it.
 """

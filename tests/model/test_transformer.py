@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn.config.settings import ConfigError, ModelConfig
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import ModelConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.network import AuxiliaryRNN, count_parameters
 from aux_rnn.model.transformer import Transformer

@@ -18,7 +18,7 @@ from reproduction.report import save_report
 
 from aux_rnn.system.machine import describe_machine, processor_name
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parents[2] / "results"
 MACHINE = dict(cpu="Abacus 3", cores=1, memory_gib=16, os="Debian, x86_64", devices="1 x cpu")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import environment, machine
 
-MAIN = Path(__file__).parent.parent / "experiments" / "main.py"
+MAIN = Path(__file__).parents[2] / "experiments" / "main.py"
 
 
 @pytest.mark.parametrize(

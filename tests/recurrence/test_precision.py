@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from test_gradients import PADDED, TOKENS, make_problem, quick_jit, truncate
 
-from aux_rnn.config.settings import ConfigError, ModelConfig
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import ModelConfig
 from aux_rnn.recurrence.precision import bfloat16_matmul
 
 

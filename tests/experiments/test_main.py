@@ -15,7 +15,7 @@ from aux_rnn.datasets import Examples, Splits, files, sequence_spec
 from aux_rnn.training import experiment
 from experiments import command_line, main
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FLAG_FILES = sorted(path.name for path in command_line.FLAG_FILES.glob("*.flags"))
 
 

@@ -23,7 +23,7 @@ from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PROGRAM = str(ROOT / "experiments" / "benchmark.py")
 TINY = ["--dataset=digits", "--image_size=4", "--auxiliary=none", "--embedding_size=4", "--hidden_size=6"]
 TINY += ["--batch_size=8", "--head_sizes=5", "--supervised_truncation=4"]

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn.config.settings import ConfigError, ModelConfig
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import ModelConfig
 from aux_rnn.recurrence.fused_backend import FoldedEncoder
 from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, fold_embedding, lstm_step, run_lstm
 

@@ -4,7 +4,7 @@
 what becomes of rows that end before the others. The reference returns each row's state after its own last step, as
 cuDNN does with the unpacked layout that JAX asks of it, and zeros for outputs past that, which nothing here reads.
 
-On a machine with an NVIDIA GPU: `JAX_PLATFORMS=cuda pytest tests/test_cudnn.py`.
+On a machine with an NVIDIA GPU: `JAX_PLATFORMS=cuda pytest tests/recurrence/test_cudnn_backend.py`.
 """
 
 import itertools
@@ -182,7 +182,7 @@ def test_a_training_step_is_a_program_of_cudnn(monkeypatch, sizes, decoder_calls
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN needs an NVIDIA GPU; the module says how to run this")
 @pytest.mark.parametrize("case", LSTM_CASES)
 def test_cudnn_equals_the_fused_recurrence_on_a_gpu(case):
-    """In float32, the only precision of the call. `JAX_PLATFORMS=cuda pytest tests/test_cudnn.py` runs it."""
+    """Compares in float32, the only precision of the call; see the docstring of this file."""
     results = []
     with jax.default_matmul_precision("highest"):
         for recurrence in ("cudnn", "fused"):

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import from_flat
-from aux_rnn.config.settings import ConfigError
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.system.memory import available_system_bytes

@@ -41,15 +41,8 @@ COMMANDS = ("step", "peer", "lengths", "scan")
 # What the other program of a comparison has.
 COMPARABLE: dict[str, dict[str, Any]] = {
     "scan": dict(encoder="lstm"),
-    "peer": dict(
-        encoder="lstm",
-        precision="float32",
-        dropconnect=0.0,
-        teacher_forcing=True,
-        pixel_loss="squared",
-        num_anchors=1,
-        optimizer="rmsprop",
-    ),
+    "peer": dict(encoder="lstm", precision="float32", dropconnect=0.0, teacher_forcing=True, num_anchors=1)
+    | dict(pixel_loss="squared", optimizer="rmsprop"),
 }
 
 

@@ -23,8 +23,8 @@ from aux_rnn.system.machine import describe_machine, usable_cores
 PAUSE = 0.5  # seconds
 PRODUCT_SIZE = 2_048
 VECTOR_EXTENSIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX", "asimd": "NEON", "sve": "SVE"}
-ALLOCATION = ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE")
-VARIABLES = (*ALLOCATION, "XLA_FLAGS", "JAX_NUM_CPU_DEVICES", "JAX_PLATFORMS", "OMP_NUM_THREADS")  # affect speed
+# Environment variables that affect speed.
+VARIABLES = ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "OMP_NUM_THREADS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
 
 Record = dict[str, Any]
 

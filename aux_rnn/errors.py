@@ -20,7 +20,7 @@ def escape(character: str) -> str:
 
 
 def leave_out_middle(text: str) -> str:
-    """At most `LONGEST` characters: the beginning names the setting or file, and the end says what to do."""
+    """Shortens a text to `LONGEST` characters: the beginning names the setting or file, and the end says what to do."""
     if len(text) <= LONGEST:
         return text
     half = (LONGEST - len(CUT)) // 2
@@ -28,7 +28,7 @@ def leave_out_middle(text: str) -> str:
 
 
 def first_line(error: BaseException, longest: int = LONGEST) -> str:
-    """What went wrong, in one line of a library's many; the name of the error if it has no text."""
+    """Returns the first line of an error's text, or the name of the error if it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest]
 
 

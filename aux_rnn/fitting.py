@@ -64,14 +64,14 @@ class Fitted:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # no compiled function
 
     def logits(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
-        """What the classifier puts out.
+        """Computes the logits of the classifier.
 
         Args:
           inputs: sequences in the form of those it was trained on, `[N, ...]`.
           lengths: integers `[N]`, if and only if there were some for training.
 
         Returns:
-          float32 `[N, num_classes]`; a softmax makes probabilities of them.
+          float32 `[N, num_classes]`; a softmax converts them to probabilities.
 
         Raises:
           DataError: the sequences have another form.

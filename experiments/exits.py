@@ -1,4 +1,4 @@
-"""How the programs end: their exit codes, and the one line that says why."""
+"""Defines the exit codes of the programs and reports the reason in one line."""
 
 import sys
 

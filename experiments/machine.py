@@ -1,4 +1,4 @@
-"""Says what a measurement is made with: an accelerator or not, and which version of the code."""
+"""Detects accelerators and the version of the code."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ def has_accelerator() -> bool:
 
 
 def code_version(root: Path = ROOT) -> str:
-    """The commit of the code, with '-dirty' where it was changed since; 'unknown' outside of a repository."""
+    """Returns the commit of the code, with '-dirty' if it was changed since; 'unknown' outside of a repository."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(root), *arguments]
@@ -25,7 +25,7 @@ def code_version(root: Path = ROOT) -> str:
 
     try:
         commit = git("rev-parse", "--short=12", "HEAD")
-        # Results are written into the repository while runs go on: only the code counts.
+        # Only the code counts because results are written into the repository during runs.
         changed = git("status", "--porcelain", "--", "aux_rnn", "experiments")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

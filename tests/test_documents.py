@@ -9,11 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import benchmark
 import pytest
 import reproduce
 import yaml
 from absl import flags
-from benchmarking import options as benchmark_options
 
 import aux_rnn
 from aux_rnn.config.fields import ConfigError
@@ -75,7 +75,7 @@ def parse_main(arguments: list[str]) -> None:
 
 def parse_benchmark(arguments: list[str]) -> None:
     try:
-        benchmark_options.parse_options(["benchmark.py", *arguments])
+        benchmark.parse_options(["benchmark.py", *arguments])
     except ConfigError as error:
         assert "PyTorch is not installed" in str(error)  # noqa: PT017  that it is not says nothing of the command
 

@@ -37,11 +37,11 @@ def available_bytes() -> int | None:
 def available_system_bytes(
     meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
 ) -> int | None:
-    """What Linux says can be had without swapping, and no more than the process's group may have.
+    """Returns the bytes available without swapping, within the limit of the control group; None if unknown.
 
     Args:
-      meminfo: the kernel's account of the memory.
-      limit: the group's limit in bytes, or 'max'.
+      meminfo: file with the kernel's memory statistics.
+      limit: file with the group's limit in bytes, or 'max'.
     """
     try:
         lines = meminfo.read_text().splitlines()

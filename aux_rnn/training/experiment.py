@@ -85,7 +85,7 @@ def assemble(config: Config, spec: SequenceSpec, splits: Splits, permutation: np
 
 
 def check_together(config: Config, processes: ProcessGroup) -> None:
-    """As `check`, in every process of a run.
+    """Calls `check` in every process of a run.
 
     Raises:
       ConfigError: a setting does not fit, or the processes have other settings, or not equally many devices.
@@ -107,7 +107,7 @@ def check_together(config: Config, processes: ProcessGroup) -> None:
 
 
 def create_experiment_together(config: Config, processes: ProcessGroup) -> Experiment:
-    """As `create_experiment`, in every process of a run: in process 0 first, as they may share the prepared data.
+    """Calls `create_experiment` in every process of a run, first in process 0 because they may share prepared data.
 
     Raises:
       ConfigError, DataError: as `create_experiment` does.

@@ -225,7 +225,7 @@ class Run:
         self.saved_step = self.step
 
     def meta(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the state."""
+        """Returns what a checkpoint stores in addition to the state."""
         return {
             "seconds": dict(self.clock.seconds),
             "entries": dict(self.clock.entries),
@@ -242,7 +242,7 @@ class Run:
         return max(self.earlier_peak_mib, peak_memory_mib())
 
     def describe(self) -> dict[str, Any]:
-        """What can be said of a run at any time; accuracies from 0 to 1."""
+        """Returns the part of the summary that is known at any time; accuracies from 0 to 1."""
         config, results = self.config, self.results
         return {
             "dataset": config.data.dataset,
@@ -266,7 +266,7 @@ class Run:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What `summary.json` holds."""
+        """Returns the contents of `summary.json`."""
         params = jax.device_get(self.state.params)
         return {**self.describe(), "parameters": count_parameters(params), "params_digest": digest(params)}
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 from flax.struct import PyTreeNode
 
 from aux_rnn.config.settings import Config
@@ -147,10 +148,7 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         return jax.lax.psum(evaluate_losses(model, params, make_batch(raw), roll_states_over_batch), AXIS)
 
     def predict(params: Any, raw: RawBatch) -> RawBatch:
-        batch = make_batch(raw)
-        logits, _ = model.apply({"params": params}, batch.inputs, batch.lengths)
-        own = {"logits": logits, "labels": batch.labels, "rows": batch.rows, "mask": batch.mask}
-        return jax.lax.all_gather(own, AXIS, tiled=True)
+        return gather_predictions(model, params, make_batch(raw))
 
     return Steps(
         pretrain=CompiledStep(partial(update, train_classifier=False), donates=True),
@@ -158,6 +156,13 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         evaluate=CompiledStep(evaluate),
         predict=CompiledStep(predict),
     )
+
+
+def gather_predictions(model: nn.Module, params: Any, batch: Batch) -> RawBatch:
+    """Returns the logits, labels, rows and mask of the global batch, leaves `[B, ...]`, on every device."""
+    logits, _ = model.apply({"params": params}, batch.inputs, batch.lengths)
+    own = {"logits": logits, "labels": batch.labels, "rows": batch.rows, "mask": batch.mask}
+    return jax.lax.all_gather(own, AXIS, tiled=True)
 
 
 def accumulate_metrics(state: TrainState, metrics: Metrics, plan: Plan) -> TrainState:

@@ -1,4 +1,4 @@
-"""Random batches of the right shape: the speed of a step does not depend on what is in them."""
+"""Makes random batches of the right shape; the speed of a step does not depend on their values."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from aux_rnn.config.spec import SequenceSpec
 
 
 def make_batch(spec: SequenceSpec, batch_size: int, seed: int) -> dict[str, Any]:
-    """A batch as the training loop has it before it is divided over devices.
+    """Makes a batch as the training loop has it before it is divided over devices.
 
     Returns:
       `inputs` uint8 `[B, L, 1, C]` (an image of one column is a sequence of any length) or, for tokens, `[B, L]`,
@@ -23,8 +23,7 @@ def make_batch(spec: SequenceSpec, batch_size: int, seed: int) -> dict[str, Any]
     }
     if not spec.vocabulary_size:
         return {"inputs": random.integers(0, 256, (batch_size, spec.length, 1, spec.channels), np.uint8), **batch}
-    highest = min(spec.vocabulary_size, 256)
-    tokens = random.integers(1, highest, (batch_size, spec.length), np.uint8)
+    tokens = random.integers(1, min(spec.vocabulary_size, 256), (batch_size, spec.length), np.uint8)
     lengths = random.integers((spec.length + 1) // 2, spec.length + 1, batch_size, np.int32)
     tokens[np.arange(spec.length) < spec.length - lengths[:, None]] = 0
     return {"inputs": tokens, "lengths": lengths, **batch}

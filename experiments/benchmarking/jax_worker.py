@@ -1,4 +1,4 @@
-"""The training step of this project, as `worker.py` runs it."""
+"""The training step of this project, which `measurements.Worker` runs."""
 
 import dataclasses
 import time
@@ -9,16 +9,17 @@ import flax
 import jax
 import jaxlib
 import numpy as np
+from environment import configure_jax
 
-from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.datasets import DataError, find_dataset, sequence_spec
+from aux_rnn.datasets import find_dataset
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.flops import count_training_step
 from aux_rnn.system.memory import describe_devices, peak_memory_mib
 from aux_rnn.training.experiment import check_step
+from aux_rnn.training.memory_check import compile_phase
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import replicate, shard
 from aux_rnn.training.steps import create_train_state, make_steps
@@ -30,48 +31,41 @@ PRODUCTS = 2  # in a row, which makes the time to start them negligible
 class Program:
     """Measures one configuration; its methods are called in this order."""
 
-    def load(self, config: Config, length: int, phase: str) -> tuple[SequenceSpec, str]:
-        """Returns what the sequences are, with `length` steps unless it is 0, and JAX's platform.
+    def load(self, config: Config, length: int) -> tuple[SequenceSpec, str]:
+        """Returns the form of the sequences, with `length` steps unless it is 0, and JAX's platform.
 
         Raises:
-          ConfigError: a setting does not fit the data set, the length or the devices.
+          ConfigError, DataError: a setting does not fit the data set, the length or the devices.
         """
-        self.config, self.phase = config, phase
-        try:
-            spec = sequence_spec(config.data)
-            self.is_permuted = find_dataset(config.data).permuted
-        except DataError as error:
-            raise ConfigError(str(error)) from error
+        configure_jax(config.run.batch_size)
+        self.config, self.dataset = config, find_dataset(config.data)
+        spec = self.dataset.sequence_spec(config.data)
         self.spec = dataclasses.replace(spec, length=length or spec.length)
         check_step(config, self.spec)
         return self.spec, jax.default_backend()
 
     def prepare(self) -> None:
-        """Traces, compiles and runs two steps to warm up."""
+        """Compiles the step and runs it twice to warm up."""
         config, spec = self.config, self.spec
         plan = Plan.of(config, steps_per_epoch=1_000)  # any number: the schedule costs nothing
-        permutation = make_permutation(spec.length, config.data.permutation_seed) if self.is_permuted else None
-        self.train = getattr(make_steps(config, spec, plan, permutation), self.phase)
+        permutation = make_permutation(spec.length, config.data.permutation_seed) if self.dataset.permuted else None
+        self.steps = make_steps(config, spec, plan, permutation)
         self.state = replicate(create_train_state(config, spec, plan))
-        self.batch = shard(make_batch(spec, config.run.batch_size, config.run.seed))
-        begin = time.perf_counter()
-        lowered = self.train.lower(self.state, self.batch)
-        traced = time.perf_counter()
-        memory = lowered.compile().memory_analysis()
-        self.facts: dict[str, Any] = {
-            "trace_seconds": traced - begin,
-            "compile_seconds": time.perf_counter() - traced,
-            "scratch_mib": memory and memory.temp_size_in_bytes * jax.local_device_count() / 2**20,
-            "gflop": 2e-9 * count_training_step(config, spec, self.phase, folded=True),
+        batch = make_batch(spec, config.run.batch_size, config.run.seed)
+        compiled = compile_phase(self.steps, "train", self.state, batch)
+        self.facts = {
+            "compile_seconds": compiled.seconds,
+            "scratch_mib": compiled.step_bytes * jax.local_device_count() / 2**20 or None,
+            "gflop": 2e-9 * count_training_step(config, spec, "train", folded=True),
         }
-        # Steps are ordinary calls, as in training; the first one finds the program in the compilation cache.
+        self.batch = shard(batch)
         for _ in range(2):
             self.step()
 
     def step(self) -> float:
         """Runs a step and returns its seconds, including the transfer of the batch."""
         begin = time.perf_counter()
-        self.state = jax.block_until_ready(self.train(self.state, self.batch))
+        self.state = jax.block_until_ready(self.steps.train(self.state, self.batch))
         return time.perf_counter() - begin
 
     def measure_product(self, size: int) -> float:
@@ -90,7 +84,7 @@ class Program:
         return 2e-9 * devices * PRODUCTS * size**3 / (time.perf_counter() - begin)
 
     def finish(self) -> dict[str, Any]:
-        """Returns what a record says of the program: devices, versions, compilation, memory in MiB, loss."""
+        """Returns the part of a record that the process knows: devices, versions, compilation, memory in MiB, loss."""
         return {
             "devices": describe_devices(),
             "versions": {module.__name__: module.__version__ for module in (jax, jaxlib, flax)},

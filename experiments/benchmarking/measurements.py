@@ -1,126 +1,128 @@
-"""The measurements: functions from options to records, each yielded when it is complete."""
+"""Measures training steps, each program in a process of its own; the parent process never starts JAX."""
 
 import dataclasses
 import datetime
+import functools
+import importlib
+import multiprocessing
 import os
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from environment import DEVICE_COUNT, choose_devices
 from machine import code_version
 
 from aux_rnn.config.serialization import NOT_COMPARED, to_flat
+from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.system.machine import describe_machine, usable_cores
-from benchmarking.options import Options
-from benchmarking.worker import Worker
 
 PAUSE = 0.5  # seconds
+PRODUCT_SIZE = 2_048
 VECTOR_EXTENSIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX", "asimd": "NEON", "sve": "SVE"}
 # Environment variables that affect speed.
-VARIABLES = (
-    "XLA_FLAGS",
-    "JAX_NUM_CPU_DEVICES",
-    "GLIBC_TUNABLES",
-    "THP_MEM_ALLOC_ENABLE",
-    "OMP_NUM_THREADS",
-    "JAX_PLATFORMS",
-)
+VARIABLES = ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "OMP_NUM_THREADS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
 
 Record = dict[str, Any]
-Environment = dict[str, str]
-Say = Callable[[str], None]
 
 
-def vector_extensions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Returns the vector extensions of the CPU: one model name may stand for several machines."""
-    words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
-    return [name for flag, name in VECTOR_EXTENSIONS.items() if flag in words]
+class Worker:
+    """Starts a process with the `Program` of a module.
+
+    Args:
+      name: of the program, in messages and tables.
+      module: 'jax_worker' or 'pytorch'.
+    """
+
+    def __init__(self, name: str, module: str = "jax_worker") -> None:
+        self.name, self._module = name, module
+        self.environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+        if module == "pytorch":  # its own way to huge pages instead of the one that launch.sh chooses for JAX
+            self.environment.pop("GLIBC_TUNABLES", None)
+            self.environment.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        with mock.patch.dict(os.environ, self.environment, clear=True):
+            self._pool.submit(os.getpid)  # starts the process
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Calls a method of the program and returns its result. Raises BrokenProcessPool if the process has died."""
+        return self._pool.submit(call, self._module, method, *arguments).result()
+
+    def describe(self, seconds: list[float]) -> Record:
+        """Returns the part of a record that describes the program and the times of its steps."""
+        variables = {name: self.environment[name] for name in VARIABLES if name in self.environment}
+        measured = {"seconds": seconds, "seconds_per_step": statistics.median(seconds)}
+        return {"name": self.name, "variables": variables, **measured, **self.ask("finish")}
 
 
-def jax_environment(options: Options, cache: str) -> Environment:
-    """Returns the environment in which main.py runs, except for an empty cache of compiled programs."""
-    own = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    is_chosen = "JAX_NUM_CPU_DEVICES" in own or DEVICE_COUNT in own.get("XLA_FLAGS", "")
-    if options.cpu_devices or not is_chosen:
-        devices = options.cpu_devices or choose_devices(options.config.run.batch_size, len(usable_cores()))
-        own["JAX_NUM_CPU_DEVICES"] = str(devices)
-    return own
+@functools.cache
+def make_program(module: str) -> Any:
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the parent's standard output is for results only
+    return importlib.import_module(f"benchmarking.{module}").Program()
 
 
-def peer_environment(options: Options) -> Environment:
-    """Returns an environment without the allocator settings of this project."""
-    own = {name: value for name, value in os.environ.items() if name not in ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE")}
-    return own | ({"THP_MEM_ALLOC_ENABLE": "1"} if options.peer_huge_pages else {})
+def call(module: str, method: str, *arguments: Any) -> Any:
+    return getattr(make_program(module), method)(*arguments)
 
 
-def describe_program(worker: Worker, seconds: list[float]) -> Record:
-    variables = {name: worker.environment[name] for name in VARIABLES if name in worker.environment}
-    measured = {"seconds": seconds, "seconds_per_step": statistics.median(seconds)}
-    return {"name": worker.name, "variables": variables, **measured, **worker.ask("finish")}
+def kill_workers() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
 
 
-def make_record(options: Options, spec: SequenceSpec, values: Record) -> Record:
-    return {
-        "benchmark": options.command,
-        "spec": dataclasses.asdict(spec),
-        "phase": options.phase,
-        **values,
-        "settings": {name: value for name, value in to_flat(options.config).items() if name not in NOT_COMPARED},
-        "machine": {**describe_machine(len(usable_cores())), "vector_extensions": vector_extensions()},
-        "commit": code_version(),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def measure_alone(config: Config, length: int, steps: int) -> Record:
+    """Returns the record of training steps, which run between two matrix products."""
+    worker = Worker("aux_rnn")
+    spec, _ = worker.ask("load", config, length)
+    say(f"compiling for {spec.length:,} steps per sequence")
+    worker.ask("prepare")
+    products = [worker.ask("measure_product", PRODUCT_SIZE)]
+    seconds = [worker.ask("step") for _ in range(steps)]
+    products.append(worker.ask("measure_product", PRODUCT_SIZE))
+    program = worker.describe(seconds)
+    speed = program["gflop"] / program["seconds_per_step"]
+    measured = {
+        "examples_per_second": config.run.batch_size / program["seconds_per_step"],
+        "gflop_per_second": speed,
+        "product_size": PRODUCT_SIZE,
+        "product_gflop_per_second": products,
+        "product_share": speed / statistics.mean(products),
     }
+    return describe_measurement(config, spec) | program | measured
 
 
-def measure_lengths(options: Options, cache: str, say: Say) -> Iterator[Record]:
-    """Measures steps of one length or several, each in a new process and between two matrix products."""
-    environment = jax_environment(options, cache)
-    for length in [options.length] if options.command == "step" else sorted(set(options.lengths)):
-        worker = Worker("aux_rnn", "jax_worker", environment)
-        spec, _ = worker.ask("load", options.config, length, options.phase)
-        say(f"compiling for {spec.length:,} steps per sequence")
-        worker.ask("prepare")
-        products = [worker.ask("measure_product", options.product_size)]
-        seconds = [worker.ask("step") for _ in range(options.steps)]
-        products.append(worker.ask("measure_product", options.product_size))
-        program = describe_program(worker, seconds)
-        speed = program["gflop"] / program["seconds_per_step"]
-        measured = {
-            "examples_per_second": options.config.run.batch_size / program["seconds_per_step"],
-            "gflop_per_second": speed,
-            "product_size": options.product_size,
-            "product_gflop_per_second": products,
-            "product_share": speed / statistics.mean(products),
-        }
-        yield make_record(options, spec, {**program, **measured})
-
-
-def measure_pairs(options: Options, cache: str, say: Say) -> Iterator[Record]:
-    """Compares the step with that of PyTorch or of `nn.scan`; a ratio is the other's time over the first one's."""
-    config, environment = options.config, jax_environment(options, cache)
-    own = Worker("aux_rnn", "jax_worker", environment)
-    spec, platform = own.ask("load", config, options.length, options.phase)
-    if options.command == "peer":
-        other = Worker("PyTorch", "pytorch", peer_environment(options))
+def measure_pairs(command: str, config: Config, length: int, pairs: int) -> Record:
+    """Returns the record of a comparison with PyTorch ('peer') or `nn.scan`; ratios are the other's time over ours."""
+    own = Worker("aux_rnn")
+    spec, platform = own.ask("load", config, length)
+    if command == "peer":
+        other = Worker("PyTorch", "pytorch")
         other.ask("load", config, spec, platform)
     else:
-        other = Worker("nn.scan", "jax_worker", environment)
+        other = Worker("nn.scan")
         scan = dataclasses.replace(config, model=dataclasses.replace(config.model, recurrence="scan"))
-        other.ask("load", scan, options.length, options.phase)
+        other.ask("load", scan, length)
     for worker in (own, other):
         say(f"preparing {worker.name}")
         worker.ask("prepare")
-    seconds = take_turns((own, other), options.pairs, say)
+    seconds = take_turns((own, other), pairs)
     ratios = [second / first for first, second in zip(*seconds, strict=True)]
-    programs = [describe_program(worker, times) for worker, times in zip((own, other), seconds, strict=True)]
-    yield make_record(options, spec, {"programs": programs, "ratios": ratios, "ratio": statistics.median(ratios)})
+    programs = [worker.describe(times) for worker, times in zip((own, other), seconds, strict=True)]
+    measured = {"programs": programs, "ratios": ratios, "ratio": statistics.median(ratios)}
+    return describe_measurement(config, spec) | measured
 
 
-def take_turns(workers: Sequence[Worker], pairs: int, say: Say) -> list[list[float]]:
+def take_turns(workers: Sequence[Worker], pairs: int) -> list[list[float]]:
     """Returns the seconds of each worker's steps, run pair by pair so that both meet the same load of the machine.
 
     The order alternates. A turn is a pause, because idle threads of the other program may spin for a while, a step
@@ -135,3 +137,20 @@ def take_turns(workers: Sequence[Worker], pairs: int, say: Say) -> list[list[flo
         latest = ", ".join(f"{worker.name} {own[-1]:.4g} s" for worker, own in zip(workers, seconds, strict=True))
         say(f"pair {pair + 1} of {pairs}: {latest}")
     return seconds
+
+
+def vector_extensions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Returns the vector extensions of the CPU: one model name may stand for several machines."""
+    words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    return [name for flag, name in VECTOR_EXTENSIONS.items() if flag in words]
+
+
+def describe_measurement(config: Config, spec: SequenceSpec) -> Record:
+    """Returns the part of a record that does not depend on the programs."""
+    return {
+        "spec": dataclasses.asdict(spec),
+        "settings": {name: value for name, value in to_flat(config).items() if name not in NOT_COMPARED},
+        "machine": {**describe_machine(len(usable_cores())), "vector_extensions": vector_extensions()},
+        "commit": code_version(),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }

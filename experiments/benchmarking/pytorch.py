@@ -6,8 +6,7 @@ PyTorch a packed sequence or a loop.
 
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from aux_rnn.system.memory import peak_process_mib
 from benchmarking.batches import make_batch
 
 State = tuple[Tensor, Tensor]  # h and c, each [layers, R, H]
+NOTE = "one anchor per batch instead of one per example; no --decoder_input_dropout and no permutation of the pixels"
 
 
 def make_head(sizes: Sequence[int]) -> nn.Sequential:
@@ -71,29 +71,22 @@ class Network(nn.Module):
         """Returns the state after more elements, `[steps, R, C]`."""
         return self.lstm(self.embedding(inputs), state)[1] if len(inputs) else state
 
-    def states_at(self, inputs: Tensor, positions: Sequence[int], differentiable: int) -> dict[int, State]:
-        """Returns the state at every position, from one pass with gradients up to `differentiable`."""
-        zeros = inputs.new_zeros(1, inputs.shape[1], self.lstm.hidden_size)
-        at, state, states = 0, (zeros, zeros), {}
-        for position in sorted(set(positions)):
-            with torch.set_grad_enabled(position <= differentiable):
-                states[position] = state = self.advance(inputs[at:position], state)
-            at = position
-        return states
-
     def encode(self, inputs: Tensor, windows: Sequence[tuple[int, Truncation]]) -> list[State]:
         """Returns the state at the end of every window `(end, T)` of `inputs`, `[L, B, C]`."""
-        ends = [end for end, _ in windows]
-        starts = [end - steps_of(truncation, end) for end, truncation in windows]
-        # A window that starts with the sequence is part of the first pass, which then needs a gradient up to its end.
-        untruncated = [end for start, end in zip(starts, ends, strict=True) if start == 0]
-        first = [start or end for start, end in zip(starts, ends, strict=True)]
-        states = self.states_at(inputs, first, max(untruncated, default=0))
-        results = [states[position] for position in first]
-        truncated = [k for k, start in enumerate(starts) if start]
-        for steps in {ends[k] - starts[k] for k in truncated}:
-            group = [k for k in truncated if ends[k] - starts[k] == steps]
-            rows = torch.cat([inputs[starts[k] : ends[k]] for k in group], dim=1)
+        begins = [end - steps_of(truncation, end) for end, truncation in windows]
+        # A window that begins with the sequence is part of the first pass, which then needs a gradient up to its end.
+        stops = [begin or end for begin, (end, _) in zip(begins, windows, strict=True)]
+        differentiable = max((stop for begin, stop in zip(begins, stops, strict=True) if begin == 0), default=0)
+        zeros = inputs.new_zeros(1, inputs.shape[1], self.lstm.hidden_size)
+        states = {0: (zeros, zeros)}
+        for last, stop in itertools.pairwise([0, *sorted(set(stops) - {0})]):
+            with torch.set_grad_enabled(stop <= differentiable):
+                states[stop] = self.advance(inputs[last:stop], states[last])
+        results = [states[stop] for stop in stops]
+        truncated = {k: end - begins[k] for k, (end, _) in enumerate(windows) if begins[k]}
+        for steps in set(truncated.values()):  # windows of the same length are rows of one call
+            group = [k for k in truncated if truncated[k] == steps]
+            rows = torch.cat([inputs[begins[k] : begins[k] + steps] for k in group], dim=1)
             h, c = (torch.cat([results[k][part].detach() for k in group], dim=1) for part in (0, 1))
             h, c = self.advance(rows, (h, c))
             for k, *state in zip(group, h.chunk(len(group), 1), c.chunk(len(group), 1), strict=True):
@@ -124,33 +117,7 @@ def draw_anchors(config: Config, length: int, random: np.random.Generator) -> di
     """Returns one anchor for the batch per auxiliary loss."""
     segment = config.model.segment_length
     allowed = {"reconstruct": (segment, length), "predict": (1, length - segment)}
-    return {kind: int(random.integers(allowed[kind][0], allowed[kind][1] + 1)) for kind in config.model.auxiliaries}
-
-
-def make_step(config: Config, spec: SequenceSpec, device: str = "cpu") -> Callable[[Mapping[str, Any]], float]:
-    """Returns the function that takes a batch through one training step and returns the loss."""
-    torch.manual_seed(config.run.seed)
-    network, rule = Network(config, spec).to(device), config.optimizer
-    make_optimizer = {
-        "rmsprop": partial(torch.optim.RMSprop, alpha=rule.rmsprop_decay),
-        "adam": torch.optim.Adam,
-        "sgd": torch.optim.SGD,
-    }[rule.optimizer]
-    optimizer, random = make_optimizer(network.parameters(), rule.learning_rate), np.random.default_rng(config.run.seed)
-
-    def step(batch: Mapping[str, Any]) -> float:
-        pixels = torch.as_tensor(batch["inputs"]).to(device)
-        pixels = pixels.reshape(len(pixels), -1, spec.channels).float() / 255
-        labels = torch.as_tensor(batch["labels"]).long().to(device)
-        optimizer.zero_grad()
-        loss = network(pixels.swapaxes(0, 1), labels, draw_anchors(config, pixels.shape[1], random))
-        loss.backward()
-        if rule.clip_norm:
-            nn.utils.clip_grad_norm_(network.parameters(), rule.clip_norm)
-        optimizer.step()
-        return loss.item()
-
-    return step
+    return {kind: int(random.integers(*allowed[kind], endpoint=True)) for kind in config.model.auxiliaries}
 
 
 class Program:
@@ -166,27 +133,38 @@ class Program:
         torch.backends.cudnn.allow_tf32 = False  # float32 products, as in JAX
 
     def prepare(self) -> None:
-        self.train = make_step(self.config, self.spec, self.device)
-        self.batch = make_batch(self.spec, self.config.run.batch_size, self.config.run.seed)
+        """Creates the network and its optimizer and runs two steps to warm up."""
+        rule, seed = self.config.optimizer, self.config.run.seed
+        torch.manual_seed(seed)
+        self.random = np.random.default_rng(seed)
+        self.network = Network(self.config, self.spec).to(self.device)
+        parameters = self.network.parameters()
+        self.optimizer = torch.optim.RMSprop(parameters, rule.learning_rate, alpha=rule.rmsprop_decay)
+        self.batch = make_batch(self.spec, self.config.run.batch_size, seed)
         for _ in range(2):
             self.step()
 
     def step(self) -> float:
         """Runs a step and returns its seconds, including the transfer of the batch."""
         begin = time.perf_counter()
-        self.loss = self.train(self.batch)
+        pixels = torch.as_tensor(self.batch["inputs"]).to(self.device).squeeze(2).float() / 255
+        labels = torch.as_tensor(self.batch["labels"]).long().to(self.device)
+        self.optimizer.zero_grad()
+        loss = self.network(pixels.swapaxes(0, 1), labels, draw_anchors(self.config, self.spec.length, self.random))
+        loss.backward()
+        if self.config.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip_norm)
+        self.optimizer.step()
+        self.loss = loss.item()
         return time.perf_counter() - begin
 
     def finish(self) -> dict[str, Any]:
-        """Returns what a record says of the program: devices, version, memory in MiB, loss and differences."""
-        notes = ["PyTorch: one anchor for the whole batch instead of one per example"]
-        notes += ["PyTorch: --decoder_input_dropout is ignored"] * (self.config.model.decoder_input_dropout > 0)
-        notes += ["PyTorch: pixels are read in order"] * (self.config.data.dataset == "pmnist")
+        """Returns the part of a record that the process knows: devices, version, memory in MiB, loss, differences."""
         is_cuda = self.device == "cuda"
         return {
             "devices": torch.cuda.get_device_name() if is_cuda else f"{torch.get_num_threads()} threads",
             "versions": {"torch": torch.__version__},
             "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if is_cuda else peak_process_mib(),
             "loss": self.loss,
-            "notes": notes,
+            "notes": [NOTE],
         }

@@ -1,67 +1,51 @@
-"""Records as tables of at most 80 columns."""
+"""Formats records as a table."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 Record = dict[str, Any]
 
-WIDTH = 80
+COLUMNS = {"compile s": "compile_seconds", "scratch MiB": "scratch_mib", "peak MiB": "peak_memory_mib", "loss": "loss"}
 
 
 def format_records(records: Sequence[Record]) -> str:
     """Returns the table of one command's records, and the machine and versions they were measured with."""
     first = records[0]
-    spec, settings, machine = first["spec"], first["settings"], first["machine"]
-    lengths = " to ".join(dict.fromkeys(f"{record['spec']['length']:,}" for record in (first, records[-1])))
-    shape = lengths + (" tokens" if spec["vocabulary_size"] else f" x {spec['channels']}")
-    model = f"{settings['encoder']}, auxiliary {settings['auxiliary']}, {first['phase']}"
-    lines = [f"{settings['dataset']}, {shape}, batch {settings['batch_size']}, {model}", ""]
-    lines += [*(format_pairs(first) if "programs" in first else format_steps(records)), ""]
+    settings, machine = first["settings"], first["machine"]
+    rows = [format_program(record, program) for record in records for program in record.get("programs", [record])]
+    lines = [pd.DataFrame(rows).to_string(index=False), ""]
+    lines.append(f"{settings['dataset']}, batch {settings['batch_size']}, auxiliary {settings['auxiliary']}")
+    if "ratios" in first:
+        own, other = first["programs"]
+        spread = f"{first['ratio']:.2f} ({min(first['ratios']):.2f} to {max(first['ratios']):.2f})"
+        lines.append(f"{other['name']} takes {spread} times the seconds of {own['name']}")
+    else:
+        size, (before, after) = first["product_size"], first["product_gflop_per_second"]
+        product = f"product: share of the speed of a {size:,} x {size:,} matrix product"
+        lines.append(f"{product} ({before:.4g} GFLOP/s before the steps, {after:.4g} after)")
     for program in first.get("programs", [first]):
         parts = [program["devices"], *(f"{name} {version}" for name, version in program["versions"].items())]
-        parts += [f"{name}={value}" for name, value in program["variables"].items()]
+        parts += [f"{name}={value}" for name, value in program["variables"].items()] + program.get("notes", [])
         lines.append(f"{program['name']}: {', '.join(parts)}")
-    cpu = f"{machine['cpu']} ({', '.join(machine['vector_extensions'])})"
+    cpu = ", ".join([machine["cpu"], *machine["vector_extensions"]])
     lines.append(f"machine: {cpu}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}")
-    lines.append(f"code: {first['commit']}, {first['date']}")
-    return "\n".join(
-        line if len(line) <= WIDTH else textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines
-    )
+    return "\n".join([*lines, f"code: {first['commit']}, {first['date']}"])
 
 
-def format_steps(records: Sequence[Record]) -> list[str]:
-    rows = [["length", "s/step", "min to max", "ex/s", "product", "scratch MiB", "peak MiB", "compile"]]
-    for record in records:
-        seconds = record["seconds"]
-        row = [f"{record['spec']['length']:,}", f"{record['seconds_per_step']:.4g}"]
-        row += [f"{min(seconds):.3g} to {max(seconds):.3g}", f"{record['examples_per_second']:.4g}"]
-        row += [f"{100 * record['product_share']:.0f} %", format_mib(record["scratch_mib"])]
-        rows.append([*row, format_mib(record["peak_memory_mib"]), f"{record['compile_seconds']:.3g} s"])
-    size, (before, after) = records[0]["product_size"], records[0]["product_gflop_per_second"]
-    product = f"product: share of the speed of a {size:,} x {size:,} matrix product"
-    return [*format_columns(rows), "", f"{product} ({before:.4g} GFLOP/s before the steps, {after:.4g} after)"]
+def format_program(record: Record, program: Record) -> dict[str, str]:
+    """Returns one row of the table, by column."""
+    seconds = program["seconds"]
+    return {
+        "program": program["name"],
+        "length": f"{record['spec']['length']:,}",
+        "s/step": f"{program['seconds_per_step']:.4g}",
+        "min to max": f"{min(seconds):.3g} to {max(seconds):.3g}",
+        **({"product": f"{100 * program['product_share']:.0f} %"} if "product_share" in program else {}),
+        **{name: format_number(program.get(key)) for name, key in COLUMNS.items()},
+    }
 
 
-def format_pairs(record: Record) -> list[str]:
-    programs, ratios = record["programs"], record["ratios"]
-    names = [program["name"] for program in programs]
-    rows = [["pair", *(f"{name}, s" for name in names), "ratio"]]
-    for pair, (own, other, ratio) in enumerate(zip(*(p["seconds"] for p in programs), ratios, strict=True), start=1):
-        rows.append([str(pair), f"{own:.4g}", f"{other:.4g}", f"{ratio:.2f}"])
-    rows.append(["median", *(f"{program['seconds_per_step']:.4g}" for program in programs), f"{record['ratio']:.2f}"])
-    for label, name in (("peak MiB", "peak_memory_mib"), ("scratch MiB", "scratch_mib")):
-        rows.append([label, *(format_mib(program.get(name)) for program in programs), ""])
-    rows.append(["loss", *(f"{program['loss']:.4g}" for program in programs), ""])
-    spread = f"{record['ratio']:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    notes = [note for program in programs for note in program.get("notes", [])]
-    return [*format_columns(rows), "", f"{names[1]} takes {spread} times the seconds of {names[0]}", *notes]
-
-
-def format_columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def format_mib(mib: float | None) -> str:
-    return "-" if mib is None else f"{mib:,.0f}" if mib >= 100 else f"{mib:.3g}"
+def format_number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -144,8 +144,9 @@ def test_a_step_learns_and_draws_anchors_where_the_segment_fits():
     drawn = [pytorch.draw_anchors(config, LENGTH, random) for _ in range(200)]
     assert {d["reconstruct"] for d in drawn} == set(range(5, 17))
     assert {d["predict"] for d in drawn} == set(range(1, 12))
-    batch = dict(inputs=random.integers(0, 256, (ROWS, LENGTH, 1, 2), np.uint8), labels=np.arange(ROWS))
-    step = pytorch.make_step(config, SPEC)
-    losses = [step(batch) for _ in range(30)]
+    program = pytorch.Program()
+    program.load(config, SPEC, "cpu")
+    program.prepare()
+    losses = [program.step() and program.loss for _ in range(30)]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-5:]) < np.mean(losses[:5])

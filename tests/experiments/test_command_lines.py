@@ -14,8 +14,7 @@ MISTAKES = [
     ("reproduce.py", ["table2", "--seeds=1000000000000000000"], "--seeds=1000000000000000000: "),
     ("reproduce.py", ["table2", "--nodry_run=3"], "--nodry_run=3: "),
     ("reproduce.py", ["table2", "--results=\udcff"], "--results=\\udcff: must be text"),
-    ("benchmark.py", ["step", "--product_size=1000000"], "--product_size=1000000: "),
-    ("benchmark.py", ["step", "--cpu_devices=1000000"], "--cpu_devices=1000000: "),
+    ("benchmark.py", ["step", "--pairs=1000000000000000000"], "--pairs=1000000000000000000: "),
 ]
 
 

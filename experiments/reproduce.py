@@ -14,7 +14,6 @@ experiments/reproduction/presets.py. On SLURM:
 """
 
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,59 +28,42 @@ from reproduction.presets import PRESETS
 from reproduction.records import RecordError, read_records
 from reproduction.report import save_report
 
-from aux_rnn.config.fields import ConfigError, is_plain_text, plain_text
+from aux_rnn.config.fields import ConfigError
 
 JOBS = "Concurrent runs; 0: one per core with small and digits on CPUs, otherwise one."
-SHARD = re.compile(r"(\d{1,6})/(\d{1,6})")
 
 
 def define_flags() -> flags.FlagValues:
     into = flags.FlagValues()  # not absl's own, in which main.py has flags of the same names
     flags.DEFINE_enum("preset", "paper", list(PRESETS), "Sizes and data.", flag_values=into)
     flags.DEFINE_integer("seeds", 5, "Number of seeds, from 0.", 1, 1_000, flag_values=into)
-    flags.DEFINE_list("datasets", [], "Only these data sets.", flag_values=into)
-    flags.DEFINE_list("models", [], "Only these models.", flag_values=into)
     flags.DEFINE_string("shard", "1/1", "Only this share of the runs, as i/n with i from 1 to n.", flag_values=into)
     flags.DEFINE_integer("jobs", 0, JOBS, 0, 1_000, flag_values=into)
+    flags.DEFINE_string("results", "results", "Folder of records and reports.", flag_values=into)
+    flags.DEFINE_string("runs", "runs/reproduce", "Folder of the runs' folders.", flag_values=into)
     flags.DEFINE_string("data_dir", "", "As in main.py.", flag_values=into)
     flags.DEFINE_string("manual_dir", "", "As in main.py.", flag_values=into)
     flags.DEFINE_boolean("allow_partial", False, "As in main.py.", flag_values=into)
-    flags.DEFINE_string("results", "results", "Folder of records and reports.", flag_values=into)
-    flags.DEFINE_string("runs", "runs/reproduce", "Folder of the runs' folders.", flag_values=into)
     flags.DEFINE_boolean("dry_run", False, "Only print the plan.", flag_values=into)
     flags.DEFINE_boolean("report", False, "Only make the report, from existing records.", flag_values=into)
     flags.DEFINE_boolean("help", False, "Show this help.", flag_values=into)
-    for name in ("results", "runs", "data_dir", "manual_dir"):
-        flags.register_validator(name, is_plain_text, f"must be {plain_text().phrase}", flag_values=into)
     for name in ("results", "runs"):
         local = "must be a folder of this machine"
         flags.register_validator(name, lambda folder: bool(folder) and "://" not in folder, local, flag_values=into)
-    allowed = "must be i/n with i from 1 to n, such as 1/4"
-    flags.register_validator("shard", lambda text: parse_shard(text) is not None, allowed, flag_values=into)
     return into
-
-
-def parse_shard(text: str) -> tuple[int, int] | None:
-    """Returns (i, n) for 'i/n' with i from 1 to n, None for other texts."""
-    match = SHARD.fullmatch(text)
-    index, count = map(int, match.groups()) if match else (0, 0)
-    return (index, count) if 1 <= index <= count else None
 
 
 def parse_options(argv: Sequence[str]) -> SimpleNamespace:
     """Returns the flags, `experiment`, `folder` and `data_flags`. Raises ConfigError for any mistake."""
     given = define_flags()
     words = command_line.parse_flags(argv, given)
-    known = ", ".join(EXPERIMENTS)
-    if not given.help and len(words) != 1:
-        extra = f"{words[1]!r}: unexpected; " if words else ""
-        raise ConfigError(f"{extra}give one NAME of {known}, and flags as --name=value")
-    if not given.help and words[0] not in EXPERIMENTS:
-        raise ConfigError(f"{words[0]!r}: must be one of {known}")
-    if given.dry_run and given.report:
-        raise ConfigError("--dry_run --report: give one of the two")
+    if not given.help and (len(words) != 1 or words[0] not in EXPERIMENTS):
+        raise ConfigError(f"{' '.join(words)!r}: give one NAME of {', '.join(EXPERIMENTS)}, and flags as --name=value")
+    index, _, count = given.shard.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+        raise ConfigError(f"--shard={given.shard}: must be i/n with i from 1 to n, such as 1/4")
     options = SimpleNamespace(**given.flag_values_dict(), experiment="".join(words), main_help=given.main_module_help())
-    options.shard = parse_shard(given.shard)
+    options.shard = int(index), int(count)
     options.runs = Path(os.path.expanduser(given.runs))
     options.folder = Path(os.path.expanduser(given.results)) / options.experiment
     locations = dict(data_dir=given.data_dir, manual_dir=given.manual_dir)
@@ -95,8 +77,8 @@ def reproduce(options: SimpleNamespace) -> int:
     code, source = 0, (options.folder, options.experiment, options.preset)
     grid = make_grid(options.experiment, options.preset, options.seeds)
     records = read_records(*source, grid)
-    if not options.report:
-        runs = select_runs(grid, options.datasets, options.models, options.shard)
+    if options.dry_run or not options.report:
+        runs = select_runs(grid, options.shard)
         states = {run.digest: find_state(run, options.runs / run.folder, records) for run in runs}
         title = f"{options.experiment}, preset {options.preset}: {len(runs)} runs, {len(make_slots(options))} at a time"
         print(f"{title}\n{format_plan(runs, states)}", flush=True)

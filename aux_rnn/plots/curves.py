@@ -46,7 +46,8 @@ def has_tokens(config: DataConfig) -> bool:
     """Returns whether sequences consist of tokens, not of values."""
     if is_arrays(config.dataset):
         return config.dataset.startswith(TOKENS)
-    return sequence_spec(config).vocabulary_size > 0
+    # Data sets of TFDS are images; their folder need not exist on this machine.
+    return not config.dataset.startswith("tfds:") and sequence_spec(config).vocabulary_size > 0
 
 
 def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure:

@@ -4,13 +4,13 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from exits import FAILED, IN_USE, INTERRUPTED
-from machine import has_accelerator
+from machine import code_version, has_accelerator
 from subprocesses import Job, run_jobs
 
 from aux_rnn.config.serialization import diff_configs
@@ -19,7 +19,7 @@ from aux_rnn.system.machine import usable_cores
 from aux_rnn.system.timing import format_duration
 from reproduction.grid import GridRun
 from reproduction.presets import PRESETS
-from reproduction.records import Record, RecordError, add_commit, append_line, make_record
+from reproduction.records import COMMITS, RecordError, append_line, make_record
 
 MAIN = Path(__file__).parents[1] / "main.py"
 OUTCOMES = {IN_USE: "in use by another command", INTERRUPTED: "interrupted", -signal.SIGTERM: "interrupted"}
@@ -40,9 +40,9 @@ def make_arguments(run: GridRun, options: Any) -> list[str]:
     return [*run.flags(), *options.data_flags, *alone, f"--workdir={options.runs / run.folder}"]
 
 
-def find_state(run: GridRun, workdir: Path, records: Mapping[str, Record]) -> str:
+def find_state(run: GridRun, workdir: Path, recorded: Container[str]) -> str:
     """Returns 'recorded', 'complete', 'begun' or 'missing'."""
-    if run.digest in records:
+    if run.digest in recorded:
         return "recorded"
     try:
         config = read_config(workdir)
@@ -73,40 +73,40 @@ def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) ->
       The exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
     """
     codes = [record_run(run, options) for run in runs if states[run.digest] == "complete"]
-    todo = [run for run in runs if states[run.digest] in ("begun", "missing")]
-    commands = [(sys.executable, str(MAIN), *make_arguments(run, options)) for run in todo]
-    jobs = {
-        Job(words, options.runs / run.folder / "output.log"): run for words, run in zip(commands, todo, strict=True)
-    }
-    ended = 0
+    jobs = {}
+    for run in runs:
+        if states[run.digest] in ("begun", "missing"):
+            command = (sys.executable, str(MAIN), *make_arguments(run, options))
+            jobs[Job(command, options.runs / run.folder / "output.log")] = run
+    waiting = len(jobs)
     for job, code in run_jobs(list(jobs), make_slots(options)):
         if code is None:
-            say(f"{jobs[job].name}, seed {jobs[job].seed}: {states[jobs[job].digest]}, runs in {job.log.parent}")
+            say(jobs[job], f"{states[jobs[job].digest]}, runs in {job.log.parent}")
         else:
-            ended += 1
+            waiting -= 1
             codes.append(finish_run(jobs[job], options, job, code))
-    in_use = codes.count(IN_USE)
-    if ended < len(todo) or {INTERRUPTED, -signal.SIGTERM} & set(codes):
-        say("interrupted; the same command continues")
+    if waiting or {INTERRUPTED, -signal.SIGTERM} & set(codes):
+        print("interrupted; the same command continues", flush=True)
         return INTERRUPTED
+    in_use = codes.count(IN_USE)
     if failed := len(codes) - codes.count(0) - in_use:
-        say(f"{failed} failed, see above; the same command tries again")
+        print(f"{failed} failed, see above; the same command tries again", flush=True)
         return FAILED
     if in_use:
-        say(f"{in_use} in use by another command; the same command completes the report once they are done")
+        print(f"{in_use} in use by another command; repeat the command once they are done", flush=True)
     return INTERRUPTED if in_use else 0
 
 
 def finish_run(run: GridRun, options: Any, job: Job, code: int) -> int:
     """Records a run that has ended, or prints why it is not complete. Returns its exit code."""
     if code in (0, INTERRUPTED):
-        add_commit(job.log.parent)
+        append_line(job.log.parent / COMMITS, code_version())
     if code == 0:
         return record_run(run, options)
-    say(f"{run.name}, seed {run.seed}: {OUTCOMES.get(code, 'failed')}")
+    say(run, OUTCOMES.get(code, "failed"))
     if code not in OUTCOMES:
         command = shlex.join(["python", "experiments/main.py", *make_arguments(run, options)])
-        say(f"  {job.last_line()}\n  (full output: {job.log})\n  {command}")
+        print(f"  {job.last_line()}\n  (full output: {job.log})\n  {command}", flush=True)
     return code
 
 
@@ -115,15 +115,14 @@ def record_run(run: GridRun, options: Any) -> int:
     try:
         record = make_record(options.experiment, options.preset, run, options.runs / run.folder)
     except RecordError as error:
-        say(f"{run.name}, seed {run.seed}: failed\n  {error}")
+        say(run, f"failed\n  {error}")
         return FAILED
     index, count = options.shard
     shard = f".shard-{index}-of-{count}" if count > 1 else ""
     append_line(options.folder / f"{options.preset}{shard}.jsonl", json.dumps(record, allow_nan=False))
-    accuracy, time = 100 * record["test_accuracy"], format_duration(record["seconds"])
-    say(f"{run.name}, seed {run.seed}: test accuracy {accuracy:.1f} %, {time}")
+    say(run, f"test accuracy {100 * record['test_accuracy']:.1f} %, {format_duration(record['seconds'])}")
     return 0
 
 
-def say(text: str) -> None:
-    print(text, flush=True)
+def say(run: GridRun, text: str) -> None:
+    print(f"{run.name}, seed {run.seed}: {text}", flush=True)

@@ -1,21 +1,15 @@
 """The figure of each experiment: readable in grey print and with colour blindness."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
 import pandas as pd
-from confidence import Estimate, estimate_curve, estimate_mean
-from drawing import Style, add_caption, add_legend, draw_band, draw_curve, draw_estimate, limit_percent
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from confidence import estimate_means
+from drawing import Style, add_caption, add_legend, draw_curve, limit_percent
 
-from aux_rnn.model.metric_names import METRICS
-from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION
+from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION, Axes, Figure, MaxNLocator
 from reproduction.grid import WITHOUT
 
-ROW = ["data", "model", "truncation"]  # of the grid
 # Names in figures and tables, and styles; a row of `ablations` has the name of its change.
 MODEL_NAMES = {
     "lstm": "LSTM",
@@ -31,10 +25,7 @@ STYLES: dict[str, Style] = {
     for model, color, marker, line in zip(MODEL_NAMES, COLORS, "os^PvX", ("-", "-", "-", "-", "-.", ":"), strict=True)
 }
 GRID = "0.9"
-
-
-def model_name(model: str) -> str:
-    return MODEL_NAMES.get(model, model)
+ESTIMATES = "filled: mean over seeds, 95 % interval; faint: single seeds"
 
 
 def reach_name(truncation: str) -> str:
@@ -42,175 +33,124 @@ def reach_name(truncation: str) -> str:
     return f"{truncation} step{'s' * (truncation != '1')}" if truncation.isdigit() else truncation
 
 
-def row_name(model: str, truncation: str) -> str:
+def row_name(model: str, truncation: str = WITHOUT) -> str:
     """Returns 'r-LSTM, truncated'."""
-    return model_name(model) if truncation == WITHOUT else f"{model_name(model)}, {reach_name(truncation)}"
-
-
-def values_of(group: pd.DataFrame, name: str) -> list[float]:
-    """Returns the known values of a column, one per seed."""
-    return group[name].dropna().astype(float).tolist() if name in group else []
+    return ", ".join([MODEL_NAMES.get(model, model), *([reach_name(truncation)] if truncation != WITHOUT else [])])
 
 
 def draw_accuracies(frame: pd.DataFrame) -> Figure:
     """Draws test accuracies, one panel per data set and one line per row."""
-    datasets = frame["data"].unique()
-    names = [row_name(*row) for row in frame[["model", "truncation"]].drop_duplicates().to_numpy()]
-    figure = Figure(figsize=(1.7 + 2.2 * max(len(datasets), 1.5), 0.9 + 0.27 * len(names)), layout="constrained")
-    axes = figure.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
-    for axis, data in zip(axes, datasets, strict=True):
-        for (_, model, truncation), group in frame[frame["data"] == data].groupby(ROW, sort=False):
-            style, position = STYLES.get(model, STYLES["r-lstm"]), names.index(row_name(model, truncation))
-            paper = dict(marker=style["marker"], mfc="white", mec=style["color"], markersize=5.5, zorder=3.5)
-            axis.plot([group["paper"].iloc[0]], [position], linestyle="none", **paper)
-            values = values_of(group, "test_accuracy")
-            draw_estimate(axis, position, values, style, is_horizontal=True, offset=0.24)
+    names = list(dict.fromkeys(frame["name"]))
+    panels = frame.groupby("data", sort=False)
+    figure = Figure(figsize=(1.7 + 2.2 * max(len(panels), 1.5), 0.9 + 0.27 * len(names)), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (data, panel) in zip(axes, panels, strict=True):
+        means = estimate_means(panel.groupby("name")["test_accuracy"])
+        for name, group in panel.groupby("name"):
+            style, place = STYLES.get(group["model"].iloc[0], STYLES["r-lstm"]), names.index(name)
+            points = dict(color=style["color"], marker=style["marker"], linestyle="none")
+            if len(group) > 1:
+                faint = dict(markersize=3.5, markeredgewidth=0, alpha=0.3)
+                axis.plot(group["test_accuracy"], [place + 0.24] * len(group), **points, **faint)
+            mean, half = means.loc[name]
+            axis.errorbar(mean, place, xerr=half, **points, markersize=4.5, elinewidth=1, capsize=2)
+            axis.plot(group["paper"].iloc[:1], [place], **points, mfc="white", markersize=5.5)
         axis.set(title=data, xlabel="test accuracy (%)")
-        limit_percent(axis, is_horizontal=True)
+        limit_percent(axis, "x")
         axis.grid(axis="x", color=GRID)
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].set_ylim(len(names) - 0.5, -0.5)
-    add_estimate_caption(figure, frame)
+    axes[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    add_caption(figure, ESTIMATES + "; hollow: the paper" * bool(frame["paper"].notna().any()))
     return figure
+
+
+def draw_estimates(axis: Axes, frame: pd.DataFrame, x: str, y: str, style: Style) -> None:
+    """Draws the means of column `y` by column `x` with their intervals, joined by a line, and faint single seeds."""
+    known = frame[frame[y].notna()]
+    groups = known.groupby(x)[y]
+    if groups.size().max() > 1:
+        faint = dict(marker=style["marker"], markersize=3.5, markeredgewidth=0, alpha=0.3)
+        axis.plot(known[x], known[y], color=style["color"], linestyle="none", **faint)
+    means = estimate_means(groups)
+    axis.errorbar(means.index, means["mean"], means["half"], **style, linewidth=1.2, markersize=4.5, capsize=2)
+    axis.grid(color=GRID)
 
 
 def draw_lengths(frame: pd.DataFrame) -> Figure:
     """Draws accuracy, seconds per step and peak memory by length, on logarithmic axes."""
     figure = Figure(figsize=(9.6, 3.1), layout="constrained")
     full = dict(marker="D", linestyle="--")  # the same model with full backpropagation
-    variants = list(frame.groupby(["model", "truncation"], sort=False).groups)
-    styles = {(model, reach): STYLES[model] | (full if reach == "full" else {}) for model, reach in variants}
-    names = ("test_accuracy", "seconds_per_step", "peak_memory_mib")
+    rows = frame[["name", "model", "truncation"]].drop_duplicates().to_numpy()
+    styles = {name: STYLES[model] | (full if reach == "full" else {}) for name, model, reach in rows}
+    columns = ("test_accuracy", "seconds_per_step", "peak_memory_mib")
     labels = ("test accuracy (%)", "seconds per step", "peak memory (MiB)")
-    for axis, name, label in zip(figure.subplots(1, 3), names, labels, strict=True):
-        known = frame[frame[name].notna()]
-        for variant, members in known.groupby(["model", "truncation"], sort=False):
-            draw_means(axis, {length: values_of(g, name) for length, g in members.groupby("length")}, styles[variant])
-        axis.set(xscale="log", xlabel="sequence length (steps)", ylabel=label)
-        axis.grid(color=GRID)
-        if name == "test_accuracy":
-            limit_percent(axis)
-        else:
-            axis.set_yscale("log")
-        set_length_ticks(axis, sorted(frame["length"].unique()))
-    add_legend(figure, {row_name(*variant): style | dict(markersize=5) for variant, style in styles.items()})
-    add_estimate_caption(figure, frame)
+    for axis, column, label in zip(figure.subplots(1, 3), columns, labels, strict=True):
+        for name, style in styles.items():
+            draw_estimates(axis, frame[frame["name"] == name], "length", column, style)
+        axis.set_xscale("log", base=2)
+        axis.set(xlabel="sequence length (steps)", ylabel=label, yscale="linear" if "%" in label else "log")
+        axis.xaxis.set_major_formatter("{x:,.0f}")
+        axis.tick_params(axis="x", labelrotation=45)
+    limit_percent(figure.axes[0])
+    add_legend(figure, styles, ESTIMATES)
     return figure
-
-
-def set_length_ticks(axis: Axes, lengths: Sequence[int]) -> None:
-    """Sets ticks at the lengths, with a label at every second one where there are many."""
-    labels = [f"{n:,}" if (len(lengths) - 1 - k) % 2 == 0 or len(lengths) < 5 else "" for k, n in enumerate(lengths)]
-    axis.set_xticks(lengths, labels)
-    axis.tick_params(axis="x", labelrotation=45)
-    axis.minorticks_off()
-
-
-def draw_means(axis: Axes, values: dict[float, list[float]], style: Style, is_joined: bool = True) -> None:
-    """Draws estimates by position, joined by a line."""
-    for position, of_seeds in values.items():
-        draw_estimate(axis, position, of_seeds, style)
-    if is_joined:
-        means = [estimate_mean(of_seeds).mean for of_seeds in values.values()]
-        axis.plot(list(values), means, color=style["color"], linestyle=style["linestyle"], linewidth=1.2, zorder=2)
 
 
 def draw_truncations(frame: pd.DataFrame) -> Figure:
-    """Draws test accuracies by truncation of the supervised gradient; '0' and 'full' are set apart."""
-    datasets, models = frame["data"].unique(), list(frame["model"].unique())
-    figure = Figure(figsize=(6.4, 0.7 + 3.2 * len(datasets)), layout="constrained")
-    places = place_truncations(list(frame["truncation"].unique()))
-    width = max(places.values()) - min(places.values())
-    for axis, data in zip(figure.subplots(len(datasets), 1, squeeze=False)[:, 0], datasets, strict=True):
-        for model, members in frame[frame["data"] == data].groupby("model", sort=False):
-            dodge = width * 0.011 * (models.index(model) - (len(models) - 1) / 2)
-            for is_joined in (False, True):
-                part = members[members["truncation"].isin(("0", "full")) != is_joined]
-                groups = part.groupby("truncation", sort=False)
-                values = {places[t] + dodge: values_of(group, "test_accuracy") for t, group in groups}
-                draw_means(axis, values, STYLES[model], is_joined)
-        axis.set_xticks(list(places.values()), [{"0": "0\n(none)"}.get(steps, steps) for steps in places])
-        axis.set(xlabel="truncation of the supervised gradient (steps)", ylabel="test accuracy (%)", title=data)
-        axis.grid(axis="y", color=GRID)
-        limit_percent(axis)
-    add_legend(figure, {model_name(model): STYLES[model] | dict(markersize=5) for model in models})
-    add_estimate_caption(figure, frame)
+    """Draws test accuracies on one data set by truncation of the supervised gradient, evenly spaced."""
+    figure = Figure(figsize=(6.4, 3.9), layout="constrained")
+    axis, groups = figure.subplots(), frame.groupby("model", sort=False)
+    reaches = sorted(frame["truncation"].unique(), key=lambda reach: math.inf if reach == "full" else int(reach))
+    for number, (model, members) in enumerate(groups):
+        places = members["truncation"].map(reaches.index) + 0.05 * (number - (len(groups) - 1) / 2)
+        draw_estimates(axis, members.assign(place=places), "place", "test_accuracy", STYLES[model])
+    axis.set_xticks(range(len(reaches)), ["0\n(none)" if reach == "0" else reach for reach in reaches])
+    axis.set(xlabel="truncation of the supervised gradient (steps)", ylabel="test accuracy (%)")
+    axis.set_title(frame["data"].iloc[0])
+    limit_percent(axis)
+    add_legend(figure, {row_name(model): STYLES[model] for model in groups.groups}, ESTIMATES)
     return figure
-
-
-def place_truncations(truncations: Sequence[str]) -> dict[str, float]:
-    """Returns positions on the axis: the logarithm of the steps, with '0' and 'full' at the ends."""
-    steps = sorted({int(t) for t in truncations if t.isdigit() and t != "0"})
-    if not steps:
-        return {t: float(k) for k, t in enumerate(truncations)}
-    first, last = math.log(steps[0]), math.log(steps[-1])
-    gap = max(0.16 * (last - first), 0.5)
-    places = {"0": first - gap, **{str(t): math.log(t) for t in steps}, "full": last + gap}
-    return {t: place for t, place in places.items() if t in truncations}
-
-
-def add_estimate_caption(figure: Figure, frame: pd.DataFrame) -> None:
-    text = "filled: mean over seeds, 95 % interval; faint: single seeds"
-    add_caption(figure, text + "; hollow: the paper" * bool(frame["paper"].notna().any()))
 
 
 def draw_curves(frame: pd.DataFrame) -> Figure:
-    """Draws accuracy and losses by epoch, on the training batches and on the test split."""
-    datasets = frame["data"].unique()
-    figure = Figure(figsize=(9.6, 0.8 + 2.7 * len(datasets)), layout="constrained")
-    accuracy, supervised = METRICS["accuracy"], METRICS["supervised_loss"]
+    """Draws accuracy and losses on one data set by epoch, on the training batches and on the test split."""
+    figure = Figure(figsize=(9.6, 3.5), layout="constrained")
     panels = {
-        (accuracy.name,): (f"{accuracy.label} ({accuracy.unit})", accuracy.factor),
-        (supervised.name,): (f"{supervised.label} ({supervised.unit})", supervised.factor),
-        ("reconstruct_loss", "predict_loss"): ("auxiliary loss", 1.0),
+        "accuracy (%)": ("accuracy",),
+        "supervised loss (nats)": ("supervised_loss",),
+        "auxiliary loss": ("reconstruct_loss", "predict_loss"),
     }
-    for axes, data in zip(figure.subplots(len(datasets), len(panels), squeeze=False), datasets, strict=True):
-        for axis, (names, (label, factor)) in zip(axes, panels.items(), strict=True):
-            for model, group in frame[frame["data"] == data].groupby("model", sort=False):
-                draw_model(axis, list(group["history"]), names, STYLES[model], factor)
-            axis.set(xlabel="epoch (below 0: pretraining)" if len(names) > 1 else "epoch", ylabel=label)
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axis.grid(color=GRID)
-            fit_to_means(axis)
-        axes[0].set_title(data, loc="left")
-    entries = {model_name(model): STYLES[model] | dict(markersize=4) for model in frame["model"].unique()}
+    axes, groups = figure.subplots(1, len(panels)), frame.groupby("model", sort=False)
+    for axis, (label, names) in zip(axes, panels.items(), strict=True):
+        factor = 100.0 if "accuracy" in names else 1.0
+        for model, members in groups:
+            test, train = (mean_curve(members["history"], split, names) for split in ("test", "train"))
+            draw_curve(axis, test, STYLES[model] | dict(markersize=4), factor, has_band=len(members) > 1)
+            draw_curve(axis, train, dict(color=STYLES[model]["color"], linestyle="--"), factor)
+        axis.set(xlabel="epoch (below 0: pretraining)", ylabel=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(color=GRID)
+    limit_percent(axes[0])
+    axes[0].set_title(frame["data"].iloc[0], loc="left")
     splits = {"test": dict(color="0.4", linestyle="-"), "training": dict(color="0.4", linestyle="--")}
-    add_legend(figure, entries | splits, columns=8)
-    add_caption(figure, "mean over seeds; bands: 95 % interval on the test split")
+    entries = {row_name(model): STYLES[model] for model in groups.groups} | splits
+    add_legend(figure, entries, "mean over seeds; bands: 95 % interval on the test split", columns=8)
     return figure
 
 
-def draw_model(axis: Axes, histories: Sequence[list[dict]], names: Sequence[str], style: Style, factor: float) -> None:
-    """Draws the curves of a model on the test split, with a band, and on the training batches."""
-    if test := mean_curve(histories, [f"test_{name}" for name in names]):
-        if len(histories) > 1:
-            draw_band(axis, test, style["color"], factor, alpha=0.12)
-        draw_curve(axis, test, style | dict(markersize=4), factor)
-    if train := mean_curve(histories, [f"train_{name}" for name in names]):
-        draw_curve(axis, train, dict(color=style["color"], linestyle="--"), factor)
-
-
-def mean_curve(histories: Sequence[list[dict]], names: Sequence[str]) -> dict[float, Estimate]:
-    """Returns the mean over seeds by epoch of joint training; epochs below 0 are of pretraining.
+def mean_curve(histories: pd.Series, split: str, names: tuple[str, ...]) -> pd.DataFrame:
+    """Returns `mean` and `half` over seeds by epoch of joint training; epochs below 0 are of pretraining.
 
     Args:
       histories: see `read_history`, one per seed.
-      names: the entries to draw; of several that an evaluation has, their mean.
+      split: 'test' or 'train'.
+      names: the metrics to draw; of several that an evaluation has, their mean.
     """
     points = []
-    for history in histories:
-        start = max((entry["epoch"] for entry in history if entry["phase"] == "pretrain"), default=0.0)
-        found = [(e["epoch"] - start, [e[name] for name in names if e.get(name) is not None]) for e in history]
-        points += [(epoch, sum(values) / len(values)) for epoch, values in found if values]
-    return estimate_curve(points)
-
-
-def fit_to_means(axis: Axes) -> None:
-    """Keeps the lines in view, and bands, which are wide for two or three seeds, as far as they fit."""
-    values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axis.get_lines()] or [np.zeros(0)])
-    if values.size:
-        margin = 0.12 * np.ptp(values) or 0.1
-        axis.set_ylim(float(values.min() - margin), float(values.max() + margin))
+    for entries in map(pd.DataFrame, histories):
+        start = entries["epoch"].where(entries["phase"] == "pretrain").max()
+        values = entries.reindex(columns=[f"{split}_{name}" for name in names]).astype(float).mean(axis=1)
+        points.append(values.set_axis((entries["epoch"] - (0.0 if pd.isna(start) else start)).round(6)).dropna())
+    return estimate_means(pd.concat(points).groupby(level=0))
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {

@@ -4,16 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
 from aux_rnn.config.fields import ConfigError, format_flag
 from aux_rnn.config.serialization import NOT_COMPARED, from_flat, to_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.config.spec import check_sequence
 from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
-from aux_rnn.training.plan import Plan
 from reproduction.presets import MODELS, PRESETS, Preset
 
 EXPERIMENTS = ("table2", "lengths", "bptt", "curves", "text", "ablations")
@@ -54,10 +52,6 @@ class GridRun:
     def digest(self) -> str:
         return digest_of(self.settings)
 
-    @functools.cached_property
-    def key(self) -> str:
-        return key_of(self.settings)
-
     @property
     def folder(self) -> str:
         """Name of the run's folder, which depends on its settings only."""
@@ -90,8 +84,7 @@ def key_of(settings: Mapping[str, Any]) -> str:
 def make_grid(experiment: str, preset_name: str, seeds: int) -> list[GridRun]:
     """Returns all runs of an experiment, seed by seed, so that the first runs cover every row.
 
-    Raises:
-      ConfigError: the preset lacks the experiment, or the settings of a run are not allowed.
+    Raises ConfigError if the preset lacks the experiment.
     """
     preset = PRESETS[preset_name]
     if experiment not in preset.data:
@@ -99,26 +92,18 @@ def make_grid(experiment: str, preset_name: str, seeds: int) -> list[GridRun]:
     grid = []
     for data, (model, truncation) in product(preset.data[experiment], list_variants(experiment, preset)):
         values = make_values(experiment, preset, data, model, truncation)
-        try:
-            config = from_flat(values)
-            spec, epoch = sequence_spec(config.data), count_steps_per_epoch(config)
-            check_sequence(config, spec)
-            Plan.of(config, epoch)
-        except ConfigError as error:
-            raise ConfigError(f"{data} {model} {truncation}: {error}") from error
-        if experiment == "curves":  # one record of the training metrics per epoch
-            values["log_every_steps"] = epoch
-        longest = preset.longest.get(f"{model} {truncation}", preset.longest.get(model, spec.length))
-        if experiment != "lengths" or spec.length <= longest:
+        length = sequence_spec(from_flat(values).data).length
+        longest = preset.longest.get(f"{model} {truncation}", preset.longest.get(model, length))
+        if experiment != "lengths" or length <= longest:
             configs = [from_flat({**values, "seed": seed}) for seed in range(seeds)]
-            grid += [GridRun(data, model, truncation, n, each, spec.length) for n, each in enumerate(configs)]
+            grid += [GridRun(data, model, truncation, n, each, length) for n, each in enumerate(configs)]
     return sorted(grid, key=lambda run: run.seed)
 
 
-def list_variants(experiment: str, preset: Preset) -> Sequence[tuple[str, str]]:
+def list_variants(experiment: str, preset: Preset) -> Iterable[tuple[str, str]]:
     """Returns (model, truncation) of every row of a table or point of a figure."""
     without, lstm = [("transformer", WITHOUT)], [("lstm", TRUNCATED), ("lstm", FULL)]
-    variants = {
+    variants: dict[str, Iterable[tuple[str, str]]] = {
         "table2": [*lstm, *product(("r-lstm", "p-lstm", "both"), (TRUNCATED, FULL)), *without],
         "lengths": [*lstm, ("r-lstm", TRUNCATED), *without],
         "bptt": product(("lstm", "r-lstm", "p-lstm", "r-lstm-cut-both"), map(str, preset.truncations)),
@@ -126,7 +111,7 @@ def list_variants(experiment: str, preset: Preset) -> Sequence[tuple[str, str]]:
         "text": [*lstm, *product(("r-lstm", "p-lstm", "both"), [TRUNCATED]), *without],
         "ablations": product(("lstm", "r-lstm", *preset.ablations), [WITHOUT]),
     }
-    return list(variants[experiment])
+    return variants[experiment]
 
 
 def make_values(experiment: str, preset: Preset, data: str, model: str, truncation: str) -> dict[str, Any]:
@@ -140,8 +125,9 @@ def make_values(experiment: str, preset: Preset, data: str, model: str, truncati
         values["auxiliary_truncation"] = values["supervised_truncation"]
     elif experiment != "bptt" and truncation == FULL and model != "lstm":
         values.update(auxiliary_truncation=FULL, decoder_truncation=FULL)
-    if experiment == "curves":
+    if experiment == "curves":  # one evaluation and one record of the training metrics per epoch
         values.update(evaluate_test=True, evaluate_every_epochs=1)
+        values["log_every_steps"] = count_steps_per_epoch(from_flat(values))
     return values
 
 
@@ -152,23 +138,10 @@ def count_steps_per_epoch(config: Config) -> int:
     return steps_per_epoch(sizes.train, config.run.batch_size)
 
 
-def select_runs(
-    grid: Sequence[GridRun], datasets: Sequence[str], models: Sequence[str], shard: tuple[int, int]
-) -> list[GridRun]:
-    """Returns the distinct runs of some data sets and models (empty: all), and of these every n-th for shard (i, n).
-
-    Raises:
-      ConfigError: the grid does not have a name.
-    """
-    selected = list(grid)
-    for flag, attribute, wanted in (("datasets", "data", datasets), ("models", "model", models)):
-        known = dict.fromkeys(getattr(run, attribute) for run in grid)
-        for name in wanted:
-            if name not in known:
-                raise ConfigError(f"--{flag}={','.join(wanted)}: {name!r} must be one of {', '.join(known)}")
-        selected = [run for run in selected if not wanted or getattr(run, attribute) in wanted]
+def select_runs(grid: list[GridRun], shard: tuple[int, int]) -> list[GridRun]:
+    """Returns the distinct runs of a grid, and of these every n-th for shard (i, n)."""
     distinct: dict[str, GridRun] = {}
-    for run in selected:
+    for run in grid:
         distinct.setdefault(run.digest, run)
     index, count = shard
     return list(distinct.values())[index - 1 :: count]

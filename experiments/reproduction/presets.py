@@ -1,8 +1,8 @@
-"""Data sets and settings of each preset, based on the flag files in `experiments/flags`.
+"""Data sets and settings of each preset, based on the flag files in `experiments/flags`, and the paper's accuracies.
 
 The flag values of a run are, later ones winning: those of its data set, of its model (MODELS), of the preset's
-`models[model]`, and its truncation and seed. A data set is `name: flag values`, under its name in reports and
---datasets. Runs with other values have folders of their own; records with other values are refused.
+`models[model]`, and its truncation and seed. A data set is `name: flag values`, under its name in reports. Runs with
+other values have folders of their own; records with other values are refused.
 """
 
 import dataclasses
@@ -140,3 +140,22 @@ DIGITS = Preset(
 )
 
 PRESETS: dict[str, Preset] = {"paper": PAPER, "small": SMALL, "digits": DIGITS}
+
+# Test accuracies in percent of Trinh, Dai, Luong and Le (2018), table 2, on the data sets of PAPER: single runs;
+# 'truncated' is after 300 steps. Some versions of the paper lack the Transformer's row.
+TABLE2: Mapping[tuple[str, str], Sequence[float]] = {
+    ("lstm", "full"): (98.3, 89.4, 58.8),
+    ("lstm", "truncated"): (11.3, 88.8, 49.0),
+    ("transformer", "-"): (98.9, 97.9, 62.2),
+    ("r-lstm", "truncated"): (96.4, 92.8, 65.9),
+    ("p-lstm", "truncated"): (95.4, 92.5, 64.7),
+    ("r-lstm", "full"): (98.4, 95.2, 72.2),
+    ("p-lstm", "full"): (98.0, 92.8, 67.6),
+}
+
+
+def paper_accuracy(experiment: str, data: str, model: str, truncation: str) -> float | None:
+    """Returns the paper's accuracy for a row of a report, or None."""
+    if experiment not in ("table2", "curves"):
+        return None
+    return dict(zip(PAPER.data["table2"], TABLE2.get((model, truncation), ()), strict=False)).get(data)

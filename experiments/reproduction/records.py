@@ -3,11 +3,9 @@
 import datetime
 import fcntl
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from machine import code_version
 
 from aux_rnn.errors import OneLineError
 from aux_rnn.storage.metrics_file import read_lines
@@ -17,6 +15,7 @@ Record = dict[str, Any]
 
 COMMITS = "commits.txt"  # in the folder of a run: the commit of each command that trained it
 GAIN = "memory_gain"
+COPIED = ("seed", "seconds", "parameters", "commit", "date", "examples", "history")
 
 
 class RecordError(OneLineError):
@@ -62,11 +61,6 @@ def read_history(metrics: Path) -> list[dict[str, Any]]:
     return list(history.values())
 
 
-def add_commit(workdir: Path) -> None:
-    """Notes the present commit in the folder of a run that was trained."""
-    append_line(workdir / COMMITS, code_version())
-
-
 def append_line(file: Path, line: str) -> None:
     """Appends to a file, to which other commands may append at the same time."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +70,7 @@ def append_line(file: Path, line: str) -> None:
 
 
 def read_records(folder: Path, experiment: str, preset: str, grid: Sequence[GridRun]) -> dict[str, Record]:
-    """Returns the newest record of each run of a grid, and of further seeds, by digest.
+    """Returns what reports show of the newest record of each run of a grid, and of further seeds, by digest.
 
     Args:
       folder: with `<preset>.jsonl` and the files of shards.
@@ -87,51 +81,36 @@ def read_records(folder: Path, experiment: str, preset: str, grid: Sequence[Grid
     Raises:
       RecordError: a line is damaged, belongs to another experiment or has settings that the grid lacks.
     """
-    configs = {run.key: flatten(run.config) for run in grid}
+    configs = {key_of(run.settings): flatten(run.config) for run in grid}
     records: dict[str, Record] = {}
-    examples: dict[str, dict[str, int]] = {}
     for file in sorted([*folder.glob(f"{preset}.jsonl"), *folder.glob(f"{preset}.shard-*.jsonl")]):
         for number, line in enumerate(file.read_bytes().splitlines(), start=1):
             try:
                 record = json.loads(line)
-                problem = find_problem(record, dict(experiment=experiment, preset=preset), configs)
-                if not problem and record["examples"] != examples.setdefault(shown(record)["key"], record["examples"]):
-                    problem = "has other examples than another record of the same row"
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                problem = f"damaged ({type(error).__name__}: {error})"
-            if problem:
-                raise RecordError(f"{file}, line {number}: {problem}; move the file away, or use another --results")
-            known = records.get(record["digest"])
-            if known is None or record["date"] >= known["date"]:
-                records[record["digest"]] = record
+                shown, config = show(record), configs[key_of(record["settings"])]
+                if record["experiment"] != experiment or any(
+                    config.get(name, value) != value for name, value in record["config"].items() if name != "seed"
+                ):
+                    raise ValueError("other settings")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                reason = f"no record of {experiment} with the present settings of preset {preset} ({error!r})"
+                remedy = "move the file away, or use another --results"
+                raise RecordError(f"{file}, line {number}: {reason}; {remedy}") from error
+            digest = digest_of(record["settings"])
+            records[digest] = max(shown, records.get(digest, shown), key=lambda each: each["date"])
     return records
 
 
-def find_problem(record: Record, expected: Mapping[str, str], configs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns why a record does not belong to a grid with these configurations, by key; empty if it does."""
-    for name, wanted in expected.items():
-        if record[name] != wanted:
-            return f"belongs to the {name} {record[name]!r} and not to {wanted!r}"
-    if digest_of(record["settings"]) != record["digest"]:
-        return "settings and digest do not match"
-    config = configs.get(key_of(record["settings"]))
-    if config is None:
-        return "its settings are not in the present grid"
-    changed = [k for k, v in record["config"].items() if k != "seed" and config.get(k, v) != v]
-    return f"the defaults of {', '.join(changed)} have changed since" if changed else ""
-
-
-def shown(record: Record) -> dict[str, Any]:
+def show(record: Record) -> Record:
     """Returns the values of a record that reports show; accuracies in percent."""
-    machine, cores, validation = record["machine"], record["machine"].get("cores"), record.get("validation_accuracy")
-    what = f"{machine.get('cpu')}, {cores} core{'s' * (cores != 1)} per run, {machine.get('memory_gib')} GiB"
-    same = ("seed", "seconds", "parameters", "commit", "date", "examples", "history")
+    machine, cores, validation = record["machine"], record["machine"]["cores"], record.get("validation_accuracy")
+    what = f"{machine['cpu']}, {cores} core{'s' * (cores != 1)} per run, {machine['memory_gib']} GiB"
     return {
         "key": key_of(record["settings"]),
-        **{name: record[name] for name in same},
+        **{name: record[name] for name in COPIED},
         **{name: record.get(name) for name in ("seconds_per_step", "peak_memory_mib")},
         "test_accuracy": 100 * float(record["test_accuracy"]),
         "validation_accuracy": None if validation is None else 100 * validation,
         **{name: value for name, value in record["results"].get("test", {}).items() if name.endswith(GAIN)},
-        "machine": f"{what}, {machine.get('os')}, JAX on {machine.get('devices')}",
+        "machine": f"{what}, {machine['os']}, JAX on {machine['devices']}",
     }

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from confidence import Estimate, estimate_difference, estimate_mean
+from confidence import estimate_difference, estimate_means, format_estimate
 from drawing import save_figure
 
 from aux_rnn.plots.style import plot_style
 from aux_rnn.storage.workdir import write_atomically
-from reproduction.figures import FIGURES, MODEL_NAMES, ROW, model_name, reach_name, row_name, values_of
-from reproduction.grid import WITHOUT, GridRun
-from reproduction.paper import paper_accuracy
-from reproduction.records import GAIN, Record, shown
+from reproduction.figures import FIGURES, MODEL_NAMES, reach_name, row_name
+from reproduction.grid import WITHOUT, GridRun, key_of
+from reproduction.presets import paper_accuracy
+from reproduction.records import GAIN, Record
 
 TITLES = {
     "table2": "Test accuracy by data set, model and truncation (the paper's table 2)",
@@ -31,8 +31,8 @@ the whole process."""
 WELCH = """
 Differences of mean test accuracies with 95 % confidence intervals (Welch's t-test), not corrected for multiple
 comparisons: one interval in twenty misses the true value by chance."""
-# (model, baseline) of the differences; ablations are compared with the r-LSTM.
-PAIRS = (("r-lstm", "lstm"), ("p-lstm", "lstm"), ("both", "lstm"), ("r-lstm-cut-both", "lstm"), ("transformer", "lstm"))
+ROW = ["data", "model", "truncation"]
+COSTS = ["validation_accuracy", "seconds", "seconds_per_step", "peak_memory_mib"]
 
 
 def save_report(
@@ -43,7 +43,7 @@ def save_report(
     The page contains the text of `<preset>.remarks.md`, which is written by a person.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    frame = make_frame(experiment, preset, grid, records)
+    frame = make_frame(experiment, grid, records)
     table, measured = summarize(frame), frame[frame["seed"].notna()]
     write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, table))
     command = f"python experiments/reproduce.py {experiment} --preset={preset}"
@@ -55,52 +55,53 @@ def save_report(
         parts[1:] = [f"```sh\n{command} --seeds={measured['seed'].max() + 1:.0f}\n```"]
         parts += [remarks.read_text(encoding="utf-8").strip()] if remarks.exists() else []
         parts += [f"![{TITLES[experiment]}]({preset}.svg)", format_table(experiment, table), NOTES.strip()]
-        if pairs := list_differences(measured):
-            differences = pd.DataFrame(pairs, columns=["rows", "models", "points"])
+        differences = list_differences(measured)
+        if len(differences):
             parts += ["## Differences", to_markdown(differences), WELCH.strip()]
         parts += ["## Origin", format_origin(frame)]
     write_atomically(folder / f"{preset}.md", "\n\n".join(parts) + "\n")
     return folder / f"{preset}.md"
 
 
-def make_frame(experiment: str, preset: str, grid: Sequence[GridRun], records: Mapping[str, Record]) -> pd.DataFrame:
+def make_frame(experiment: str, grid: Sequence[GridRun], records: Mapping[str, Record]) -> pd.DataFrame:
     """Returns one line per row of the grid and recorded seed, and one line without a seed for rows without records.
 
     Rows with the same settings share their records.
     """
-    rows = pd.DataFrame([dict(data=r.data, model=r.model, truncation=r.truncation, length=r.length) for r in grid])
-    rows["key"] = [run.key for run in grid]
+    rows = pd.DataFrame([{name: getattr(run, name) for name in (*ROW, "length")} for run in grid])
+    rows["key"] = [key_of(run.settings) for run in grid]
     rows = rows.drop_duplicates(ROW).reset_index(names="order")
-    rows["paper"] = pd.Series([paper_accuracy(experiment, preset, *row) for row in rows[ROW].to_numpy()], dtype=float)
-    measured = pd.DataFrame(map(shown, records.values()), columns=None if records else ["key", "seed", "date"])
-    return rows.merge(measured, on="key", how="left").sort_values(["order", "seed"], ignore_index=True)
+    rows["name"] = [row_name(model, truncation) for _, model, truncation in rows[ROW].to_numpy()]
+    rows["paper"] = pd.Series([paper_accuracy(experiment, *row) for row in rows[ROW].to_numpy()], dtype=float)
+    measured = pd.DataFrame(records.values(), columns=None if records else ["key", "seed", "date"])
+    empty = ["test_accuracy", *COSTS, "parameters", "machine", "commit"]
+    frame = rows.merge(measured, on="key", how="left").sort_values(["order", "seed"], ignore_index=True)
+    return frame.reindex(columns=[*frame, *(name for name in empty if name not in frame)])
 
 
 def summarize(frame: pd.DataFrame) -> pd.DataFrame:
     """Returns one line per row of the grid: means over seeds, `*_interval` with half the width of the interval."""
+    groups = frame.groupby("order")
+    table = groups[[*ROW, "length"]].first().rename(columns={"data": "data_set"})
+    table["seeds"] = groups["seed"].agg(lambda seeds: " ".join(f"{seed:.0f}" for seed in seeds.dropna()))
     gains = sorted(filter(lambda name: name.endswith(GAIN), frame), key=lambda name: frame[name].first_valid_index())
-    rows = []
-    for (data, model, truncation), group in frame.groupby(ROW, sort=False):
-        row = dict(data_set=data, model=model, truncation=truncation, length=group["length"].iloc[0])
-        row["seeds"] = " ".join(f"{seed:.0f}" for seed in values_of(group, "seed"))
-        for name in ("test_accuracy", *gains, "validation_accuracy", "seconds", "seconds_per_step", "peak_memory_mib"):
-            row[name], row[f"{name}_interval"] = estimate_mean(values_of(group, name))
-            if name == "test_accuracy":
-                row |= dict(paper=group["paper"].iloc[0], difference=row[name] - group["paper"].iloc[0])
-        row["parameters"] = next(iter(values_of(group, "parameters")), math.nan)
-        for name in ("machine", "commit"):
-            row[name] = "; ".join(group[name].dropna().unique()) if name in group else ""
-        row |= dict(zip(("first", "last"), (group["date"].min(), group["date"].max()), strict=True))
-        rows.append(row)
-    return pd.DataFrame(rows, dtype=object)
+    for name in ("test_accuracy", *gains, *COSTS):
+        values = frame[name].astype(float).groupby(frame["order"])
+        table[[name, f"{name}_interval"]] = estimate_means(values)
+        if name == "test_accuracy":
+            table["paper"] = groups["paper"].first()
+            table["difference"] = table[name] - table["paper"]
+    table["parameters"] = groups["parameters"].first().astype("Int64")
+    for name in ("machine", "commit"):
+        table[name] = groups[name].agg(lambda texts: "; ".join(texts.dropna().unique()))
+    table["first"], table["last"] = groups["date"].min(), groups["date"].max()
+    return table
 
 
 def format_csv(experiment: str, preset: str, table: pd.DataFrame) -> str:
     """Returns a summary as CSV, empty where nothing is known; numbers have six digits."""
-    without = ("validation_accuracy", "seconds", "seconds_per_step", "peak_memory_mib")
-    table = table.drop(columns=[f"{name}_interval" for name in without])
+    table = table.drop(columns=[f"{name}_interval" for name in COSTS])
     table = table.map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
-    table["parameters"] = table["parameters"].astype(float).astype("Int64")
     return table.assign(experiment=experiment, preset=preset)[["experiment", "preset", *table]].to_csv(index=False)
 
 
@@ -112,7 +113,8 @@ def format_table(experiment: str, table: pd.DataFrame) -> str:
         return ["-" if math.isnan(value) else pattern.format(value) for value in table[name]]
 
     def estimates(name: str, digits: int = 1) -> list[str]:
-        return [Estimate(*pair).format(digits) for pair in table[[name, f"{name}_interval"]].to_numpy()]
+        pairs = table[[name, f"{name}_interval"]].to_numpy(float)
+        return [format_estimate(mean, half, digits) for mean, half in pairs]
 
     columns = {"data set": list(table["data_set"])}
     columns["model"] = [row_name(*row) for row in table[["model", "truncation"]].to_numpy()]
@@ -139,22 +141,21 @@ def to_markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True, colalign=sides)
 
 
-def list_differences(measured: pd.DataFrame) -> list[list[str]]:
-    """Returns (row, models, difference of the test accuracies) for all pairs with intervals on both sides."""
+def list_differences(measured: pd.DataFrame) -> pd.DataFrame:
+    """Returns the differences of the test accuracies from the LSTM's, or from the r-LSTM's for an ablation."""
     groups = {(data, model, reach): group for (data, model, reach), group in measured.groupby(ROW, sort=False)}
-    ablations = [(model, "r-lstm") for _, model, _ in groups if model not in MODEL_NAMES]
     found = []
     for (data, model, truncation), group in groups.items():
-        for baseline in dict.fromkeys(name for of, name in (*PAIRS, *ablations) if of == model):
-            reach = "full" if model == "transformer" else truncation  # the LSTM at its best
-            other = groups.get((data, baseline, reach))
-            if other is None or group["key"].iloc[0] == other["key"].iloc[0] or min(len(group), len(other)) < 2:
-                continue
-            difference = estimate_difference(*(values_of(each, "test_accuracy") for each in (group, other)))
-            against = row_name(baseline, reach) if truncation == WITHOUT else model_name(baseline)
-            where = data if truncation == WITHOUT else f"{data}, {reach_name(truncation)}"
-            found.append([where, f"{model_name(model)} minus {against}", difference.format(sign="+")])
-    return found
+        baseline = "lstm" if model in MODEL_NAMES else "r-lstm"
+        reach = "full" if model == "transformer" else truncation  # the LSTM at its best
+        other = groups.get((data, baseline, reach), group)
+        if group["key"].iloc[0] == other["key"].iloc[0] or min(len(group), len(other)) < 2:
+            continue
+        mean, half = estimate_difference(group["test_accuracy"], other["test_accuracy"])
+        against = row_name(baseline, reach if truncation == WITHOUT else WITHOUT)
+        where = data if truncation == WITHOUT else f"{data}, {reach_name(truncation)}"
+        found.append([where, f"{row_name(model)} minus {against}", format_estimate(mean, half, sign="+")])
+    return pd.DataFrame(found, columns=["rows", "models", "points"])
 
 
 def format_origin(frame: pd.DataFrame) -> str:
@@ -163,13 +164,12 @@ def format_origin(frame: pd.DataFrame) -> str:
     when = " to ".join(dict.fromkeys((measured["date"].min()[:10], measured["date"].max()[:10])))
     machines, commits = ("; ".join(measured[name].unique()) for name in ("machine", "commit"))
     lines = [f"- Measured {when} on {machines}.", f"- Commits: {commits}."]
-    examples: dict[str, list[str]] = {}
-    for data, group in measured.groupby("data", sort=False):
-        counts = ", ".join(f"{count:,} {split}" for split, count in group["examples"].iloc[0].items())
-        examples.setdefault(counts, []).append(str(data))
-    lines += [f"- Examples of {', '.join(names)}: {counts}." for counts, names in examples.items()]
-    missing = []
-    for data, group in empty.groupby("data", sort=False):
-        names = [row_name(*row) for row in group[["model", "truncation"]].to_numpy()]
-        missing.append(f"{data} ({'; '.join(names)})" if data in set(measured["data"]) else str(data))
+    data_sets = measured.drop_duplicates("data")
+    counts = data_sets["examples"].map(lambda each: ", ".join(f"{count:,} {split}" for split, count in each.items()))
+    for each, names in data_sets["data"].groupby(counts, sort=False):
+        lines.append(f"- Examples of {', '.join(names)}: {each}.")
+    missing = [
+        f"{data} ({'; '.join(group['name'])})" if data in set(measured["data"]) else str(data)
+        for data, group in empty.groupby("data", sort=False)
+    ]
     return "\n".join([*lines, *([f"- Not run: {', '.join(missing)}."] if missing else [])])

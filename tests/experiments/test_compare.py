@@ -5,8 +5,7 @@ import math
 
 import compare
 import pytest
-from comparison.figure import draw_comparison
-from comparison.runs import group_runs, read_run
+from compare import draw_comparison, group_runs, read_run
 from PIL import Image
 
 from aux_rnn.config.serialization import from_flat, to_flat, to_json
@@ -67,14 +66,14 @@ def test_runs_that_differ_in_their_seed_are_one_row(runs):
         ("LSTM on digits, hidden_size=7", [0]),
     ]
     curve = rows[0].curve("train", "supervised_loss")
-    assert curve[1.5].mean == pytest.approx(4.0)
+    assert curve.loc[1.5, "mean"] == pytest.approx(4.0)
     # Student's t for two degrees of freedom times the standard error of 2, 4 and 6.
-    assert curve[1.5].half == pytest.approx(4.3027 * 2 / math.sqrt(3), rel=1e-4)
-    assert math.isnan(curve[2.0].mean)
-    assert math.isnan(rows[1].curve("train", "supervised_loss")[1.5].half)
+    assert curve.loc[1.5, "half"] == pytest.approx(4.3027 * 2 / math.sqrt(3), rel=1e-4)
+    assert math.isnan(curve.loc[2.0, "mean"])
+    assert math.isnan(rows[1].curve("train", "supervised_loss").loc[1.5, "half"])
     figure = draw_comparison(rows, "train")
     band = panel_of(figure, "supervised").collections[0].get_paths()[0].vertices
-    assert band[:, 1].max() == pytest.approx(4.0 + curve[1.5].half)
+    assert band[:, 1].max() == pytest.approx(4.0 + curve.loc[1.5, "half"])
     assert len(panel_of(figure, "reconstruction").lines) == 1
     assert len(panel_of(figure, "gradient").lines) == 2
     accuracy = panel_of(figure, "accuracy (%)").lines[0]
@@ -126,7 +125,7 @@ def test_a_table_is_printed_and_both_figures_are_written(runs, tmp_path, capsys)
     [
         ([], "error: RUN: none given"),
         (["nowhere"], "error: --workdir=nowhere: holds no run"),
-        (["{0}", "{0}"], "error: RUN: r-LSTM on digits with seed 0 is given twice"),
+        (["{0}", "{0}"], "error: RUN: r-LSTM on digits with seeds [0, 0]: give each seed once"),
         (["{0}", "--split=all"], "error: --split=all"),
         (["{0}", "--output=/dev/null/x"], "error: --workdir=/dev/null: cannot be written"),
     ],

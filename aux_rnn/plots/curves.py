@@ -8,6 +8,7 @@ import numpy as np
 from aux_rnn.config.settings import Config, DataConfig
 from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
+from aux_rnn.model.metric_names import DRAWN, unit_of
 from aux_rnn.plots.style import BLACK, BLUE, VERMILION, Axes, Figure, LogLocator, MaxNLocator
 from aux_rnn.storage.records import Record, curve_of, end_of_pretraining
 
@@ -30,16 +31,17 @@ SPLITS: dict[str, dict[str, Any]] = {
 
 
 def panels_of(config: Config) -> list[Panel]:
-    """Returns the panels of a run: losses with their units, accuracy, gradient norm."""
-    unit = "nats" if has_tokens(config.data) or config.model.pixel_loss == "softmax" else "squared error"
-    names = {"reconstruct": "reconstruction", "predict": "prediction"}
-    auxiliaries = [Panel(f"{kind}_loss", f"{names[kind]} loss ({unit})") for kind in config.model.auxiliaries]
-    return [
-        Panel("supervised_loss", "supervised loss (nats)"),
-        *auxiliaries,
-        Panel("accuracy", "accuracy (%)", factor=100.0),
-        Panel("gradient_norm", "gradient norm, before clipping", scale="log"),
-    ]
+    """Returns the panels of a run, labeled with the units of its metrics (see `metric_names.py`)."""
+    tokens = has_tokens(config.data)
+    absent = {"reconstruct_loss", "predict_loss"} - {f"{kind}_loss" for kind in config.model.auxiliaries}
+    panels = []
+    for metric in DRAWN:
+        if metric.name not in absent:
+            unit = unit_of(metric, config.model.pixel_loss, tokens)
+            panels.append(
+                Panel(metric.name, f"{metric.label} ({unit})" if unit else metric.label, metric.factor, metric.scale)
+            )
+    return panels
 
 
 def has_tokens(config: DataConfig) -> bool:

@@ -5,8 +5,8 @@ On arrays of your own, or on a data set by its name:
   fitted = aux_rnn.fit(sequences, labels, segment_length=100)
   fitted.predict(others)
 
-`fit_dataset` takes 'tfds:NAME'; `joint_loss` puts the auxiliary loss beside a loss of your own, on a flax cell of your
-own; `encode_windows` and `Decoder` are the parts it is made of. Nothing else is imported before a name is used.
+`fit_dataset` takes 'tfds:NAME'; `joint_loss` adds the auxiliary losses to a loss of your own on any flax cell;
+`encode_windows` and `Decoder` are its parts. A name imports its module when it is first used.
 """
 
 from etils import epy

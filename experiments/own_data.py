@@ -1,16 +1,16 @@
-"""The auxiliary loss on an array of one's own: with it and without it, in under a minute on a CPU.
+"""Trains on an array of your own, with and without the auxiliary loss, in under a minute on a CPU.
 
   python experiments/own_data.py [FOLDER]
 
-In FOLDER both runs are kept, with their curves, a report and pictures of what the decoder recalls.
+FOLDER keeps both runs with their curves, reports and figures of reconstructions.
 
-To put your own array, let `make_data` return it: sequences `[N, L, C]` of floats, about 0 to 1, and labels `[N]`,
-integers from 0. uint8 `[N, L, C]`, images `[N, H, W, C]` and tokens `[N, L]` are taken, too; what each must be like,
-and the rest of the arguments, is in `help(aux_rnn.fit)`. Then set
+To use your own array, return it from `make_data`: sequences `[N, L, C]` of floats, about 0 to 1, and labels `[N]`,
+integers from 0. uint8 `[N, L, C]`, images `[N, H, W, C]` and tokens `[N, L]` are accepted as well; `help(aux_rnn.fit)`
+describes each form and the other arguments. Then set
 
-  segment_length       at most L; long enough to reach from an anchor back to what is to be remembered
-  ..._truncation       how far gradients go back; 'full' where time and memory allow
-  auxiliary_weight     so that both losses count: squared errors are small beside a cross-entropy
+  segment_length       at most L; long enough to reach from an anchor back to what must be remembered
+  ..._truncation       steps that gradients reach back; 'full' where time and memory allow
+  auxiliary_weight     such that both losses matter: squared errors are small compared with a cross-entropy
   pretrain_epochs, train_epochs, batch_size, sizes
 """
 

@@ -32,7 +32,7 @@ def test_factors_are_rounded_and_sums_are_not():
     np.testing.assert_allclose(d_b, expected, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("recurrence", ["scan", "fused"])
+@pytest.mark.parametrize("recurrence", [pytest.param("scan", marks=pytest.mark.slow), "fused"])
 @pytest.mark.parametrize(
     "settings",
     [truncate(7, 3, 2, lengths=PADDED), truncate("full", 3, 2, spec=TOKENS, lengths=PADDED)],

@@ -28,7 +28,7 @@ from reproduction.presets import PRESETS
 from reproduction.records import RecordError, read_records
 from reproduction.report import save_report
 
-from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.fields import ConfigError, is_plain_text, reject
 
 JOBS = "Concurrent runs; 0: one per core with small and digits on CPUs, otherwise one."
 
@@ -65,6 +65,9 @@ def parse_options(argv: Sequence[str]) -> SimpleNamespace:
     options = SimpleNamespace(**given.flag_values_dict(), experiment="".join(words), main_help=given.main_module_help())
     options.shard = int(index), int(count)
     options.runs = Path(os.path.expanduser(given.runs))
+    for name in ("results", "runs"):
+        if not is_plain_text(getattr(given, name)):
+            raise reject(name, getattr(given, name), "text in UTF-8 without control characters")
     options.folder = Path(os.path.expanduser(given.results)) / options.experiment
     locations = dict(data_dir=given.data_dir, manual_dir=given.manual_dir)
     options.data_flags = [f"--{name}={folder}" for name, folder in locations.items() if folder]

@@ -28,8 +28,8 @@ AUXILIARIES = ("none", "reconstruct", "predict", "both")
 CELLS = {"lstm": "LSTMCell", "gru": "GRUCell", "mgu": "MGUCell", "simple": "SimpleCell"}
 ENCODERS = (*CELLS, "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
-RECURRENCES = ("auto", "scan", "fused", "cudnn")
-PRECISIONS = ("float32", "bfloat16")
+RECURRENCES = ("auto", "scan", "fused")
+PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 COUNT, POSITIVE, SHARE = integer(0), integer(1), number(0, 1, excluding=1)
@@ -75,12 +75,14 @@ class ModelConfig(Settings):
     encoder: str = setting("lstm", f"Recurrent cell, or no recurrence: {', '.join(ENCODERS)}.", one_of(ENCODERS))
     recurrence: str = setting(
         "auto",
-        "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster), cudnn "
-        "(the same by cuDNN, for NVIDIA GPUs; never run on one so far) or auto (fused).",
+        "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster) or auto "
+        "(fused).",
         one_of(RECURRENCES),
     )
     precision: str = setting(
-        "float32", "Matrix products: float32, or bfloat16 with sums in float32.", one_of(PRECISIONS)
+        "float32",
+        "Factors of matrix products: float32, tensorfloat32 (NVIDIA GPUs) or bfloat16; sums are float32.",
+        one_of(PRECISIONS),
     )
     embedding_size: int = setting(128, "Size of the input embedding.", POSITIVE)
     hidden_size: int = setting(128, "Units of the recurrent layer.", POSITIVE)
@@ -116,14 +118,11 @@ class ModelConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        encoder, is_bfloat16 = self.encoder, self.precision == "bfloat16"
-        if encoder != "lstm" and self.recurrence in ("fused", "cudnn"):
-            allowed = f"auto or scan with --encoder={encoder}; {self.recurrence} is for lstm"
-            raise reject("recurrence", self.recurrence, allowed)
-        if encoder != "lstm" and is_bfloat16:
-            raise reject("precision", self.precision, f"float32 with --encoder={encoder}; bfloat16 is for lstm")
-        if self.recurrence == "cudnn" and is_bfloat16:
-            raise reject("precision", self.precision, "float32 with --recurrence=cudnn; bfloat16 is for scan and fused")
+        encoder, precision = self.encoder, self.precision
+        if encoder != "lstm" and self.recurrence == "fused":
+            raise reject("recurrence", "fused", f"auto or scan with --encoder={encoder}; fused is for lstm")
+        if encoder != "lstm" and precision != "float32":
+            raise reject("precision", precision, f"float32 with --encoder={encoder}; {precision} is for lstm")
         if encoder == "transformer" and self.auxiliary != "none":
             allowed = "none with --encoder=transformer, which has no state to decode from"
             raise reject("auxiliary", self.auxiliary, allowed)
@@ -146,6 +145,8 @@ class OptimizerConfig(Settings):
         1e-3, "Learning rate, halved at 30, 60 and 90 % of training.", number(0, excluding=0)
     )
     rmsprop_decay: float = setting(0.9, "Decay of RMSProp's running mean of squared gradients.", SHARE)
+    rmsprop_epsilon: float = setting(1e-8, "Added to RMSProp's running mean, under the root.", number(0, excluding=0))
+    rmsprop_initial: float = setting(0.0, "Initial value of RMSProp's running mean; TensorFlow 1: 1.", number(0))
     clip_norm: float = setting(1.0, "Largest global norm of the gradient; 0 does not clip.", number(0))
 
 

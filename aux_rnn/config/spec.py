@@ -52,5 +52,6 @@ def check_devices(config: Config, devices: int) -> None:
 
 def check_platform(config: Config, platform: str, has_cuda: bool) -> None:
     """Raises ConfigError if the devices do not support `--recurrence`."""
-    if config.model.recurrence == "cudnn" and not has_cuda:
-        raise reject("recurrence", "cudnn", f"auto, scan or fused on {platform} devices; cudnn needs an NVIDIA GPU")
+    if config.model.precision == "tensorfloat32" and not has_cuda:
+        allowed = f"float32 or bfloat16 on {platform} devices; tensorfloat32 needs an NVIDIA GPU"
+        raise reject("precision", "tensorfloat32", allowed)

@@ -9,7 +9,6 @@ import jax
 from flax import linen as nn
 
 from aux_rnn.recurrence.cells import LSTMCell
-from aux_rnn.recurrence.cudnn_backend import CudnnBackend
 from aux_rnn.recurrence.fused_backend import FusedBackend
 from aux_rnn.recurrence.scan import Tree
 from aux_rnn.recurrence.scan_backend import ScanBackend
@@ -72,7 +71,7 @@ class Backend(Protocol):
         """
 
 
-BACKENDS: dict[str, type[Backend]] = {"scan": ScanBackend, "fused": FusedBackend, "cudnn": CudnnBackend}
+BACKENDS: dict[str, type[Backend]] = {"scan": ScanBackend, "fused": FusedBackend}
 AUTO = "fused"
 
 

@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from aux_rnn.recurrence.precision import MatMul
+from aux_rnn.recurrence.scan import steps_per_iteration
 
 CHECKPOINT_EVERY = 10  # steps: a chunk's arrays should fit into the cache of a core
 
@@ -171,7 +172,9 @@ def run_forward(
     states, chunks = list(states), -(-steps // CHECKPOINT_EVERY)
     chunk_states = jax.tree.map(lambda s: jnp.zeros((chunks + 1, *s.shape), s.dtype).at[0].set(s), states)
     carry = states, chunk_states if keep_residuals else None
-    (final, chunk_states), (outputs, gates) = jax.lax.scan(step, carry, (jnp.arange(steps), inputs))
+    (final, chunk_states), (outputs, gates) = jax.lax.scan(
+        step, carry, (jnp.arange(steps), inputs), unroll=steps_per_iteration()
+    )
     return (tuple(final), outputs), gates, chunk_states
 
 
@@ -229,7 +232,7 @@ def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
         pairs = [recompute_states(g, s, chunk.inputs.mask) for g, s in zip(chunk.gates, chunk.states, strict=True)]
         before, after = zip(*pairs, strict=True)
         xs = chunk.gates, before, after, chunk.inputs.mask, chunk.inputs.truncate_before, chunk.d_outputs
-        d_states, d_gates = jax.lax.scan(step, d_states, xs, reverse=True)
+        d_states, d_gates = jax.lax.scan(step, d_states, xs, reverse=True, unroll=steps_per_iteration())
         layer_inputs = [chunk.inputs.elements, *[h for _, h in after[:-1]]]
         totals = [
             accumulate_weight_grads(total, layer_input, state[1], d, matmul)
@@ -255,7 +258,7 @@ def recompute_states(gates: Gates, start: State, mask: jax.Array | None) -> tupl
         new = where_rows(step_mask, (c, o * jnp.tanh(c)), state)
         return new, (state, new)
 
-    return jax.lax.scan(step, start, (gates, mask))[1]
+    return jax.lax.scan(step, start, (gates, mask), unroll=steps_per_iteration())[1]
 
 
 def lstm_step_bwd(gates: Gates, c_before: jax.Array, c: jax.Array, d_state: State) -> tuple[jax.Array, jax.Array]:

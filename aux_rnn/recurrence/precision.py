@@ -1,6 +1,7 @@
 """The precision of matrix products; parameters, states, sums and losses are float32 in any case."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,14 @@ def bfloat16_matmul_bwd(residuals: tuple[jax.Array, jax.Array], d_product: jax.A
 
 bfloat16_matmul.defvjp(bfloat16_matmul_fwd, bfloat16_matmul_bwd)
 
-MATMULS: dict[str, MatMul] = {"float32": jnp.matmul, "bfloat16": bfloat16_matmul}
+# The factors have 10 bits of mantissa. The gradient of a product is computed in the same way.
+tensorfloat32_matmul = partial(jnp.matmul, precision=jax.lax.DotAlgorithmPreset.TF32_TF32_F32)
+
+MATMULS: dict[str, MatMul] = {
+    "float32": jnp.matmul,
+    "tensorfloat32": tensorfloat32_matmul,
+    "bfloat16": bfloat16_matmul,
+}
 
 
 def as_dot_general(matmul: MatMul) -> Callable[..., jax.Array]:

@@ -59,7 +59,7 @@ def check_step(config: Config, spec: SequenceSpec) -> None:
     """Raises ConfigError if a step on such sequences does not fit the settings or the devices."""
     check_sequence(config, spec)
     check_devices(config, jax.device_count())
-    # AMD's devices are 'gpu' to JAX, too, and have no cuDNN.
+    # AMD's devices are 'gpu' to JAX, too, and have no TensorFloat-32.
     check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
 
 

@@ -22,7 +22,9 @@ def make_optimizer(config: OptimizerConfig, plan: Plan) -> optax.GradientTransfo
     """Clipping by the global norm, then RMSProp (Tieleman and Hinton, 2012), Adam (Kingma and Ba, 2015) or descent."""
     rate = make_learning_rate(config, plan)
     rule = {
-        "rmsprop": lambda: optax.rmsprop(rate, decay=config.rmsprop_decay),
+        "rmsprop": lambda: optax.rmsprop(
+            rate, config.rmsprop_decay, eps=config.rmsprop_epsilon, initial_scale=config.rmsprop_initial
+        ),
         "adam": lambda: optax.adam(rate),
         "sgd": lambda: optax.sgd(rate),
     }[config.optimizer]()

@@ -20,6 +20,7 @@ from aux_rnn.model import losses
 from aux_rnn.model.network import AuxiliaryRNN
 from aux_rnn.model.objective import Losses, total_loss
 from aux_rnn.model.segments import Segments, slice_segments
+from aux_rnn.recurrence import fused_lstm, scan
 from aux_rnn.recurrence.cells import LSTMCell
 from aux_rnn.recurrence.scan import truncated_scan
 
@@ -291,6 +292,15 @@ def check_against_naive(problem: Problem, classify: bool) -> None:
 )
 def test_losses_and_gradients_equal_the_naive_method(case, recurrence):
     check_against_naive(make_problem(seed=1, recurrence=recurrence, **NAIVE_CASES[case]), classify=True)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("recurrence", ["scan", "fused"])
+def test_unrolled_loops_as_on_gpus_equal_the_naive_method(recurrence, monkeypatch):
+    for module in (scan, fused_lstm):
+        monkeypatch.setattr(module, "steps_per_iteration", lambda: 3)
+    problem = make_problem(seed=2, recurrence=recurrence, **NAIVE_CASES["both, padded, windows of one length"])
+    check_against_naive(problem, classify=True)
 
 
 @pytest.mark.parametrize("case", ["reconstruct", "both, free", "both, padded, windows of one length", "tokens, padded"])

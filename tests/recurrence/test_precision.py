@@ -1,4 +1,4 @@
-"""Products of bfloat16 factors with sums in float32, and what uses them."""
+"""Products of rounded factors with sums in float32, and what uses them."""
 
 import chex
 import jax
@@ -8,8 +8,9 @@ import pytest
 from test_gradients import PADDED, TOKENS, make_problem, quick_jit, truncate
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import ModelConfig
-from aux_rnn.recurrence.precision import bfloat16_matmul
+from aux_rnn.config.settings import Config, ModelConfig
+from aux_rnn.config.spec import check_platform
+from aux_rnn.recurrence.precision import MATMULS, bfloat16_matmul, highest_precision
 
 
 def draw(random, *shape):
@@ -57,3 +58,22 @@ def test_losses_and_gradients_are_near_those_of_float32(settings, recurrence):
 def test_cells_of_the_library_say_that_they_cannot():
     with pytest.raises(ConfigError, match="--precision=bfloat16: must be float32 with --encoder=gru; bfloat16 is for"):
         ModelConfig(encoder="gru", precision="bfloat16")
+
+
+def test_tensorfloat32_needs_an_nvidia_gpu():
+    config = Config(model=ModelConfig(precision="tensorfloat32"))
+    check_platform(config, "gpu", has_cuda=True)
+    for platform in ("cpu", "tpu", "gpu"):
+        with pytest.raises(ConfigError, match=f"must be float32 or bfloat16 on {platform} devices; tensorfloat32 needs"):
+            check_platform(config, platform, has_cuda=False)
+
+
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="TensorFloat-32 needs an NVIDIA GPU")
+def test_tensorfloat32_is_near_float32_on_a_gpu():
+    a, b = np.random.default_rng(0).normal(size=(2, 256, 256)).astype(np.float32)
+    exact = a.astype(np.float64) @ b
+    errors = {
+        name: np.linalg.norm(np.asarray(highest_precision(MATMULS[name])(a, b)) - exact) / np.linalg.norm(exact)
+        for name in ("float32", "tensorfloat32", "bfloat16")
+    }
+    assert errors["float32"] < 1e-6 < errors["tensorfloat32"] < 1e-3 < errors["bfloat16"] < 1e-2

@@ -81,7 +81,7 @@ class ModelConfig(Settings):
     )
     precision: str = setting(
         "float32",
-        "Factors of matrix products: float32, tensorfloat32 (NVIDIA GPUs) or bfloat16; sums are float32.",
+        "Factors of matrix products: float32, tensorfloat32 (NVIDIA GPUs, else float32) or bfloat16; float32 sums.",
         one_of(PRECISIONS),
     )
     embedding_size: int = setting(128, "Size of the input embedding.", POSITIVE)

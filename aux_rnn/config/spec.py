@@ -48,10 +48,3 @@ def check_devices(config: Config, devices: int) -> None:
     if config.run.batch_size % devices:
         allowed = f"a multiple of the {devices} devices of all processes (on a CPU --cpu_devices sets those of each)"
         raise reject("batch_size", config.run.batch_size, allowed)
-
-
-def check_platform(config: Config, platform: str, has_cuda: bool) -> None:
-    """Raises ConfigError if the devices do not support `--recurrence`."""
-    if config.model.precision == "tensorfloat32" and not has_cuda:
-        allowed = f"float32 or bfloat16 on {platform} devices; tensorfloat32 needs an NVIDIA GPU"
-        raise reject("precision", "tensorfloat32", allowed)

@@ -1,10 +1,10 @@
 """The precision of matrix products; parameters, states, sums and losses are float32 in any case."""
 
 from collections.abc import Callable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax.extend.backend import get_backend
 
 MatMul = Callable[[jax.Array, jax.Array], jax.Array]  # [..., K] and [K, N] to [..., N]
 
@@ -46,8 +46,17 @@ def bfloat16_matmul_bwd(residuals: tuple[jax.Array, jax.Array], d_product: jax.A
 
 bfloat16_matmul.defvjp(bfloat16_matmul_fwd, bfloat16_matmul_bwd)
 
-# The factors have 10 bits of mantissa. The gradient of a product is computed in the same way.
-tensorfloat32_matmul = partial(jnp.matmul, precision=jax.lax.DotAlgorithmPreset.TF32_TF32_F32)
+
+def tensorfloat32_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Multiplies factors with 10 bits of mantissa on NVIDIA GPUs, and in full float32 on other devices.
+
+    The gradient of a product is computed in the same way.
+    """
+    # AMD's devices are 'gpu' to JAX, too.
+    has_tensorfloat32 = "cuda" in get_backend().platform_version
+    precision = jax.lax.DotAlgorithmPreset.TF32_TF32_F32 if has_tensorfloat32 else jax.lax.Precision.HIGHEST
+    return jnp.matmul(a, b, precision=precision)
+
 
 MATMULS: dict[str, MatMul] = {
     "float32": jnp.matmul,

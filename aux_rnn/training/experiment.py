@@ -7,12 +7,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.backend import get_backend
 
 from aux_rnn.config.fields import ConfigError, reject
 from aux_rnn.config.serialization import diff_configs, from_json, to_json
 from aux_rnn.config.settings import Config
-from aux_rnn.config.spec import SequenceSpec, check_devices, check_platform, check_sequence
+from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
 from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.distributed import ProcessGroup
@@ -59,8 +58,6 @@ def check_step(config: Config, spec: SequenceSpec) -> None:
     """Raises ConfigError if a step on such sequences does not fit the settings or the devices."""
     check_sequence(config, spec)
     check_devices(config, jax.device_count())
-    # AMD's devices are 'gpu' to JAX, too, and have no TensorFloat-32.
-    check_platform(config, jax.default_backend(), has_cuda="cuda" in get_backend().platform_version)
 
 
 def check_pixel_loss(config: Config, dtype: np.dtype) -> None:

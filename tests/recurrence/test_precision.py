@@ -8,8 +8,7 @@ import pytest
 from test_gradients import PADDED, TOKENS, make_problem, quick_jit, truncate
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import Config, ModelConfig
-from aux_rnn.config.spec import check_platform
+from aux_rnn.config.settings import ModelConfig
 from aux_rnn.recurrence.precision import MATMULS, bfloat16_matmul, highest_precision
 
 
@@ -60,12 +59,9 @@ def test_cells_of_the_library_say_that_they_cannot():
         ModelConfig(encoder="gru", precision="bfloat16")
 
 
-def test_tensorfloat32_needs_an_nvidia_gpu():
-    config = Config(model=ModelConfig(precision="tensorfloat32"))
-    check_platform(config, "gpu", has_cuda=True)
-    for platform in ("cpu", "tpu", "gpu"):
-        with pytest.raises(ConfigError, match=f"must be float32 or bfloat16 on {platform} devices; tensorfloat32 needs"):
-            check_platform(config, platform, has_cuda=False)
+def test_tensorfloat32_is_float32_on_a_cpu():
+    a, b = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
+    np.testing.assert_array_equal(jax.jit(MATMULS["tensorfloat32"])(a, b), jax.jit(MATMULS["float32"])(a, b))
 
 
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="TensorFloat-32 needs an NVIDIA GPU")

@@ -92,7 +92,7 @@ def parse_tpu(arguments: list[str]) -> None:
 
 
 def parse_test(arguments: list[str]) -> None:
-    assert all(a in ("--slow", "--version", "-m", "faults") or (ROOT / a).exists() for a in arguments)
+    assert all(a in ("--slow", "--all", "--version", "-m", "faults") or (ROOT / a).exists() for a in arguments)
 
 
 PARSERS = {

@@ -223,7 +223,8 @@ sys.exit(reproduce.main(["reproduce.py", *sys.argv[2:]]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_an_interrupted_command_saves_its_runs_and_continues(number, tiny_preset, tmp_path, data_dir):
     rarely = dict(train_epochs=100, evaluate_every_epochs=50, log_every_steps=5, checkpoint_every_steps=500)
     values = json.dumps({**tiny_preset.data["table2"]["digits"], **rarely})

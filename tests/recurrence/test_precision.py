@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradients import PADDED, TOKENS, make_problem, quick_jit, truncate
+from test_gradients import PADDED, TOKENS, make_problem, truncate
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config, ModelConfig
@@ -44,7 +44,7 @@ def test_losses_and_gradients_are_near_those_of_float32(settings, recurrence):
     results = []
     for precision in ("float32", "bfloat16"):
         problem = make_problem(recurrence=recurrence, precision=precision, **settings)
-        results.append(quick_jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
+        results.append(jax.jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
     (exact, gradients), (near, near_gradients) = results
     assert float(near) == pytest.approx(float(exact), rel=0.01)
     assert float(near) != float(exact), "nothing was rounded"

@@ -48,6 +48,7 @@ def make_steps(config, length):
     return steps_lib.make_steps(config, spec, plan), steps_lib.create_train_state(config, spec, plan)
 
 
+@pytest.mark.slow
 def test_more_padding_changes_no_loss_and_no_gradient(tiny):
     short, state = make_steps(tiny, LONGEST)
     long, same_state = make_steps(tiny, LONGEST + 7)

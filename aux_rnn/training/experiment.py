@@ -118,7 +118,7 @@ def create_experiment_together(config: Config, processes: ProcessGroup) -> Exper
 
 def require_same_data(path: Path, meta: Mapping[str, Any], splits: Splits) -> None:
     """Raises WorkdirError if a checkpoint with this meta data was saved by a run on other examples."""
-    now = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
+    now = splits.counts()
     before = meta.get("examples", now)
     if before == now and meta.get("data") in (None, splits.fingerprint):  # earlier versions saved no fingerprint
         return

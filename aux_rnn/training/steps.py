@@ -21,13 +21,14 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.inputs import Batch, RawBatch, make_batch_fn
 from aux_rnn.model.losses import supervised_loss
+from aux_rnn.model.metric_names import CLASSIFIER_METRICS
 from aux_rnn.model.metrics import Mean, Metrics
 from aux_rnn.model.objective import (
     Losses,
-    accuracy,
     compute_losses,
     evaluate_losses,
     init_params,
+    logit_metrics,
     loss_metrics,
     make_model,
     total_loss,
@@ -80,7 +81,7 @@ class Steps:
 
 def metric_names(config: Config) -> tuple[str, ...]:
     auxiliary = [f"{kind}_loss" for kind in config.model.auxiliaries]
-    return ("loss", "supervised_loss", "accuracy", *auxiliary, "gradient_norm")
+    return ("loss", "supervised_loss", *CLASSIFIER_METRICS, *auxiliary, "gradient_norm")
 
 
 def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
@@ -137,7 +138,7 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics = loss_metrics(losses.map_means(lambda mean: Mean(jax.lax.psum(mean.total, AXIS), mean.count)))
         if train_classifier:
-            metrics["accuracy"] = jax.lax.psum(accuracy(losses.outputs, batch), AXIS)
+            metrics |= jax.lax.psum(logit_metrics(losses.outputs, batch), AXIS)
         metrics["loss"] = Mean.once(jax.lax.psum(loss, AXIS))
         metrics["gradient_norm"] = Mean.once(optax.tree.norm(gradients))
         return accumulate_metrics(state, metrics, plan).replace(

@@ -27,6 +27,7 @@ from aux_rnn.training.outputs import RunOutputs
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.train import train_and_evaluate
 
+pytestmark = pytest.mark.usefixtures("shared_steps")
 SPEC = SequenceSpec(length=12, channels=1, num_classes=3)
 # Three images of 3 x 4 pixels that have nothing in common.
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 1), np.uint8)

@@ -14,12 +14,15 @@ from aux_rnn.analysis.restore import load_run
 from aux_rnn.config import serialization
 from aux_rnn.datasets import DataError
 from aux_rnn.storage.workdir import WorkdirError, lock, require_same_config
-from aux_rnn.training import loop as run_lib
+from aux_rnn.training import loop as loop_lib
 from aux_rnn.training import steps as steps_lib
+from aux_rnn.training.actions import Evaluate, SaveCheckpoint
 from aux_rnn.training.evaluation import evaluate_split
 from aux_rnn.training.loop import TrainingError
 from aux_rnn.training.progress import Progress
 from aux_rnn.training.train import train_and_evaluate
+
+pytestmark = pytest.mark.usefixtures("shared_steps")
 
 
 def change(config, **settings):
@@ -106,7 +109,7 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
     steps, reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
     taken = []
-    advance, start = Progress.advance, run_lib.PendingStep.of
+    advance, start = Progress.advance, loop_lib.PendingStep.of
 
     def count(self, phase):
         taken.append(phase)
@@ -118,7 +121,7 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
         return start(state, number, phase, is_recorded)
 
     monkeypatch.setattr(Progress, "advance", count)
-    monkeypatch.setattr(run_lib.PendingStep, "of", stop)
+    monkeypatch.setattr(loop_lib.PendingStep, "of", stop)
     interrupted = train_and_evaluate(tiny, tmp_path / "run", quiet)
     assert interrupted["status"] == "interrupted"
     assert interrupted["steps"] == steps
@@ -137,20 +140,20 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
 def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
     reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    save = run_lib.Run.save
+    save = SaveCheckpoint.__call__
 
-    def crash(self):
-        if self.step == 4:
+    def crash(self, step, state):
+        if step == 4:
             raise KeyError("crash")
-        save(self)
+        save(self, step, state)
 
-    monkeypatch.setattr(run_lib.Run, "save", crash)
+    monkeypatch.setattr(SaveCheckpoint, "__call__", crash)
     with pytest.raises(KeyError):
         train_and_evaluate(tiny, tmp_path / "run", quiet)
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')  # what a crash leaves of a line
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
-    monkeypatch.setattr(run_lib.Run, "save", save)
+    monkeypatch.setattr(SaveCheckpoint, "__call__", save)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
 
@@ -158,17 +161,17 @@ def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
 def test_a_run_stopped_in_its_last_evaluation_keeps_the_best_checkpoint(
     reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    measure = run_lib.Run.measure
+    measure = Evaluate.measure
 
-    def stop(self, split):
-        if (self.step, split) == (9, "validation"):
+    def stop(self, split, step, params):
+        if (step, split) == (9, "validation"):
             signal.raise_signal(signal.SIGTERM)
-        return measure(self, split)
+        return measure(self, split, step, params)
 
-    monkeypatch.setattr(run_lib.Run, "measure", stop)
+    monkeypatch.setattr(Evaluate, "measure", stop)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["status"] == "interrupted"
     assert read_metrics(tmp_path / "run") == read_metrics(finished)[:-2]
-    monkeypatch.setattr(run_lib.Run, "measure", measure)
+    monkeypatch.setattr(Evaluate, "measure", measure)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["best"] == reference["best"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
     for path in (finished, tmp_path / "run"):
@@ -207,7 +210,7 @@ def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, 
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypatch):
-    create = run_lib.create_train_state
+    create = loop_lib.create_train_state
 
     def explode_at_step_5(config, spec, plan):
         # With weights near the largest float the loss of the joint training overflows, whatever the data.
@@ -215,7 +218,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypa
         huge = steps_lib.jax.tree.map(lambda x: x + 3e38, state.params["head"])
         return state.replace(params={**state.params, "head": huge})
 
-    monkeypatch.setattr(run_lib, "create_train_state", explode_at_step_5)
+    monkeypatch.setattr(loop_lib, "create_train_state", explode_at_step_5)
     with pytest.raises(TrainingError) as caught:
         train_and_evaluate(tiny, tmp_path / "run", quiet)
     message = str(caught.value)
@@ -259,13 +262,13 @@ def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny,
 
 
 def test_parameters_that_are_not_finite_are_never_evaluated(tiny, quiet, tmp_path, monkeypatch):
-    create = run_lib.create_train_state
+    create = loop_lib.create_train_state
 
     def create_broken(config, spec, plan):
         state = create(config, spec, plan)
         return state.replace(params=steps_lib.jax.tree.map(lambda x: x * float("nan"), state.params))
 
-    monkeypatch.setattr(run_lib, "create_train_state", create_broken)
+    monkeypatch.setattr(loop_lib, "create_train_state", create_broken)
     with pytest.raises(TrainingError, match=r"step 1: .* the last good checkpoint is none"):
         train_and_evaluate(change(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet)
     assert read_metrics(tmp_path / "run") == []

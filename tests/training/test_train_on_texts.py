@@ -16,6 +16,7 @@ from aux_rnn.training.plan import Plan
 from aux_rnn.training.progress import Progress
 from aux_rnn.training.train import train_and_evaluate
 
+pytestmark = pytest.mark.usefixtures("shared_steps")
 ROWS, LONGEST = 8, 12
 LENGTHS = np.array([12, 1, 2, 5, 6, 11, 12, 3], np.int32)
 

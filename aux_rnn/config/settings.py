@@ -25,7 +25,12 @@ from aux_rnn.config.fields import (
 
 AUXILIARIES = ("none", "reconstruct", "predict", "both")
 # The recurrent cells, with the name of the class: of `aux_rnn.recurrence.cells` for lstm, else of `flax.linen`.
-CELLS = {"lstm": "LSTMCell", "gru": "GRUCell", "mgu": "MGUCell", "simple": "SimpleCell"}
+CELLS = {
+    "lstm": "LSTMCell",
+    "gru": "GRUCell",
+    "mgu": "MGUCell",
+    "simple": "SimpleCell",
+}
 ENCODERS = (*CELLS, "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
 RECURRENCES = ("auto", "scan", "fused")

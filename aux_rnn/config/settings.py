@@ -137,7 +137,7 @@ class ModelConfig(Settings):
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
-        """The auxiliary losses in use, one decoder each: a part of ('reconstruct', 'predict')."""
+        """Returns the auxiliary losses in use, one decoder each: a part of ('reconstruct', 'predict')."""
         return {"none": (), "both": ("reconstruct", "predict")}.get(self.auxiliary, (self.auxiliary,))
 
 

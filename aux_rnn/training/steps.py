@@ -41,14 +41,14 @@ NO_STEP = np.iinfo(np.int32).max
 
 
 class TrainState(PyTreeNode):
-    """All that a run must remember.
+    """The state of training; a checkpoint stores it.
 
     Attributes:
       step: int32, complete steps.
       params: the network's parameters.
       opt_state: the optimizer's state.
-      key: data of the run's random key, from which the keys of all steps follow. It is no constant of the compiled
-        steps, so that runs which differ in their seed alone share one compilation.
+      key: data of the run's random key, from which the keys of all steps are derived. It is an argument of the compiled
+        steps, not a constant, so that runs that differ only in their seed share one compilation.
       metrics: totals and counts since the last record of the training metrics.
       first_nonfinite_step: int32, the first step whose loss or gradient was not finite; `NO_STEP` if none was.
     """
@@ -85,7 +85,7 @@ def metric_names(config: Config) -> tuple[str, ...]:
 
 
 def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
-    """The state before the first step, on the host."""
+    """Creates the state before the first step, on the host."""
     key = jax.random.key(config.run.seed)
     params = init_params(make_model(config.model, spec), key)
     return TrainState(

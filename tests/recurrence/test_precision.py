@@ -64,9 +64,7 @@ def test_tensorfloat32_needs_an_nvidia_gpu():
     config = Config(model=ModelConfig(precision="tensorfloat32"))
     check_platform(config, "gpu", has_cuda=True)
     for platform in ("cpu", "tpu", "gpu"):
-        with pytest.raises(
-            ConfigError, match=f"must be float32 or bfloat16 on {platform} devices; "
-        ):
+        with pytest.raises(ConfigError, match=f"must be float32 or bfloat16 on {platform} devices; "):
             check_platform(config, platform, has_cuda=False)
 
 

@@ -142,7 +142,7 @@ def test_what_is_said_of_commands_is_said_of_some(pattern):
 
 
 def run(command: str, folder: Path) -> str:
-    """Runs a command as a reader would, compiled as for users, but in another folder and with the Python of the tests."""
+    """Runs a command as a reader would, but in another folder and with the Python of the tests."""
     words = shlex.split(command.replace("./launch.sh reproduce", "python experiments/reproduce.py"))
     done = subprocess.run(
         [sys.executable, str(ROOT / words[1]), *words[2:]],

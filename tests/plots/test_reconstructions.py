@@ -12,7 +12,7 @@ from PIL import Image
 
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.serialization import from_flat, to_flat
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples
 from aux_rnn.model.inputs import Batch, make_batch_fn
@@ -32,10 +32,6 @@ SPEC = SequenceSpec(length=12, channels=1, num_classes=3)
 # Three images of 3 x 4 pixels that have nothing in common.
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 1), np.uint8)
 EXAMPLES = Examples(IMAGES, np.arange(3, dtype=np.int32))
-
-
-def change(config, **settings):
-    return from_flat({**to_flat(config), **settings})
 
 
 def never():
@@ -71,7 +67,7 @@ def memorise(config, permutation=None, steps=1500):
 @pytest.fixture
 def memory(tiny):
     sizes = dict(embedding_size=16, hidden_size=48, decoder_sizes=(48,), decoder_head_sizes=(32,), num_anchors=4)
-    return change(tiny, **sizes, auxiliary_truncation="full", decoder_input_dropout=0.5)
+    return with_settings(tiny, **sizes, auxiliary_truncation="full", decoder_input_dropout=0.5)
 
 
 @pytest.mark.slow
@@ -109,8 +105,10 @@ def test_anchors_of_texts_are_spread_over_what_each_allows():
 @pytest.mark.parametrize(("loss", "dropout"), [("squared", 0.5), ("softmax", 0.0)])
 def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout):
     # A segment as long as the sequence leaves one anchor, so that an evaluation has the same one.
-    config = change(tiny, pixel_loss=loss, decoder_input_dropout=dropout, auxiliary="reconstruct", segment_length=12)
-    config = change(config, num_anchors=1)
+    config = with_settings(
+        tiny, pixel_loss=loss, decoder_input_dropout=dropout, auxiliary="reconstruct", segment_length=12
+    )
+    config = with_settings(config, num_anchors=1)
     model, params = init(config, SPEC)
     (found,) = make_decode_fn(config, SPEC)(params, EXAMPLES, never)
     inputs = jnp.asarray(IMAGES.reshape(3, 12, 1) / np.float32(255))
@@ -126,10 +124,10 @@ def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout
 
 
 def test_a_free_running_decoder_feeds_its_output_back_as_without_teacher_forcing(tiny):
-    config = change(tiny, auxiliary="predict")
-    _, params = init(change(config, teacher_forcing=False), SPEC)
+    config = with_settings(tiny, auxiliary="predict")
+    _, params = init(with_settings(config, teacher_forcing=False), SPEC)
     (found,) = make_decode_fn(config, SPEC)(params, EXAMPLES, never)
-    (other,) = make_decode_fn(change(config, teacher_forcing=False), SPEC)(params, EXAMPLES, never)
+    (other,) = make_decode_fn(with_settings(config, teacher_forcing=False), SPEC)(params, EXAMPLES, never)
     np.testing.assert_allclose(found.free_running, other.free_running, atol=1e-6)
     np.testing.assert_allclose(found.teacher_forced, other.teacher_forced, atol=1e-6)
     np.testing.assert_allclose(found.free_running[:, :, 0], found.teacher_forced[:, :, 0], atol=1e-6)
@@ -181,7 +179,7 @@ def test_texts_are_side_by_side_with_wrong_bytes_in_bold(tiny):
     inputs[0] = np.frombuffer(b"a$b c$d\xc3\xa9 ef", np.uint8)
     inputs[1, 8:] = np.frombuffer(b"wxyz", np.uint8)
     examples = Examples(inputs, np.arange(2, dtype=np.int32), np.array([12, 4], np.int32))
-    config = change(tiny, auxiliary="reconstruct")
+    config = with_settings(tiny, auxiliary="reconstruct")
     _, params = init(config, spec)
     (found,) = make_decode_fn(config, spec)(params, examples, never)
     assert to_text(found.targets[0, 0]) == "a$b c"
@@ -204,7 +202,7 @@ def test_other_sequences_are_lines_with_the_segment_in_its_place(tiny, vocabular
     random = np.random.default_rng(0)
     inputs = random.integers(7, size=(3, 12)).astype(np.int32) if vocabulary else random.random((3, 12, 4), np.float32)
     examples = Examples(inputs, np.arange(3, dtype=np.int32), np.array([12, 8, 4], np.int32))
-    config = change(tiny, auxiliary="predict")
+    config = with_settings(tiny, auxiliary="predict")
     _, params = init(config, spec)
     (found,) = make_decode_fn(config, spec)(params, examples, never)
     (part,) = plot_reconstructions.draw_reconstructions([found], examples, "title").subfigs
@@ -231,7 +229,7 @@ def test_figures_become_rarer_regardless_of_where_a_run_was_continued():
 
 @pytest.fixture
 def drawing(tiny):
-    return change(tiny, auxiliary="reconstruct", num_anchors=1, pictures=True)
+    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1, pictures=True)
 
 
 def test_a_run_draws_reconstructions_and_a_checkpoint_gives_the_same(drawing, quiet, tmp_path):
@@ -275,7 +273,7 @@ def test_a_stop_while_a_figure_is_drawn_leaves_it_out(tiny, tmp_path, monkeypatc
 def test_a_run_without_decoder_gets_one_line(tiny, quiet, tmp_path):
     with pytest.raises(WorkdirError, match="holds no run"):
         reconstruct_run(tmp_path, tiny.data)
-    alone = change(tiny, auxiliary="none", train_epochs=1)
+    alone = with_settings(tiny, auxiliary="none", train_epochs=1)
     train_and_evaluate(alone, tmp_path / "run", quiet)
     with pytest.raises(ConfigError, match="has no decoder"):
         reconstruct_run(tmp_path / "run", tiny.data)

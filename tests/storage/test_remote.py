@@ -18,7 +18,7 @@ from command_line import Invocation
 from modes import run_mode_on_all
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.serialization import from_flat, to_flat
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.storage.addresses import is_address, local_copy, open_remote
 from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError, group_in_order
@@ -273,7 +273,7 @@ def test_after_a_failed_upload_the_folder_stays_and_is_named(gs_address, gs_serv
 
 @pytest.fixture
 def tiny(tiny):
-    return from_flat({**to_flat(tiny), "auxiliary": "reconstruct", "num_anchors": 1})
+    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1)
 
 
 def train_at(address, config, quiet):

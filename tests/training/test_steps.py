@@ -7,7 +7,7 @@ import naive
 import numpy as np
 import pytest
 
-from aux_rnn.config import serialization
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.inputs import Batch
@@ -143,7 +143,7 @@ def test_the_first_step_with_an_infinite_loss_is_remembered(steps, state):
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan):
-    config = serialization.from_flat({**serialization.to_flat(tiny), "auxiliary": "predict", "auxiliary_weight": 0.25})
+    config = with_settings(tiny, auxiliary="predict", auxiliary_weight=0.25)
     state = steps_lib.create_train_state(config, SPEC, plan)
     after = steps_lib.make_steps(config, SPEC, plan).train(state, make_batch(0, devices=1))
     values = metrics_lib.compute(after.metrics)
@@ -151,8 +151,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan):
 
 
 def test_dropconnect_acts_in_training_only(tiny, plan):
-    flat = {**serialization.to_flat(tiny), "auxiliary": "none"}
-    configs = [serialization.from_flat({**flat, "dropconnect": rate}) for rate in (0.0, 0.5)]
+    configs = [with_settings(tiny, auxiliary="none", dropconnect=rate) for rate in (0.0, 0.5)]
     state = steps_lib.create_train_state(configs[0], SPEC, plan)
     plain, dropped = (steps_lib.make_steps(config, SPEC, plan) for config in configs)
     batch = make_batch(0, devices=1)
@@ -205,7 +204,7 @@ def test_seeds_share_one_compilation(tiny, plan):
     """The seed is no constant of the program."""
     programs = set()
     for seed in (0, 1):
-        config = serialization.from_flat({**serialization.to_flat(tiny), "seed": seed})
+        config = with_settings(tiny, seed=seed)
         state = replicate(steps_lib.create_train_state(config, SPEC, plan))
         programs.add(steps_lib.make_steps(config, SPEC, plan).train.lower(state, make_batch(0)).as_text())
     assert len(programs) == 1
@@ -213,9 +212,7 @@ def test_seeds_share_one_compilation(tiny, plan):
 
 def test_the_transformer_learns_by_the_same_steps(tiny):
     settings = dict(auxiliary="none", encoder="transformer", transformer_size=8, transformer_heads=2)
-    config = serialization.from_flat(
-        {**serialization.to_flat(tiny), **settings, "optimizer": "adam", "learning_rate": 0.01}
-    )
+    config = with_settings(tiny, **settings, optimizer="adam", learning_rate=0.01)
     plan = Plan.of(config, steps_per_epoch=100)
     steps = steps_lib.make_steps(config, SPEC, plan)
     state = steps_lib.create_train_state(config, SPEC, plan)

@@ -11,7 +11,7 @@ from faulty import read_metrics
 
 from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.restore import load_run
-from aux_rnn.config import serialization
+from aux_rnn.config.serialization import from_json, with_settings
 from aux_rnn.datasets import DataError
 from aux_rnn.storage.workdir import WorkdirError, lock, require_same_config
 from aux_rnn.training import loop as loop_lib
@@ -25,14 +25,10 @@ from aux_rnn.training.train import train_and_evaluate
 pytestmark = pytest.mark.usefixtures("shared_steps")
 
 
-def change(config, **settings):
-    return serialization.from_flat({**serialization.to_flat(config), **settings})
-
-
 @pytest.fixture
 def tiny(tiny):
     """With less to compile."""
-    return change(tiny, auxiliary="reconstruct", num_anchors=1)
+    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +54,7 @@ def test_the_summary_says_what_was_reached(reference, finished, tiny):
     assert reference["seconds"] > 0
     assert 0 < reference["seconds_per_step"] <= reference["seconds_by_section"]["train"]
     assert 50 < reference["peak_memory_mib"] < 100_000
-    assert serialization.from_json((finished / "config.json").read_text()) == tiny
+    assert from_json((finished / "config.json").read_text()) == tiny
 
 
 def test_records_are_complete_and_in_order(reference, finished):
@@ -78,7 +74,7 @@ def test_records_are_complete_and_in_order(reference, finished):
 
 
 def test_curves_of_the_test_split_are_written_on_request_and_change_nothing(reference, tiny, quiet, tmp_path):
-    summary = train_and_evaluate(change(tiny, evaluate_test=True), tmp_path / "run", quiet)
+    summary = train_and_evaluate(with_settings(tiny, evaluate_test=True), tmp_path / "run", quiet)
     evaluations = [(r["kind"], r["step"]) for r in read_metrics(tmp_path / "run") if r["kind"] != "train"]
     assert evaluations == [(split, step) for step in (3, 6, 9) for split in ("validation", "test")]
     assert summary["params_digest"] == reference["params_digest"]
@@ -202,7 +198,7 @@ def test_evaluation_of_a_finished_run_repeats_its_scores(reference, finished, ti
 
 def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, tmp_path):
     with (tmp_path / "log").open("w") as stream:
-        config = change(tiny, auxiliary="none", train_epochs=1)
+        config = with_settings(tiny, auxiliary="none", train_epochs=1)
         summary = train_and_evaluate(config, tmp_path / "run", Progress(stream))
     assert summary["steps"] == 3
     assert "no pretraining" in (tmp_path / "log").read_text()
@@ -231,22 +227,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypa
 def test_other_settings_on_a_used_workdir_are_refused_with_the_difference(reference, finished, tiny, quiet):
     before = (finished / "metrics.jsonl").read_text()
     with pytest.raises(WorkdirError, match=r"other settings \(hidden_size: 6 -> 7, auxiliary: reconstruct -> none\)"):
-        train_and_evaluate(change(tiny, hidden_size=7, auxiliary="none"), finished, quiet)
+        train_and_evaluate(with_settings(tiny, hidden_size=7, auxiliary="none"), finished, quiet)
     assert (finished / "metrics.jsonl").read_text() == before
 
 
 def test_data_may_move_between_two_starts(reference, finished, tiny, quiet, tmp_path):
-    moved = change(tiny, manual_dir=str(tmp_path))
+    moved = with_settings(tiny, manual_dir=str(tmp_path))
     assert train_and_evaluate(moved, finished, quiet) == reference
 
 
 def test_a_run_that_never_began_leaves_the_folder_free(tiny, quiet, tmp_path):
-    blocked = change(tiny, dataset="mnist", data_dir=str(tmp_path / "file/data"))
+    blocked = with_settings(tiny, dataset="mnist", data_dir=str(tmp_path / "file/data"))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError):
         train_and_evaluate(blocked, tmp_path / "run", quiet)
     lock(tmp_path / "run").close()
-    require_same_config(tmp_path / "run", change(tiny, seed=1))
+    require_same_config(tmp_path / "run", with_settings(tiny, seed=1))
 
 
 def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny, quiet, tmp_path, monkeypatch):
@@ -270,5 +266,7 @@ def test_parameters_that_are_not_finite_are_never_evaluated(tiny, quiet, tmp_pat
 
     monkeypatch.setattr(loop_lib, "create_train_state", create_broken)
     with pytest.raises(TrainingError, match=r"step 1: .* the last good checkpoint is none"):
-        train_and_evaluate(change(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet)
+        train_and_evaluate(
+            with_settings(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet
+        )
     assert read_metrics(tmp_path / "run") == []

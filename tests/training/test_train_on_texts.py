@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from aux_rnn.config import serialization
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.training import steps as steps_lib
@@ -25,7 +25,7 @@ LENGTHS = np.array([12, 1, 2, 5, 6, 11, 12, 3], np.int32)
 def tiny(tiny):
     """Texts of digits cut to 24 characters; segments longer than some of the texts above."""
     settings = {"dataset": "digits_text", "image_size": 0, "sequence_length": 24, "num_anchors": 1}
-    return serialization.from_flat({**serialization.to_flat(tiny), **settings})
+    return with_settings(tiny, **settings)
 
 
 def make_batch(length, filling=0):

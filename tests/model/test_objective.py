@@ -52,7 +52,7 @@ def test_what_is_no_sequence_or_no_scalar_is_refused():
         with pytest.raises(ConfigError, match=r"^inputs: have the shape \[5, .*; must be \[B, 12, 2\], as the spec"):
             joint_loss(model, params, key, wrong, square)
     with pytest.raises(ConfigError, match=r"^loss: returns an array \[5\]; must return a scalar"):
-        joint_loss(model, params, key, inputs, lambda outputs: outputs[:, 0])
+        jit_loss(model, lambda outputs: outputs[:, 0])(params, key, inputs)
 
 
 def test_anchors_are_drawn_by_the_key():

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from faulty import ROOT, command, run
+from faulty import ROOT, command, read_metrics, run
 
 DIFFS = dict(
     re.findall(r"^\*\*A ([\w ]+)\*\*.*?```diff\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
@@ -35,6 +35,7 @@ def test_a_run_with_each_change(change, tmp_path, data_dir):
     argv = command(tmp_path / "run", data_dir, "--auxiliary=none", "--train_epochs=1", *flags)
     if change == "metric":  # continues a run that was started without it
         assert run(argv).code == 0
+        before = read_metrics(tmp_path / "run")
         (tmp_path / "run/summary.json").unlink()
         shutil.rmtree(tmp_path / "run/checkpoints/3")
     test_each_diff_applies_and_is_short(change, tmp_path)
@@ -42,4 +43,7 @@ def test_a_run_with_each_change(change, tmp_path, data_dir):
     ended = run(argv, tmp_path)
     assert ended.code == 0, ended.err
     assert expected in ended.out + ended.err
-    assert ("continues after step 2" in ended.err) == (change == "metric")
+    if change == "metric":
+        assert "continues after step 2" in ended.err
+        for old, new in zip(before, read_metrics(tmp_path / "run"), strict=True):
+            assert new == pytest.approx({**new, **old}, rel=1e-4), "another metric has changed"

@@ -271,6 +271,16 @@ NAIVE_CASES = {
     "library cell, padded": truncate(3, 7, 2, auxiliary="predict", lengths=PADDED, **GRU),
 }
 
+# Each kind of case once; --slow runs all of them.
+QUICK_CASES = {
+    ("none", "scan"),
+    ("reconstruct", "fused"),
+    ("both, padded, windows of one length", "fused"),
+    ("tokens, padded, free, sizes that agree", "fused"),
+    ("levels of pixels", "fused"),
+    ("library cell, padded", "scan"),
+}
+
 
 def check_against_naive(problem: Problem, classify: bool) -> None:
     library = jax.jit(jax.value_and_grad(functools.partial(problem.losses, classify=classify), has_aux=True))
@@ -283,7 +293,12 @@ def check_against_naive(problem: Problem, classify: bool) -> None:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("case", "recurrence"),
-    [(case, how) for case in NAIVE_CASES for how in ("scan", "fused") if how == "scan" or "library" not in case],
+    [
+        pytest.param(case, how, marks=() if (case, how) in QUICK_CASES else pytest.mark.slow)
+        for case in NAIVE_CASES
+        for how in ("scan", "fused")
+        if how == "scan" or "library" not in case
+    ],
 )
 def test_losses_and_gradients_equal_the_naive_method(case, recurrence):
     check_against_naive(make_problem(seed=1, recurrence=recurrence, **NAIVE_CASES[case]), classify=True)
@@ -298,6 +313,7 @@ def test_unrolled_loops_as_on_gpus_equal_the_naive_method(recurrence, monkeypatc
     check_against_naive(problem, classify=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["reconstruct", "both, free", "both, padded, windows of one length", "tokens, padded"])
 def test_both_recurrences_are_equal_in_float32(case):
     """Losses within 1e-5 of their size, all gradients together within 1e-5 of theirs."""

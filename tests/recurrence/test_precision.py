@@ -36,8 +36,10 @@ def test_factors_are_rounded_and_sums_are_not():
 @pytest.mark.parametrize("recurrence", [pytest.param("scan", marks=pytest.mark.slow), "fused"])
 @pytest.mark.parametrize(
     "settings",
-    [truncate(7, 3, 2, lengths=PADDED), truncate("full", 3, 2, spec=TOKENS, lengths=PADDED)],
-    ids=["pixels", "tokens"],
+    [
+        pytest.param(truncate(7, 3, 2, lengths=PADDED), id="pixels"),
+        pytest.param(truncate("full", 3, 2, spec=TOKENS, lengths=PADDED), id="tokens", marks=pytest.mark.slow),
+    ],
 )
 def test_losses_and_gradients_are_near_those_of_float32(settings, recurrence):
     """Within 2 % of the size of all gradients together; a factor is rounded by 2^-9, 0.2 %, at most."""

@@ -10,7 +10,8 @@
 #                                         the same on a SLURM cluster
 #   ./launch.sh reproduce NAME [flags]    python experiments/reproduce.py
 #   ./launch.sh benchmark COMMAND [flags] python experiments/benchmark.py
-#   ./launch.sh test [pytest arguments]   pytest
+#   ./launch.sh test [pytest arguments]   pytest; with --slow or --all the slower tests, too; with aux_rnn/model or
+#                                         aux_rnn/model/objective.py the tests of this package or module
 #
 # The virtual environment is .venv, made by a Python of version 3.11 or newer. PYTHON=python3.12 chooses one, in a folder of
 # its own (.venv-3.12); VENV=folder names another folder. requirements.txt is installed when it or pyproject.toml changed,
@@ -19,7 +20,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,17s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,18s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -80,6 +81,24 @@ tune_allocator() {
   export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=0x4000000000}
 }
 
+# Replaces packages and modules in the arguments of pytest by their tests, which end up in the array $tests.
+find_tests() {
+  local word path
+  tests=()
+  for word in "$@"; do
+    path=${word%/}
+    case $path in
+      aux_rnn | aux_rnn/* | experiments | experiments/*)
+        path=tests/${path#aux_rnn/}
+        [[ $path == *.py ]] && path=${path%/*}/test_${path##*/}
+        [ -e "$path" ] || fail "$word: has no tests of its own ($path); ./launch.sh test runs all tests"
+        ;;
+      *) path=$word ;;
+    esac
+    tests+=("$path")
+  done
+}
+
 command=${1:-}
 [ $# -gt 0 ] && shift
 case $command in
@@ -116,7 +135,8 @@ case $command in
   test)
     set_up
     cd "$root"
-    exec "$python" -m pytest "$@"
+    find_tests "$@"
+    exec "$python" -m pytest ${tests[@]+"${tests[@]}"}
     ;;
   -h | --help | help)
     usage

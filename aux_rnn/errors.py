@@ -1,11 +1,11 @@
-"""Errors that are shown to whoever made a mistake: one line that a terminal can print, whatever value it names."""
+"""Errors that are shown to users: one line that a terminal can print, whatever value it names."""
 
 LONGEST = 2_000
 CUT = " ... "
 
 
 def to_one_line(text: str) -> str:
-    """The text with line breaks, control characters and lone surrogates escaped, and its middle left out if it is long.
+    """Escapes line breaks, control characters and lone surrogates, and leaves out the middle of a long text.
 
     Example:
       >>> print(to_one_line("--seed=1\\n2: must be an integer"))

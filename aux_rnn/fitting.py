@@ -26,7 +26,7 @@ from aux_rnn.recurrence.precision import highest_precision
 from aux_rnn.storage.workdir import REPORT
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
-from aux_rnn.training.loop import Run
+from aux_rnn.training.loop import Loop
 from aux_rnn.training.outputs import NullOutputs, open_outputs
 from aux_rnn.training.progress import Progress, unseen_progress
 from aux_rnn.training.train import announce, compile_run, finish
@@ -220,13 +220,13 @@ def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: P
         announce(experiment, f"results in {workdir}" if workdir else "nothing is written", shown)
         compile_seconds = compile_run(experiment, SINGLE_PROCESS)
         files.write_config()
-        run = stack.enter_context(contextlib.closing(Run(experiment, files, shown, SINGLE_PROCESS, StopRequest())))
-        run.clock.seconds["compile"] += compile_seconds
-        summary = finish(run)
+        loop = stack.enter_context(contextlib.closing(Loop(experiment, files, shown, SINGLE_PROCESS, StopRequest())))
+        loop.stats.clock.seconds["compile"] += compile_seconds
+        summary = finish(loop)
         if workdir and (Path(workdir) / REPORT).exists():
             shown.say(f"report in {Path(workdir) / REPORT}")
         form = Form.of(experiment.splits.train, experiment.spec)
-        params = jax.device_get(run.state.params)
+        params = jax.device_get(loop.state.params)
         return Fitted(experiment.config, form, experiment.permutation, params, summary)
 
 

@@ -23,7 +23,8 @@ from exits import BAD_INPUT, report
 from aux_rnn.config.fields import ConfigError, format_value
 from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.plots.curves import Panel, label_values, panels_of
+from aux_rnn.model.metric_names import Metric
+from aux_rnn.plots.curves import label_values, panels_of
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, Figure, MaxNLocator, plot_style
 from aux_rnn.storage.records import Record, curve_of, read_records
 from aux_rnn.storage.workdir import WorkdirError, read_summary, require_config, unwritable
@@ -106,7 +107,7 @@ def draw_comparison(rows: Sequence[Row], split: str) -> Figure:
       rows: at most six, as many as can be distinguished.
       split: 'train', 'validation' or 'test'; the gradient norm is always that of the training batches.
     """
-    panels: dict[Panel, list[tuple[Row, Style]]] = {}
+    panels: dict[Metric, list[tuple[Row, Style]]] = {}
     for row, style in zip(rows, STYLES, strict=False):
         for panel in panels_of(row.runs[0].config):
             panels.setdefault(panel, []).append((row, style))

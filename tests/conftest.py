@@ -1,22 +1,26 @@
 """Four CPU devices for every test, and a tiny experiment that trains in seconds."""
 
 import os
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-# Most of the tests' time is compilation, of programs that run for milliseconds: the compiler need not try hard.
-os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-)
+from faulty import INTERRUPTED, XLA_FLAGS, Undisturbed, command, interrupt
+
+os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} --xla_force_host_platform_device_count=4"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import pytest
-from faulty import INTERRUPTED, Undisturbed, command, interrupt
 
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
+from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.training import experiment, steps
+from aux_rnn.training.plan import Plan
 from aux_rnn.training.progress import Progress, unseen_progress
 
 
@@ -31,26 +35,38 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the tests that take more than half a minute, too")
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow or faults, too")
+    parser.addoption("--all", action="store_true", help="run all tests, including those marked long: hours")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    takes_all_faults = "faults" in config.getoption("markexpr")
+    """Skips the slower tests, unless an option or `-m` asks for them."""
+    runs_all = config.getoption("--all")
+    runs_slow = runs_all or config.getoption("--slow")
+    selected = set(re.findall(r"\w+", config.getoption("markexpr")))
     for item in items:
-        if item.get_closest_marker("slow") and not config.getoption("--slow"):
-            if not item.get_closest_marker("faults"):
-                item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
-            elif not takes_all_faults:
-                item.add_marker(pytest.mark.skip(reason="slow; -m faults or --slow runs it"))
+        marks = {mark.name for mark in item.iter_markers()}
+        if marks & selected & {"slow", "faults", "long"}:
+            continue
+        if "long" in marks and not runs_all:
+            item.add_marker(pytest.mark.skip(reason="long; --all runs it"))
+        elif marks & {"slow", "faults"} and not runs_slow:
+            item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Says what the tests of faults have hit, as random moments do not tell."""
-    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
-    hits = Counter(str(value) for report in reports for name, value in report.user_properties if name == "hit")
-    if hits:
-        counts = ", ".join(f"{hit} {count}" for hit, count in sorted(hits.items()))
-        terminalreporter.write_line(f"faults hit: {counts}")
+    """Prints the seconds of each part, and which moments the tests of faults have hit, as some are random."""
+    seconds: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            folder, _, file = report.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
+            seconds[folder if file else "top"] += report.duration
+            hits.update(str(value) for name, value in report.user_properties if name == "hit")
+    counts = ", ".join(f"{hit} {count}" for hit, count in sorted(hits.items()))
+    times = ", ".join(f"{part} {round(total)}" for part, total in seconds.most_common())
+    for line in (f"faults hit: {counts}" * bool(hits), f"seconds of each part: {times}"):
+        terminalreporter.write_line(textwrap.fill(line, 80, subsequent_indent="  "))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,6 +74,29 @@ def forget_programs() -> Iterator[None]:
     """Frees what a file's tests have compiled: pmap keeps it, and Linux allows a process 65,530 mappings only."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def shared_steps() -> Iterator[None]:
+    """Traces and compiles the steps of a configuration once for all runs of a file, whatever their seeds."""
+    shared: dict[Any, steps.Steps] = {}
+    make_steps = experiment.make_steps
+
+    def make_or_find(config: Config, spec: SequenceSpec, plan: Plan, permutation: Any = None) -> steps.Steps:
+        key = (
+            config.data,
+            config.model,
+            config.optimizer,
+            config.run.batch_size,
+            spec,
+            plan,
+            steps.metric_names(config),
+        )
+        return shared.setdefault(key, make_steps(config, spec, plan, permutation))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "make_steps", make_or_find)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,7 @@ def parse_tpu(arguments: list[str]) -> None:
 
 
 def parse_test(arguments: list[str]) -> None:
-    assert all(a in ("--slow", "--version", "-m", "faults") or (ROOT / a).exists() for a in arguments)
+    assert all(a in ("--slow", "--all", "--version", "-m", "faults") or (ROOT / a).exists() for a in arguments)
 
 
 PARSERS = {
@@ -142,12 +142,12 @@ def test_what_is_said_of_commands_is_said_of_some(pattern):
 
 
 def run(command: str, folder: Path) -> str:
-    """As a reader would, with the Python of the tests, in another folder: nothing is left in the repository."""
+    """Runs a command as a reader would, but in another folder and with the Python of the tests."""
     words = shlex.split(command.replace("./launch.sh reproduce", "python experiments/reproduce.py"))
     done = subprocess.run(
         [sys.executable, str(ROOT / words[1]), *words[2:]],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

@@ -20,6 +20,7 @@ from aux_rnn.datasets import load_splits
 from aux_rnn.training.experiment import create_experiment
 from aux_rnn.training.steps import create_train_state
 
+pytestmark = pytest.mark.slow
 SECONDS = 480  # more than anything takes here
 ENDLESS = ("--train_epochs=100000", "--log_every_steps=100")
 
@@ -87,7 +88,7 @@ def test_two_processes_end_as_one_and_only_process_0_prints(pair, single):
 
 
 @pytest.mark.parametrize(
-    ("asked", "number"), [(1, signal.SIGTERM), pytest.param(0, signal.SIGINT, marks=pytest.mark.slow)]
+    ("asked", "number"), [(1, signal.SIGTERM), pytest.param(0, signal.SIGINT, marks=pytest.mark.long)]
 )
 def test_a_signal_to_one_process_stops_both_at_the_same_step(asked, number, tmp_path, data_dir, single):
     argv = command(tmp_path / "run", data_dir)
@@ -112,7 +113,6 @@ def test_different_settings_are_refused_in_all_processes(tmp_path, data_dir):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_data_missing_in_one_process_ends_all(tmp_path):
     write_mnist(tmp_path / "manual")
     load_splits(official_config(tmp_path, "mnist"), seed=0)
@@ -124,7 +124,6 @@ def test_data_missing_in_one_process_ends_all(tmp_path):
     assert read_errors(first)[0].startswith("error: process 1 of 2: --data_dir=")
 
 
-@pytest.mark.slow
 def test_a_folder_in_use_is_refused_in_all_processes(tmp_path, data_dir):
     argv = command(tmp_path / "run", data_dir, *ENDLESS)
     with start(argv) as other:
@@ -134,7 +133,6 @@ def test_a_folder_in_use_is_refused_in_all_processes(tmp_path, data_dir):
     assert "another run is using it" in read_errors(first)[0]
 
 
-@pytest.mark.slow
 def test_different_numbers_of_devices_are_refused(tmp_path, data_dir):
     first, second = run_two(command(tmp_path / "run", data_dir), ["--cpu_devices=2"], ["--cpu_devices=1"])
     assert (first.code, second.code) == (2, 2)
@@ -143,7 +141,6 @@ def test_different_numbers_of_devices_are_refused(tmp_path, data_dir):
     ]
 
 
-@pytest.mark.slow
 def test_two_processes_evaluate_and_predict_as_one(pair, data_dir):
     workdir, _ = pair
     argv = [*command(workdir, data_dir)[:2], f"--workdir={workdir}", f"--data_dir={data_dir}"]
@@ -160,7 +157,6 @@ def test_two_processes_evaluate_and_predict_as_one(pair, data_dir):
         np.testing.assert_array_equal(found["ids"], expected.ids)
 
 
-@pytest.mark.slow
 def test_two_processes_make_a_dry_run(tmp_path, data_dir):
     first, second = run_two([*command(tmp_path / "run", data_dir), "--mode=dry_run"])
     assert (first.code, second.code, second.out) == (0, 0, "")
@@ -169,7 +165,7 @@ def test_two_processes_make_a_dry_run(tmp_path, data_dir):
 
 
 @pytest.mark.faults
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("index", "number"), [(0, signal.SIGKILL), (1, signal.SIGKILL), (0, signal.SIGSTOP), (1, signal.SIGSTOP)]
 )
@@ -182,13 +178,13 @@ def test_a_process_that_dies_or_is_suspended_ends_the_other(index, number, tmp_p
 
 RAISING = """
 import runpy, sys
-from aux_rnn.training.loop import Run
-fetch = Run.fetch_batch
-def fetch_batch(self):
-    if self.processes.index == {index} and self.step == 8:
+from aux_rnn.training import actions
+log = actions.LogMetrics.__call__
+def log_or_fail(self, step, phase, metrics):
+    if self._context.processes.index == {index} and step == 8:
         raise RuntimeError("a defect")
-    return fetch(self)
-Run.fetch_batch = fetch_batch
+    log(self, step, phase, metrics)
+actions.LogMetrics.__call__ = log_or_fail
 sys.path.insert(0, {folder!r})
 sys.argv[0] = {folder!r} + "/main.py"
 runpy.run_path(sys.argv[0], run_name="__main__")
@@ -196,7 +192,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.faults
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("index", [0, 1])
 def test_an_exception_in_one_process_ends_both(index, tmp_path, data_dir, single):
     (tmp_path / "raising.py").write_text(RAISING.format(index=index, folder=str(ROOT / "experiments")))
@@ -211,7 +207,6 @@ def test_an_exception_in_one_process_ends_both(index, tmp_path, data_dir, single
     assert_same_end(tmp_path / "run", single)
 
 
-@pytest.mark.slow
 def test_the_launcher_trains_in_two_processes(tmp_path, data_dir, single):
     flags = command(tmp_path / "run", data_dir, "--cpu_devices=1")[2:]
     ended = run([sys.executable, str(ROOT / "experiments/launch/local.py"), "2", *flags])

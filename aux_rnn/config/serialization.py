@@ -13,13 +13,6 @@ PATH_SETTINGS = ("data_dir", "manual_dir")
 NOT_COMPARED = (*PATH_SETTINGS, "allow_partial", "pictures")
 
 
-def with_data_paths(config: Config, data: DataConfig) -> Config:
-    """Returns the configuration with the locations of the other one, which may also allow a part of the data."""
-    located: dict[str, Any] = {name: getattr(data, name) for name in PATH_SETTINGS}
-    located["allow_partial"] = config.data.allow_partial or data.allow_partial
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, **located))
-
-
 GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
 
 
@@ -48,6 +41,17 @@ def from_flat(values: Mapping[str, Any]) -> Config:
 def to_flat(config: Config) -> dict[str, Any]:
     """Returns `{name: value}`, the inverse of `from_flat`."""
     return {field.name: getattr(getattr(config, group), field.name) for group, field in iterate_settings()}
+
+
+def with_settings(config: Config, **settings: Any) -> Config:
+    """Returns the configuration with some settings changed. Raises ConfigError as `from_flat` does."""
+    return from_flat({**to_flat(config), **settings})
+
+
+def with_data_paths(config: Config, data: DataConfig) -> Config:
+    """Returns the configuration with the locations of the other one, which may also allow a part of the data."""
+    located = {name: getattr(data, name) for name in PATH_SETTINGS}
+    return with_settings(config, **located, allow_partial=config.data.allow_partial or data.allow_partial)
 
 
 def to_json(config: Config) -> str:

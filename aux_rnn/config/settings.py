@@ -25,7 +25,12 @@ from aux_rnn.config.fields import (
 
 AUXILIARIES = ("none", "reconstruct", "predict", "both")
 # The recurrent cells, with the name of the class: of `aux_rnn.recurrence.cells` for lstm, else of `flax.linen`.
-CELLS = {"lstm": "LSTMCell", "gru": "GRUCell", "mgu": "MGUCell", "simple": "SimpleCell"}
+CELLS = {
+    "lstm": "LSTMCell",
+    "gru": "GRUCell",
+    "mgu": "MGUCell",
+    "simple": "SimpleCell",
+}
 ENCODERS = (*CELLS, "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
 RECURRENCES = ("auto", "scan", "fused")
@@ -132,7 +137,7 @@ class ModelConfig(Settings):
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
-        """The auxiliary losses in use, one decoder each: a part of ('reconstruct', 'predict')."""
+        """Returns the auxiliary losses in use, one decoder each: a part of ('reconstruct', 'predict')."""
         return {"none": (), "both": ("reconstruct", "predict")}.get(self.auxiliary, (self.auxiliary,))
 
 

@@ -51,6 +51,10 @@ class Splits:
     validation: Examples
     test: Examples
 
+    def counts(self) -> dict[str, int]:
+        """Returns the number of examples of each split."""
+        return {field.name: len(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Identifies the examples of all splits."""

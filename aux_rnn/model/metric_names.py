@@ -1,6 +1,11 @@
-"""The metrics of a run: the name of each in `metrics.jsonl`, and its label, unit and formats wherever it is shown."""
+"""The metrics of a run: the name of each in `metrics.jsonl`, and its label, unit and formats wherever it is shown.
 
-from typing import NamedTuple
+A metric of the classifier needs an entry with `values` and nothing else: training and evaluation compute it, and runs
+that were started without it continue with it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 AUXILIARY_UNIT = "unit of the auxiliary loss"  # depends on the settings, see `unit_of`
 
@@ -17,6 +22,8 @@ class Metric(NamedTuple):
       factor: converts a stored value to `unit`.
       panel: position among the panels of a figure of curves, from 1; 0 for those that are not drawn.
       scale: of the panel's vertical axis.
+      values: computes the value of each example `[B]` from the logits `[B, K]` and the labels `[B]`; None for metrics
+        that are not functions of these.
     """
 
     name: str
@@ -27,6 +34,7 @@ class Metric(NamedTuple):
     factor: float = 1.0
     panel: int = 0
     scale: str = "linear"
+    values: Callable[[Any, Any], Any] | None = None
 
     def format_line(self, value: float) -> str:
         """Returns 'accuracy 61.3 %'."""
@@ -42,7 +50,16 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("loss", "loss", "", "loss {:.3g}"),
-        Metric("accuracy", "accuracy", "%", "accuracy {:.1f} %", "acc {:.1f}%", factor=100.0, panel=4),
+        Metric(
+            "accuracy",
+            "accuracy",
+            "%",
+            "accuracy {:.1f} %",
+            "acc {:.1f}%",
+            factor=100.0,
+            panel=4,
+            values=lambda logits, labels: logits.argmax(-1) == labels,
+        ),
         Metric("supervised_loss", "supervised loss", "nats", "supervised {:.3g}", "sup {:.3g}", panel=1),
         Metric("reconstruct_loss", "reconstruction loss", AUXILIARY_UNIT, "reconstruct {:.3g}", "rec {:.3g}", panel=2),
         Metric("reconstruct_memory_gain", "memory gain, reconstruction", AUXILIARY_UNIT, "memory {:+.2g}"),
@@ -54,6 +71,7 @@ METRICS = {
     )
 }
 DRAWN = tuple(sorted((metric for metric in METRICS.values() if metric.panel), key=lambda metric: metric.panel))
+CLASSIFIER_METRICS = {name: metric.values for name, metric in METRICS.items() if metric.values}
 
 
 def unit_of(metric: Metric, pixel_loss: str, has_tokens: bool) -> str:

@@ -68,7 +68,7 @@ class AuxiliaryRNN(nn.Module):
       >>> params = init_params(model, jax.random.key(0))
       >>> inputs, lengths, rows = jnp.ones((8, 20, 3)), jnp.full(8, 20), jnp.arange(8)
       >>> segments = {"reconstruct": draw_segments(jax.random.key(1), "reconstruct", inputs, lengths, rows, 1, 5)}
-      >>> logits, decoded = model.apply({"params": params}, inputs, None, segments)
+      >>> logits, decoded = jax.jit(model.apply)({"params": params}, inputs, None, segments)
       >>> logits.shape, decoded["reconstruct"].shape
       ((8, 10), (8, 1, 5, 3))
     """

@@ -6,7 +6,7 @@
     L_rec  = err(decode(s_T[a]), x[a-S : a])  a ~ Uniform{S, ..., L}
     L_pred = err(decode(s_T[a]), x[a : a+S])  a ~ Uniform{1, ..., L-S}
 
-`compute_losses` computes the terms and `total_loss` sums them. `sequences.py` draws the anchors, `windows.py` stops the
+`compute_losses` computes the terms and `total_loss` sums them. `segments.py` draws the anchors, `windows.py` stops the
 gradients, and `losses.py` defines the errors.
 """
 
@@ -23,6 +23,7 @@ from aux_rnn.config.settings import ModelConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.inputs import Batch
 from aux_rnn.model.losses import auxiliary_loss, memory_gain, supervised_loss
+from aux_rnn.model.metric_names import CLASSIFIER_METRICS
 from aux_rnn.model.metrics import Mean, Metrics
 from aux_rnn.model.network import AuxiliaryRNN
 from aux_rnn.model.segments import Segments, draw_segments, input_dropout
@@ -133,16 +134,13 @@ def evaluate_losses(model: nn.Module, params: Any, batch: Batch, other_states: C
 
 
 def classifier_metrics(logits: jax.Array, batch: Batch) -> Metrics:
-    """Returns the cross-entropy and the accuracy of logits `[B, K]`."""
-    return {
-        "supervised_loss": supervised_loss(logits, batch.labels, batch.mask),
-        "accuracy": accuracy(logits, batch),
-    }
+    """Returns the cross-entropy and the metrics of logits `[B, K]`."""
+    return {"supervised_loss": supervised_loss(logits, batch.labels, batch.mask), **logit_metrics(logits, batch)}
 
 
-def accuracy(logits: jax.Array, batch: Batch) -> Mean:
-    """Returns the share of examples whose largest logit is that of the label."""
-    return Mean.of(logits.argmax(-1) == batch.labels, batch.mask)
+def logit_metrics(logits: jax.Array, batch: Batch) -> Metrics:
+    """Returns the accuracy and all other metrics of logits `[B, K]` that `metric_names.py` defines."""
+    return {name: Mean.of(values(logits, batch.labels), batch.mask) for name, values in CLASSIFIER_METRICS.items()}
 
 
 def loss_metrics(losses: Losses) -> Metrics:
@@ -188,9 +186,11 @@ def joint_loss(
       >>> model = AuxiliaryRNN(config, SequenceSpec(length=20, channels=3, num_classes=1), cell=nn.GRUCell)
       >>> params = init_params(model, jax.random.key(0))
       >>> inputs, targets = jnp.ones((8, 20, 3)), jnp.zeros((8, 1))
-      >>> def objective(params, key):
+      >>> @jax.jit
+      ... @partial(jax.value_and_grad, has_aux=True)
+      ... def step(params, key):
       ...     return joint_loss(model, params, key, inputs, lambda outputs: jnp.mean((outputs - targets) ** 2))
-      >>> (loss, auxiliary), gradients = jax.value_and_grad(objective, has_aux=True)(params, jax.random.key(1))
+      >>> (loss, auxiliary), gradients = step(params, jax.random.key(1))
       >>> loss.shape, list(auxiliary)
       ((), ['reconstruct'])
     """

@@ -1,26 +1,16 @@
 """The curves of one run: losses, accuracy and gradient norm, of the training batches and of the held-out splits."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from aux_rnn.config.settings import Config, DataConfig
 from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
-from aux_rnn.model.metric_names import DRAWN, unit_of
+from aux_rnn.model.metric_names import DRAWN, Metric, unit_of
 from aux_rnn.plots.style import BLACK, BLUE, VERMILION, Axes, Figure, LogLocator, MaxNLocator
 from aux_rnn.storage.records import Record, curve_of, end_of_pretraining
-
-
-class Panel(NamedTuple):
-    """One metric of a run, and how its axis is drawn."""
-
-    name: str
-    label: str
-    factor: float = 1.0
-    scale: str = "linear"
-
 
 # Lines differ in marker and dashes as well as in their colours.
 SPLITS: dict[str, dict[str, Any]] = {
@@ -30,17 +20,15 @@ SPLITS: dict[str, dict[str, Any]] = {
 }
 
 
-def panels_of(config: Config) -> list[Panel]:
-    """Returns the panels of a run, labeled with the units of its metrics (see `metric_names.py`)."""
+def panels_of(config: Config) -> list[Metric]:
+    """Returns the metrics of a run that are drawn, labeled with their units."""
     tokens = has_tokens(config.data)
     absent = {"reconstruct_loss", "predict_loss"} - {f"{kind}_loss" for kind in config.model.auxiliaries}
     panels = []
     for metric in DRAWN:
         if metric.name not in absent:
             unit = unit_of(metric, config.model.pixel_loss, tokens)
-            panels.append(
-                Panel(metric.name, f"{metric.label} ({unit})" if unit else metric.label, metric.factor, metric.scale)
-            )
+            panels.append(metric._replace(label=f"{metric.label} ({unit})" if unit else metric.label))
     return panels
 
 
@@ -76,15 +64,16 @@ def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure
         axis.tick_params(labelbottom=True)
         axis.set_xlabel("epoch")
     if clip := config.optimizer.clip_norm:
-        last, place = axes[len(panels) - 1], dict[str, Any](xycoords=("axes fraction", "data"), ha="right", va="bottom")
-        last.axhline(clip, color="0.4", linewidth=0.8, linestyle=(0, (1, 3)))
-        last.annotate(f"clipped at {clip:g}", (1, clip), fontsize=6, **place)
+        axis = next(axis for axis, panel in zip(axes, panels, strict=False) if panel.name == "gradient_norm")
+        axis.axhline(clip, color="0.4", linewidth=0.8, linestyle=(0, (1, 3)))
+        place: dict[str, Any] = dict(xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        axis.annotate(f"clipped at {clip:g}", (1, clip), fontsize=6, **place)
     handles = [lines[split] for split in SPLITS if split in lines]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(SPLITS))
     return figure
 
 
-def label_values(axis: Axes, panel: Panel) -> None:
+def label_values(axis: Axes, panel: Metric) -> None:
     """Labels the axis with the metric and its unit; a logarithmic one at 0.2, 0.5, 1, 2, 5 ..."""
     axis.set(ylabel=panel.label, yscale=panel.scale)
     if panel.scale == "log":
@@ -93,7 +82,7 @@ def label_values(axis: Axes, panel: Panel) -> None:
         axis.yaxis.set_minor_formatter("{x:g}")
 
 
-def draw_panel(axis: Axes, panel: Panel, records: Sequence[Record]) -> dict[str, Any]:
+def draw_panel(axis: Axes, panel: Metric, records: Sequence[Record]) -> dict[str, Any]:
     """Draws the curve of each split that has one, and returns the lines by split."""
     lines = {}
     for split, style in SPLITS.items():

@@ -1,1 +1,1 @@
-"""Where runs are stored."""
+"""Storage of runs: folders, checkpoints, records and buckets."""

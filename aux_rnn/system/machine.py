@@ -1,4 +1,4 @@
-"""What a measurement was made on: no name of a computer, a user or a folder."""
+"""Describes the machine of a measurement, without the name of a computer, a user or a folder."""
 
 import os
 import platform
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def usable_cores() -> list[int]:
-    """The cores that this process may use."""
+    """Returns the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
 
 
 def describe_machine(cores: int) -> dict[str, Any]:
-    """The processor, how many of its cores a run has, the memory in GiB and the operating system."""
+    """Returns the processor, the number of cores that a run has, the memory in GiB and the operating system."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return dict(cpu=processor_name(), cores=cores, memory_gib=round(memory), os=system_name())
 

@@ -1,4 +1,4 @@
-"""How much memory a run has taken."""
+"""Memory of the process and of its devices: peak and available."""
 
 import resource
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def peak_memory_mib() -> float:
-    """The most memory taken so far, in MiB: of the process on a CPU, of its first device elsewhere."""
+    """Returns the peak memory so far in MiB: of the process on a CPU, of its first device elsewhere."""
     import jax  # here, so that a process without JAX can be measured without taking its memory
 
     device = jax.local_devices()[0]
@@ -15,7 +15,7 @@ def peak_memory_mib() -> float:
 
 
 def describe_devices() -> str:
-    """'2 x cpu', of all processes together."""
+    """Returns '2 x cpu' for the devices of all processes together."""
     import jax  # as above
 
     return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
@@ -55,13 +55,13 @@ def available_system_bytes(
 
 
 def peak_process_mib(status: Path = Path("/proc/self/status")) -> float:
-    """The largest resident set of this process so far, in MiB.
+    """Returns the largest resident set of this process so far, in MiB.
 
     Linux counts the peak of the program that started this one into `getrusage`, so its own figure is read where the
     kernel gives it.
 
     Args:
-      status: the kernel's account of this process; where it does not exist, `getrusage` is asked.
+      status: the kernel's file on this process; if it does not exist, `getrusage` is used.
     """
     try:
         for line in status.read_text().splitlines():

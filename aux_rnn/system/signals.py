@@ -1,6 +1,6 @@
-"""Asking a run to stop: the first SIGINT or SIGTERM lets it finish its step and save, a second one ends it at once.
+"""Signals that stop a run: after the first SIGINT or SIGTERM it finishes its step and saves; a second one ends it.
 
-Before there is a step to finish, the first one raises KeyboardInterrupt.
+Before the first step, the first signal raises KeyboardInterrupt.
 """
 
 import signal
@@ -13,11 +13,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether a stop was asked for, and by which signal.
+    """A request to stop, true once a signal has arrived.
 
     Attributes:
-      signal_name: of the signal; empty if there was none.
-      is_over: to be set once all is done and written; signals that come later are ignored.
+      signal_name: name of the signal; empty if there was none.
+      is_over: set this once everything is written; later signals are ignored.
     """
 
     signal_name = ""
@@ -31,7 +31,7 @@ class StopRequest:
 def interrupt_on_signals() -> Iterator[StopRequest]:
     """Turns the first SIGINT or SIGTERM into a KeyboardInterrupt.
 
-    It is noted in the `StopRequest`, too, as an exception that comes up in a callback of the interpreter is lost.
+    The `StopRequest` records it as well, because an exception in a callback of the interpreter is lost.
     """
     request = StopRequest()
     with handle_signals(request, interrupt):
@@ -45,14 +45,14 @@ def interrupt() -> None:
 @contextmanager
 def catch_signals(request: StopRequest | None = None) -> Iterator[StopRequest]:
     """Turns the first SIGINT or SIGTERM into a `StopRequest`: the given one, or a new one."""
-    request = StopRequest() if request is None else request  # one that was not made yet is false
+    request = StopRequest() if request is None else request  # a request without a signal is false
     with handle_signals(request, lambda: None):
         yield request
 
 
 @contextmanager
 def handle_signals(request: StopRequest, action: Callable[[], None]) -> Iterator[None]:
-    """Notes the first signal and does `action`; restores the former handlers at the end."""
+    """Records the first signal and calls `action`; restores the former handlers at the end."""
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
@@ -69,7 +69,7 @@ def handle_signals(request: StopRequest, action: Callable[[], None]) -> Iterator
 
 @contextmanager
 def handlers(handler: Callable[[int, FrameType | None], None], signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """Has signals handled so; restores the former handlers at the end."""
+    """Installs a signal handler; restores the former handlers at the end."""
     former: dict[signal.Signals, Any] = {}
     try:
         for number in signals:
@@ -81,6 +81,6 @@ def handlers(handler: Callable[[int, FrameType | None], None], signals: Iterable
 
 
 def ignore_signals() -> None:
-    """For a process that has done everything and only ends: to be interrupted in that would look like a failure."""
+    """Ignores further signals in a process that is about to end, where an interruption would look like a failure."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

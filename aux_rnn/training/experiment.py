@@ -1,4 +1,4 @@
-"""An experiment: a configuration together with everything that follows from it and the data."""
+"""Experiments: a configuration with its data, its plan and its compiled steps."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,9 +22,14 @@ from aux_rnn.training.steps import Steps, make_steps
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """See the module's docstring.
+    """A configuration, and what follows from it and the data.
 
     Attributes:
+      config: the settings.
+      spec: the form of the sequences.
+      splits: the examples.
+      plan: the number of steps of each phase.
+      steps: the functions of one step.
       permutation: int `[L]`, the pixel read at each step; None where they are read in order.
     """
 
@@ -76,7 +81,7 @@ def create_experiment(config: Config) -> Experiment:
 
 
 def assemble(config: Config, spec: SequenceSpec, splits: Splits, permutation: np.ndarray | None = None) -> Experiment:
-    """The experiment on data that has been read. Raises ConfigError if there are too few examples for a batch."""
+    """Builds the experiment on data in memory. Raises ConfigError if there are too few examples for a batch."""
     plan = Plan.of(config, steps_per_epoch(len(splits.train), config.run.batch_size))
     return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation), permutation)
 
@@ -115,7 +120,7 @@ def create_experiment_together(config: Config, processes: ProcessGroup) -> Exper
 
 def require_same_data(path: Path, meta: Mapping[str, Any], splits: Splits) -> None:
     """Raises WorkdirError if a checkpoint with this meta data was saved by a run on other examples."""
-    now = {name: len(getattr(splits, name)) for name in ("train", "validation", "test")}
+    now = splits.counts()
     before = meta.get("examples", now)
     if before == now and meta.get("data") in (None, splits.fingerprint):  # earlier versions saved no fingerprint
         return

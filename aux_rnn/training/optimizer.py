@@ -11,7 +11,7 @@ HALVED_AT = (0.3, 0.6, 0.9)  # shares of the joint training
 
 
 def make_learning_rate(config: OptimizerConfig, plan: Plan) -> optax.Schedule:
-    """Constant in pretraining; halved at 30, 60 and 90 % of the joint training."""
+    """Returns a constant rate for pretraining that is halved at 30, 60 and 90 % of the joint training."""
     halvings = Counter(plan.pretrain_steps + round(share * plan.train_steps) for share in HALVED_AT)
     return optax.piecewise_constant_schedule(
         config.learning_rate, {step: 0.5**times for step, times in halvings.items()}
@@ -19,7 +19,7 @@ def make_learning_rate(config: OptimizerConfig, plan: Plan) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig, plan: Plan) -> optax.GradientTransformation:
-    """Clipping by the global norm, then RMSProp (Tieleman and Hinton, 2012), Adam (Kingma and Ba, 2015) or descent."""
+    """Clips by the global norm, then applies RMSProp (Tieleman and Hinton, 2012), Adam (Kingma and Ba, 2015) or SGD."""
     rate = make_learning_rate(config, plan)
     rule = {
         "rmsprop": lambda: optax.rmsprop(

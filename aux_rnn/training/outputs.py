@@ -173,6 +173,8 @@ class RunOutputs(NullOutputs):
                 self._remote.sync(self.path)
 
     def latest_checkpoint_path(self) -> str:
+        with contextlib.suppress(Exception):  # An earlier checkpoint remains if this one cannot be written.
+            self._checkpoints.wait()
         steps = list_steps(self.path / "checkpoints")
         return str(self.path / "checkpoints" / str(steps[0])) if steps else "none"
 

@@ -1,4 +1,4 @@
-"""The course of a run: how many steps in which phase, and after which of them something is due."""
+"""The plan of a run: the steps of each phase, and the steps after which it logs, evaluates and saves."""
 
 import dataclasses
 
@@ -8,8 +8,7 @@ from aux_rnn.config.settings import Config
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Steps are counted by how many are complete, so the same number means the same everywhere: in the training state,
-    in the names of checkpoints, in `metrics.jsonl`.
+    """The steps of a run, counted by how many are complete: in the state, the checkpoints and `metrics.jsonl`.
 
     Attributes:
       steps_per_epoch: full batches in the training set; the rest of an epoch is left out, another rest each time.
@@ -26,7 +25,7 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config, steps_per_epoch: int) -> "Plan":
-        """The plan that a configuration means; raises ConfigError for more steps than 32 bits count."""
+        """Returns the plan of a configuration. Raises ConfigError for more steps than 32 bits count."""
         run = config.run
         plan = cls(
             steps_per_epoch=steps_per_epoch,
@@ -49,7 +48,7 @@ class Plan:
         return self.pretrain_steps + self.train_steps
 
     def phase(self, step: int) -> str:
-        """The phase of the step that follows after `step` complete ones."""
+        """Returns the phase of the step that follows after `step` complete ones."""
         return "pretrain" if step < self.pretrain_steps else "train"
 
     def ends_phase(self, step: int) -> bool:
@@ -70,6 +69,6 @@ class Plan:
         return step % self.checkpoint_every == 0 or step == self.total_steps
 
     def should_draw(self, step: int) -> bool:
-        """At the end of a phase, and after the first, second, fourth, eighth ... evaluation: early on more changes."""
+        """Returns True at the end of a phase and after evaluations 1, 2, 4, 8 ..., as more changes early on."""
         evaluations, rest = divmod(step, self.evaluate_every)
         return self.ends_phase(step) or (rest == 0 and evaluations.bit_count() == 1)

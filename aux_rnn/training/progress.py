@@ -20,7 +20,7 @@ MIN_BAR = 16  # columns of the bar that metrics leave free
 
 
 def format_metrics(values: Mapping[str, float | None]) -> str:
-    """'accuracy 61.3 %  supervised 1.204  |grad| 0.84'."""
+    """Returns 'accuracy 61.3 %  supervised 1.204  |grad| 0.84'."""
     known = {name: math.nan if value is None else value for name, value in values.items()}  # null in `summary.json`
     return "  ".join(metric.format_line(known[name]) for name, metric in METRICS.items() if name in known)
 

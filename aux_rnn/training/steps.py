@@ -21,13 +21,14 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.inputs import Batch, RawBatch, make_batch_fn
 from aux_rnn.model.losses import supervised_loss
+from aux_rnn.model.metric_names import CLASSIFIER_METRICS
 from aux_rnn.model.metrics import Mean, Metrics
 from aux_rnn.model.objective import (
     Losses,
-    accuracy,
     compute_losses,
     evaluate_losses,
     init_params,
+    logit_metrics,
     loss_metrics,
     make_model,
     total_loss,
@@ -40,14 +41,14 @@ NO_STEP = np.iinfo(np.int32).max
 
 
 class TrainState(PyTreeNode):
-    """All that a run must remember.
+    """The state of training; a checkpoint stores it.
 
     Attributes:
       step: int32, complete steps.
       params: the network's parameters.
       opt_state: the optimizer's state.
-      key: data of the run's random key, from which the keys of all steps follow. It is no constant of the compiled
-        steps, so that runs which differ in their seed alone share one compilation.
+      key: data of the run's random key, from which the keys of all steps are derived. It is an argument of the compiled
+        steps, not a constant, so that runs that differ only in their seed share one compilation.
       metrics: totals and counts since the last record of the training metrics.
       first_nonfinite_step: int32, the first step whose loss or gradient was not finite; `NO_STEP` if none was.
     """
@@ -80,11 +81,11 @@ class Steps:
 
 def metric_names(config: Config) -> tuple[str, ...]:
     auxiliary = [f"{kind}_loss" for kind in config.model.auxiliaries]
-    return ("loss", "supervised_loss", "accuracy", *auxiliary, "gradient_norm")
+    return ("loss", "supervised_loss", *CLASSIFIER_METRICS, *auxiliary, "gradient_norm")
 
 
 def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
-    """The state before the first step, on the host."""
+    """Creates the state before the first step, on the host."""
     key = jax.random.key(config.run.seed)
     params = init_params(make_model(config.model, spec), key)
     return TrainState(
@@ -137,7 +138,7 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics = loss_metrics(losses.map_means(lambda mean: Mean(jax.lax.psum(mean.total, AXIS), mean.count)))
         if train_classifier:
-            metrics["accuracy"] = jax.lax.psum(accuracy(losses.outputs, batch), AXIS)
+            metrics |= jax.lax.psum(logit_metrics(losses.outputs, batch), AXIS)
         metrics["loss"] = Mean.once(jax.lax.psum(loss, AXIS))
         metrics["gradient_norm"] = Mean.once(optax.tree.norm(gradients))
         return accumulate_metrics(state, metrics, plan).replace(

@@ -13,7 +13,7 @@ from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.system.signals import StopRequest, catch_signals
 from aux_rnn.training.experiment import Experiment, check_together, create_experiment_together
-from aux_rnn.training.loop import Run
+from aux_rnn.training.loop import Loop
 from aux_rnn.training.memory_check import compile_steps
 from aux_rnn.training.outputs import open_outputs
 from aux_rnn.training.progress import Progress
@@ -62,9 +62,9 @@ def train_and_evaluate(
         announce(experiment, f"results in {where}", progress, processes.count, STOPPING)
         compile_seconds = compile_run(experiment, processes)
         processes.run_on_all(files.write_config)
-        with catch_signals(stop) as stop, closing(Run(experiment, files, progress, processes, stop)) as run:
-            run.clock.seconds["compile"] += compile_seconds
-            return processes.broadcast(finish(run))
+        with catch_signals(stop) as stop, closing(Loop(experiment, files, progress, processes, stop)) as loop:
+            loop.stats.clock.seconds["compile"] += compile_seconds
+            return processes.broadcast(finish(loop))
 
 
 def compile_run(experiment: Experiment, processes: ProcessGroup) -> float:
@@ -75,16 +75,16 @@ def compile_run(experiment: Experiment, processes: ProcessGroup) -> float:
     return sum(phase.seconds for phase in compile_steps(*parts, batch, processes).values())
 
 
-def finish(run: Run) -> dict[str, Any]:
-    """Takes the steps that are left and writes `summary.json`; returns what it holds."""
+def finish(loop: Loop) -> dict[str, Any]:
+    """Takes the steps that are left and writes `summary.json`; returns its content."""
     try:
-        run.train()
-        summary = run.summary()
-        run.files.finish(summary)
-        run.stop.is_over = True
+        loop.train()
+        summary = loop.summary()
+        loop.files.finish(summary)
+        loop.stop.is_over = True
     except Exception:
-        # The state may be gone with the step that failed: what is left to say is that it did.
-        run.files.write_failed_summary({**run.describe(), "status": "failed"})
+        # The parameters may have been lost in the step that failed.
+        loop.files.write_failed_summary({**loop.describe(), "status": "failed"})
         raise
     return summary
 
@@ -98,7 +98,7 @@ def announce(
     processes = f" in {process_count} processes" if process_count > 1 else ""
     what = f"{name_model(config)} on {config.data.dataset}, on {devices}{processes}"
     progress.say("  ".join(filter(None, [what, where, stopping])))
-    sizes = ", ".join(f"{len(getattr(splits, name)):,} {name}" for name in ("train", "validation", "test"))
+    sizes = ", ".join(f"{count:,} {name}" for name, count in splits.counts().items())
     phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
     progress.say(f"sequences of {experiment.spec.describe()}  {sizes} examples  {phases}")
     if config.run.pretrain_epochs and not config.model.auxiliaries:

@@ -21,6 +21,8 @@ from aux_rnn.training.evaluation import evaluate_split
 from aux_rnn.training.experiment import create_experiment
 from aux_rnn.training.steps import create_train_state
 
+pytestmark = pytest.mark.usefixtures("shared_steps")
+
 # Of class a 2 of 3 are right, of b 1 of 2, c is never met and predicted once, d neither.
 LABELS = np.array([0, 0, 0, 1, 1], np.int32)
 PREDICTED = np.array([0, 0, 1, 1, 2])

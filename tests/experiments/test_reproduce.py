@@ -164,6 +164,7 @@ def test_the_plan_fits_80_columns_and_writes_nothing(tiny_preset, run, tmp_path)
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_grid_is_executed_and_its_runs_are_shared(only_lstm, run, tmp_path, monkeypatch):
     # As inside a step of SLURM with four tasks, which must not make the runs wait for each other.
     slurm = dict(SLURM_JOB_ID="7", SLURM_NTASKS="4", SLURM_PROCID="2", SLURM_LOCALID="2", SLURM_STEP_NODELIST="node7")
@@ -223,7 +224,8 @@ sys.exit(reproduce.main(["reproduce.py", *sys.argv[2:]]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_an_interrupted_command_saves_its_runs_and_continues(number, tiny_preset, tmp_path, data_dir):
     rarely = dict(train_epochs=100, evaluate_every_epochs=50, log_every_steps=5, checkpoint_every_steps=500)
     values = json.dumps({**tiny_preset.data["table2"]["digits"], **rarely})

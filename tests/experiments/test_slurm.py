@@ -11,10 +11,11 @@ from pathlib import Path
 
 import chex
 import pytest
-from faulty import FLAGS, command, read_metrics
+from faulty import FLAGS, XLA_FLAGS, command, read_metrics
 
 from aux_rnn.distributed import choose_local_devices
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "experiments/launch/slurm.sh"
 NODES = ("127.0.0.1", "127.0.0.2")
@@ -39,7 +40,7 @@ class Cluster:
             **os.environ,
             "SLURM_CONF": str(folder / "state/slurm.conf"),
             "VENV": sys.prefix,
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": XLA_FLAGS,
         }
         (folder / "state").mkdir()
         self.control("up")
@@ -184,7 +185,7 @@ def find_task(job, index):
 
 
 @needs_slurm
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_task_ends_the_job_and_is_named(cluster):
     flags = [*cluster.flags, "--cpu_devices=1", "--workdir=killed"]
     job = cluster.submit("--nodes=2", flags=flags)
@@ -198,7 +199,7 @@ def test_killed_task_ends_the_job_and_is_named(cluster):
 
 
 @needs_slurm
-@pytest.mark.slow
+@pytest.mark.long
 def test_job_continues_after_the_failure_of_a_node(cluster):
     job = cluster.submit("--nodes=2", flags=[*cluster.flags, "--cpu_devices=1", "--workdir=node"])
     cluster.wait_for_text(job, "train 40/")

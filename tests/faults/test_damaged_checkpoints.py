@@ -81,7 +81,7 @@ def test_no_intact_checkpoint_is_refused_and_nothing_is_lost(workdir, undisturbe
     assert snapshot(workdir) == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("damage", ["deleted", "half of it", "emptied"])
 @pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "summary.json"])
 def test_a_damaged_file_of_a_run_is_restored_or_refused(name, damage, workdir, undisturbed):

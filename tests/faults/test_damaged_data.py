@@ -44,7 +44,7 @@ CASES += [("test.array_record*", "half of it"), ("train.array_record*", "emptied
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"), [CASES[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES[1:])]
+    ("name", "damage"), [CASES[0], *(pytest.param(*case, marks=pytest.mark.long) for case in CASES[1:])]
 )
 def test_damaged_records_are_refused_and_after_repair_the_run_continues(name, damage, texts, tmp_path):
     folder = shutil.copytree(texts, tmp_path / "copy")
@@ -59,7 +59,7 @@ def test_damaged_records_are_refused_and_after_repair_the_run_continues(name, da
     assert read_end(folder / "run") == read_end(texts / "alone")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_official_file_is_refused_and_after_repair_the_run_continues(damage, texts, tmp_path):
     folder = shutil.copytree(texts, tmp_path / "copy")

@@ -79,9 +79,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def cases(moments, always, signals):
-    """Returns the parameters of a test: all moments, each with the next of the signals; all but one are slow."""
+    """Returns the parameters of a test: all moments, each with the next of the signals; all except one are long."""
     return [
-        pytest.param(name, number, marks=[] if name == always else pytest.mark.slow, id=f"{name} {number.name}")
+        pytest.param(name, number, marks=[] if name == always else pytest.mark.long, id=f"{name} {number.name}")
         for name, number in zip(moments, itertools.cycle(signals), strict=False)
     ]
 
@@ -137,7 +137,7 @@ def test_a_second_signal_ends_a_run_at_once_and_harms_nothing(moment, number, pl
     undisturbed.check_continued(place.workdir, place.argv)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flag", "limit"), [("--checkpoint_every_steps=2", 4096), ("--checkpoint_every_steps=99", 2048)]
 )
@@ -151,7 +151,7 @@ def test_a_run_whose_writes_fail_continues_once_they_succeed(flag, limit, tmp_pa
     undisturbed.check_continued(tmp_path / "run", argv)
 
 
-@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2))])
+@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
 def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
     argv = command(tmp_path / "run", undisturbed.data_dir)
     with start(argv) as first, start(argv) as second:
@@ -160,7 +160,7 @@ def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
     assert read_end(tmp_path / "run") == undisturbed.end
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(3))
 def test_two_runs_prepare_the_same_data_at_once(number, tmp_path):
     write_dbpedia(tmp_path / "manual")

@@ -103,11 +103,6 @@ def parameter_shapes(config: ModelConfig, spec: SequenceSpec, cell: Any) -> Any:
     return jax.eval_shape(AuxiliaryRNN(config, spec, cell).init, jax.random.key(0), inputs, None, segments)["params"]
 
 
-def quick_jit(function: Any) -> Any:
-    """`jax.jit`, but the programs here are run a few times only: compiling them is what takes the time."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def make_problem(
     spec: SequenceSpec = PIXELS,
     lengths: tuple[int, ...] | None = None,
@@ -165,7 +160,7 @@ def make_reach(problem: Problem) -> Any:
                 errors[kind] = jnp.sum(jnp.square(decoded[kind] - segments.targets), axis=-1)
         return sum(jnp.sum(weights[name] * errors[name]) for name in errors)
 
-    gradient = quick_jit(jax.grad(picked))
+    gradient = jax.jit(jax.grad(picked))
 
     def reach(name: str, *index: int) -> np.ndarray:
         weights = {kind: np.zeros((*anchors.shape, S), np.float32) for kind, anchors in problem.anchors.items()}
@@ -241,7 +236,7 @@ def test_truncation_of_zero_leaves_the_encoder_alone():
         each = problem.losses(params)[1]
         return sum(weights[name] * each[name] for name in each)
 
-    gradient = quick_jit(jax.grad(picked))
+    gradient = jax.jit(jax.grad(picked))
     for name, own in own_part.items():
         parts = gradient(problem.params, {other: float(other == name) for other in own_part})
         moved = {part for part, leaves in parts.items() if any(np.any(leaf != 0) for leaf in jax.tree.leaves(leaves))}
@@ -276,9 +271,19 @@ NAIVE_CASES = {
     "library cell, padded": truncate(3, 7, 2, auxiliary="predict", lengths=PADDED, **GRU),
 }
 
+# Each kind of case once; --slow runs all of them.
+QUICK_CASES = {
+    ("none", "scan"),
+    ("reconstruct", "fused"),
+    ("both, padded, windows of one length", "fused"),
+    ("tokens, padded, free, sizes that agree", "fused"),
+    ("levels of pixels", "fused"),
+    ("library cell, padded", "scan"),
+}
+
 
 def check_against_naive(problem: Problem, classify: bool) -> None:
-    library = quick_jit(jax.value_and_grad(functools.partial(problem.losses, classify=classify), has_aux=True))
+    library = jax.jit(jax.value_and_grad(functools.partial(problem.losses, classify=classify), has_aux=True))
     reference = jax.value_and_grad(naive.total_loss, argnums=1, has_aux=True)
     labels = problem.labels if classify else None
     expected = reference(problem.config, problem.params, problem.inputs, problem.own_lengths, labels, problem.anchors)
@@ -288,7 +293,12 @@ def check_against_naive(problem: Problem, classify: bool) -> None:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("case", "recurrence"),
-    [(case, how) for case in NAIVE_CASES for how in ("scan", "fused") if how == "scan" or "library" not in case],
+    [
+        pytest.param(case, how, marks=() if (case, how) in QUICK_CASES else pytest.mark.slow)
+        for case in NAIVE_CASES
+        for how in ("scan", "fused")
+        if how == "scan" or "library" not in case
+    ],
 )
 def test_losses_and_gradients_equal_the_naive_method(case, recurrence):
     check_against_naive(make_problem(seed=1, recurrence=recurrence, **NAIVE_CASES[case]), classify=True)
@@ -303,13 +313,14 @@ def test_unrolled_loops_as_on_gpus_equal_the_naive_method(recurrence, monkeypatc
     check_against_naive(problem, classify=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["reconstruct", "both, free", "both, padded, windows of one length", "tokens, padded"])
 def test_both_recurrences_are_equal_in_float32(case):
     """Losses within 1e-5 of their size, all gradients together within 1e-5 of theirs."""
     results = []
     for recurrence in ("scan", "fused"):
         problem = make_problem(seed=4, recurrence=recurrence, **NAIVE_CASES[case])
-        results.append(quick_jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
+        results.append(jax.jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
     (scan_loss, scan), (fused_loss, fused) = results
     np.testing.assert_allclose(fused_loss, scan_loss, rtol=1e-5)
     error = optax.tree.norm(jax.tree.map(jnp.subtract, fused, scan))
@@ -331,7 +342,7 @@ def test_pretraining_loss_and_gradients_equal_the_naive_method(truncation):
 @pytest.mark.parametrize(("auxiliary", "teacher_forcing"), [("reconstruct", True), ("predict", False)])
 def test_gradient_without_cuts_equals_finite_differences(auxiliary, teacher_forcing):
     problem = make_problem(lengths=PADDED, auxiliary=auxiliary, teacher_forcing=teacher_forcing, seed=3)
-    evaluate = quick_jit(jax.value_and_grad(lambda params: problem.losses(params)[0]))
+    evaluate = jax.jit(jax.value_and_grad(lambda params: problem.losses(params)[0]))
     _, gradient = evaluate(problem.params)
     step = 1e-5
     for seed in range(4):
@@ -357,8 +368,8 @@ def test_gradient_without_cuts_equals_that_of_flax_over_the_whole_sequence(trunc
         logits = naive.head(params["head"], hidden[:, -1])
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, problem.labels))
 
-    actual = quick_jit(jax.grad(lambda params: problem.losses(params)[0]))(problem.params)
-    chex.assert_trees_all_close(actual, quick_jit(jax.grad(plain_loss))(problem.params), rtol=1e-9, atol=1e-12)
+    actual = jax.jit(jax.grad(lambda params: problem.losses(params)[0]))(problem.params)
+    chex.assert_trees_all_close(actual, jax.jit(jax.grad(plain_loss))(problem.params), rtol=1e-9, atol=1e-12)
 
 
 # ---- Truncation is about gradients alone
@@ -366,9 +377,9 @@ def test_gradient_without_cuts_equals_that_of_flax_over_the_whole_sequence(trunc
 
 def test_no_truncation_changes_a_loss():
     problem = make_problem(lengths=PADDED)
-    expected = quick_jit(problem.losses)(problem.params)
+    expected = jax.jit(problem.losses)(problem.params)
     for settings in (truncate(0, 0, 1), truncate(7, 3, 2)):
-        actual = quick_jit(make_problem(lengths=PADDED, **settings).losses)(problem.params)
+        actual = jax.jit(make_problem(lengths=PADDED, **settings).losses)(problem.params)
         chex.assert_trees_all_close(actual, expected, rtol=1e-5)
 
 
@@ -400,7 +411,7 @@ def test_truncated_scan(chunk_length):
         state, outputs = module.apply(variables, initial, elements)
         return jnp.sum(outputs, axis=(1, 2)), (state, outputs)
 
-    jacobian, actual = quick_jit(jax.jacrev(run, has_aux=True))(initial)
+    jacobian, actual = jax.jit(jax.jacrev(run, has_aux=True))(initial)
     state, outputs = initial, []
     for element in elements:
         state, output = LSTMCell(4).apply({"params": variables["params"]["cell"]}, state, element)
@@ -432,6 +443,6 @@ def test_lstm_cell_equals_that_of_flax():
 
 
 def test_forget_gate_is_open_at_the_start():
-    init = quick_jit(LSTMCell(4).init)
+    init = jax.jit(LSTMCell(4).init)
     params = init(jax.random.key(0), (jnp.zeros((1, 4)), jnp.zeros((1, 4))), jnp.zeros((1, 3)))["params"]
     chex.assert_trees_all_equal(params["bias"], jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), 4))

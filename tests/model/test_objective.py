@@ -30,10 +30,15 @@ def square(outputs):
     return jnp.mean(outputs**2)
 
 
+def jit_loss(model, loss=square):
+    """Returns `joint_loss` as a compiled function of the parameters, the key and the inputs."""
+    return jax.jit(lambda params, key, inputs: joint_loss(model, params, key, inputs, loss))
+
+
 def test_the_sum_is_of_the_own_loss_and_the_weighted_auxiliary_losses():
     model, params, inputs = make(auxiliary="both", auxiliary_weight=3.0)
-    total, auxiliary = joint_loss(model, params, jax.random.key(2), inputs, square)
-    outputs, _ = model.apply({"params": params}, inputs)
+    total, auxiliary = jit_loss(model)(params, jax.random.key(2), inputs)
+    outputs, _ = jax.jit(model.apply)({"params": params}, inputs)
     assert set(auxiliary) == {"reconstruct", "predict"}
     chex.assert_trees_all_close(
         total, square(outputs) + 3 * (auxiliary["reconstruct"] + auxiliary["predict"]), rtol=1e-6
@@ -47,25 +52,26 @@ def test_what_is_no_sequence_or_no_scalar_is_refused():
         with pytest.raises(ConfigError, match=r"^inputs: have the shape \[5, .*; must be \[B, 12, 2\], as the spec"):
             joint_loss(model, params, key, wrong, square)
     with pytest.raises(ConfigError, match=r"^loss: returns an array \[5\]; must return a scalar"):
-        joint_loss(model, params, key, inputs, lambda outputs: outputs[:, 0])
+        jit_loss(model, lambda outputs: outputs[:, 0])(params, key, inputs)
 
 
 def test_anchors_are_drawn_by_the_key():
     model, params, inputs = make()
-    first, again, other = (joint_loss(model, params, jax.random.key(k), inputs, square)[0] for k in (2, 2, 3))
+    loss = jit_loss(model)
+    first, again, other = (loss(params, jax.random.key(k), inputs)[0] for k in (2, 2, 3))
     assert first == again != other
 
 
 def test_the_gradient_of_the_own_loss_ends_at_its_truncation():
     model, params, inputs = make(auxiliary="none")
-    gradient = jax.grad(lambda x: joint_loss(model, params, jax.random.key(2), x, square)[0])(inputs)
+    gradient = jax.grad(lambda x: jit_loss(model)(params, jax.random.key(2), x)[0])(inputs)
     assert (gradient[:, :9] == 0).all()
     assert (gradient[:, 9:] != 0).any(axis=(0, 2)).all()
 
 
 def test_without_an_own_loss_only_the_auxiliary_one_shapes_the_encoder():
     model, params, inputs = make()
-    key = jax.random.key(2)
-    gradient = jax.grad(lambda p: joint_loss(model, p, key, inputs, lambda outputs: 0 * outputs.sum())[0])(params)
+    loss = jit_loss(model, lambda outputs: 0 * outputs.sum())
+    gradient = jax.grad(lambda p: loss(p, jax.random.key(2), inputs)[0])(params)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient["head"]))
     assert any((leaf != 0).any() for leaf in jax.tree.leaves(gradient["encoder"]))

@@ -12,12 +12,12 @@ from PIL import Image
 
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.serialization import from_flat, to_flat
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples
 from aux_rnn.model.inputs import Batch, make_batch_fn
 from aux_rnn.model.losses import auxiliary_loss
-from aux_rnn.model.objective import compute_losses, draw_all_segments, make_model, total_loss
+from aux_rnn.model.objective import compute_losses, draw_all_segments, init_params, make_model, total_loss
 from aux_rnn.plots.reconstructions import figure as plot_reconstructions
 from aux_rnn.plots.reconstructions.images import OUTSIDE, canvas_shape, paint
 from aux_rnn.plots.reconstructions.samples import make_decode_fn, pick_examples, spread_anchors
@@ -27,32 +27,25 @@ from aux_rnn.training.outputs import RunOutputs
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.train import train_and_evaluate
 
+pytestmark = pytest.mark.usefixtures("shared_steps")
 SPEC = SequenceSpec(length=12, channels=1, num_classes=3)
 # Three images of 3 x 4 pixels that have nothing in common.
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 1), np.uint8)
 EXAMPLES = Examples(IMAGES, np.arange(3, dtype=np.int32))
 
 
-def change(config, **settings):
-    return from_flat({**to_flat(config), **settings})
-
-
 def never():
     return False
 
 
-def init(config, spec, examples):
-    rows = np.arange(len(examples), dtype=np.int32)
-    raw = dict(examples.arrays(), rows=rows, mask=np.ones(len(rows), bool))
-    batch = make_batch_fn(spec, None)(raw)
+def init(config, spec):
     model = make_model(config.model, spec)
-    segments = draw_all_segments(config.model, jax.random.key(0), batch)
-    return model, model.init(jax.random.key(1), batch.inputs, batch.lengths, segments)["params"]
+    return model, init_params(model, jax.random.key(1))
 
 
 def memorise(config, permutation=None, steps=1500):
     """Parameters that were trained on the three images alone, without a classifier."""
-    model, params = init(config, SPEC, EXAMPLES)
+    model, params = init(config, SPEC)
     raw = dict(inputs=IMAGES, labels=EXAMPLES.labels, rows=np.arange(3, dtype=np.int32), mask=np.ones(3, bool))
     batch = make_batch_fn(SPEC, permutation)(raw)
     optimizer = optax.adam(5e-3)
@@ -74,12 +67,11 @@ def memorise(config, permutation=None, steps=1500):
 @pytest.fixture
 def memory(tiny):
     sizes = dict(embedding_size=16, hidden_size=48, decoder_sizes=(48,), decoder_head_sizes=(32,), num_anchors=4)
-    return change(tiny, **sizes, auxiliary_truncation="full", decoder_input_dropout=0.5)
+    return with_settings(tiny, **sizes, auxiliary_truncation="full", decoder_input_dropout=0.5)
 
 
-@pytest.mark.parametrize(
-    "permutation", [pytest.param(None, marks=pytest.mark.slow), np.random.default_rng(1).permutation(12)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("permutation", [None, np.random.default_rng(1).permutation(12)])
 def test_a_network_that_has_memorised_its_data_gives_the_segments_back(memory, permutation):
     decoded = make_decode_fn(memory, SPEC, permutation)(memorise(memory, permutation), EXAMPLES, never)
     assert [found.kind for found in decoded] == ["reconstruct", "predict"]
@@ -90,7 +82,7 @@ def test_a_network_that_has_memorised_its_data_gives_the_segments_back(memory, p
 
 
 def test_segments_lie_where_the_anchors_say(tiny):
-    _, params = init(tiny, SPEC, EXAMPLES)
+    _, params = init(tiny, SPEC)
     reconstruct, predict = make_decode_fn(tiny, SPEC)(params, EXAMPLES, never)
     pixels = IMAGES.reshape(3, 12, 1) / np.float32(255)
     np.testing.assert_array_equal(reconstruct.anchors, [[5, 8, 12]] * 3)
@@ -113,9 +105,11 @@ def test_anchors_of_texts_are_spread_over_what_each_allows():
 @pytest.mark.parametrize(("loss", "dropout"), [("squared", 0.5), ("softmax", 0.0)])
 def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout):
     # A segment as long as the sequence leaves one anchor, so that an evaluation has the same one.
-    config = change(tiny, pixel_loss=loss, decoder_input_dropout=dropout, auxiliary="reconstruct", segment_length=12)
-    config = change(config, num_anchors=1)
-    model, params = init(config, SPEC, EXAMPLES)
+    config = with_settings(
+        tiny, pixel_loss=loss, decoder_input_dropout=dropout, auxiliary="reconstruct", segment_length=12
+    )
+    config = with_settings(config, num_anchors=1)
+    model, params = init(config, SPEC)
     (found,) = make_decode_fn(config, SPEC)(params, EXAMPLES, never)
     inputs = jnp.asarray(IMAGES.reshape(3, 12, 1) / np.float32(255))
     batch = Batch(inputs, None, jnp.arange(3), jnp.ones(3, bool))
@@ -130,10 +124,10 @@ def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout
 
 
 def test_a_free_running_decoder_feeds_its_output_back_as_without_teacher_forcing(tiny):
-    config = change(tiny, auxiliary="predict")
-    _, params = init(change(config, teacher_forcing=False), SPEC, EXAMPLES)
+    config = with_settings(tiny, auxiliary="predict")
+    _, params = init(with_settings(config, teacher_forcing=False), SPEC)
     (found,) = make_decode_fn(config, SPEC)(params, EXAMPLES, never)
-    (other,) = make_decode_fn(change(config, teacher_forcing=False), SPEC)(params, EXAMPLES, never)
+    (other,) = make_decode_fn(with_settings(config, teacher_forcing=False), SPEC)(params, EXAMPLES, never)
     np.testing.assert_allclose(found.free_running, other.free_running, atol=1e-6)
     np.testing.assert_allclose(found.teacher_forced, other.teacher_forced, atol=1e-6)
     np.testing.assert_allclose(found.free_running[:, :, 0], found.teacher_forced[:, :, 0], atol=1e-6)
@@ -141,7 +135,7 @@ def test_a_free_running_decoder_feeds_its_output_back_as_without_teacher_forcing
 
 
 def test_a_stop_is_heard_before_each_decoder(tiny):
-    _, params = init(tiny, SPEC, EXAMPLES)
+    _, params = init(tiny, SPEC)
     for heard in (1, 2):
         asked = iter([False] * (heard - 1) + [True])
         assert make_decode_fn(tiny, SPEC)(params, EXAMPLES, lambda asked=asked: next(asked)) is None
@@ -165,7 +159,7 @@ def test_pixels_are_painted_where_they_belong_and_the_rest_is_shaded():
 
 def test_a_permuted_segment_is_drawn_over_the_image_it_comes_from(tiny):
     permutation = np.random.default_rng(2).permutation(12)
-    _, params = init(tiny, SPEC, EXAMPLES)
+    _, params = init(tiny, SPEC)
     decoded = make_decode_fn(tiny, SPEC, permutation)(params, EXAMPLES, never)
     figure = plot_reconstructions.draw_reconstructions(decoded, EXAMPLES, "title", permutation)
     for part, found in zip(figure.subfigs, decoded, strict=True):
@@ -185,8 +179,8 @@ def test_texts_are_side_by_side_with_wrong_bytes_in_bold(tiny):
     inputs[0] = np.frombuffer(b"a$b c$d\xc3\xa9 ef", np.uint8)
     inputs[1, 8:] = np.frombuffer(b"wxyz", np.uint8)
     examples = Examples(inputs, np.arange(2, dtype=np.int32), np.array([12, 4], np.int32))
-    config = change(tiny, auxiliary="reconstruct")
-    _, params = init(config, spec, examples)
+    config = with_settings(tiny, auxiliary="reconstruct")
+    _, params = init(config, spec)
     (found,) = make_decode_fn(config, spec)(params, examples, never)
     assert to_text(found.targets[0, 0]) == "a$b c"
     assert to_text(found.targets[0, 2]) == "·· ef"
@@ -208,8 +202,8 @@ def test_other_sequences_are_lines_with_the_segment_in_its_place(tiny, vocabular
     random = np.random.default_rng(0)
     inputs = random.integers(7, size=(3, 12)).astype(np.int32) if vocabulary else random.random((3, 12, 4), np.float32)
     examples = Examples(inputs, np.arange(3, dtype=np.int32), np.array([12, 8, 4], np.int32))
-    config = change(tiny, auxiliary="predict")
-    _, params = init(config, spec, examples)
+    config = with_settings(tiny, auxiliary="predict")
+    _, params = init(config, spec)
     (found,) = make_decode_fn(config, spec)(params, examples, never)
     (part,) = plot_reconstructions.draw_reconstructions([found], examples, "title").subfigs
     channels = 1 if vocabulary else 3
@@ -235,7 +229,7 @@ def test_figures_become_rarer_regardless_of_where_a_run_was_continued():
 
 @pytest.fixture
 def drawing(tiny):
-    return change(tiny, auxiliary="reconstruct", num_anchors=1, pictures=True)
+    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1, pictures=True)
 
 
 def test_a_run_draws_reconstructions_and_a_checkpoint_gives_the_same(drawing, quiet, tmp_path):
@@ -279,7 +273,7 @@ def test_a_stop_while_a_figure_is_drawn_leaves_it_out(tiny, tmp_path, monkeypatc
 def test_a_run_without_decoder_gets_one_line(tiny, quiet, tmp_path):
     with pytest.raises(WorkdirError, match="holds no run"):
         reconstruct_run(tmp_path, tiny.data)
-    alone = change(tiny, auxiliary="none", train_epochs=1)
+    alone = with_settings(tiny, auxiliary="none", train_epochs=1)
     train_and_evaluate(alone, tmp_path / "run", quiet)
     with pytest.raises(ConfigError, match="has no decoder"):
         reconstruct_run(tmp_path / "run", tiny.data)

@@ -14,17 +14,13 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from aux_rnn.config import serialization
+from aux_rnn.config.serialization import to_json, with_settings
 from aux_rnn.plots.curves import SPLITS, draw_curves
 from aux_rnn.plots.report import save_report
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, plot_style, render
 from aux_rnn.storage.plots_folder import save_reconstructions
 from aux_rnn.storage.records import read_records
 from aux_rnn.storage.workdir import WorkdirError
-
-
-def change(config, **settings):
-    return serialization.from_flat({**serialization.to_flat(config), **settings})
 
 
 def make_records(scale=1.0):
@@ -45,7 +41,7 @@ def make_records(scale=1.0):
 
 def write_run(path, config, records=None, **summary):
     path.mkdir(parents=True)
-    (path / "config.json").write_text(serialization.to_json(config))
+    (path / "config.json").write_text(to_json(config))
     (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records or make_records()))
     if summary:
         whole = dict(dataset="digits", auxiliary="reconstruct", status="complete", steps=30, results={}) | summary
@@ -55,7 +51,7 @@ def write_run(path, config, records=None, **summary):
 
 @pytest.fixture
 def config(tiny):
-    return change(tiny, auxiliary="reconstruct", clip_norm=0.75)
+    return with_settings(tiny, auxiliary="reconstruct", clip_norm=0.75)
 
 
 def panel_of(figure, label):
@@ -87,9 +83,9 @@ def test_curves_show_every_number_with_its_unit_and_the_phases(config):
 
 
 def test_units_of_the_auxiliary_loss_follow_the_data_and_the_loss(config):
-    softmax = draw_curves(make_records(), change(config, pixel_loss="softmax"), "title")
+    softmax = draw_curves(make_records(), with_settings(config, pixel_loss="softmax"), "title")
     assert panel_of(softmax, "reconstruction").get_ylabel() == "reconstruction loss (nats)"
-    texts = draw_curves(make_records(), change(config, dataset="digits_text", image_size=0), "title")
+    texts = draw_curves(make_records(), with_settings(config, dataset="digits_text", image_size=0), "title")
     assert panel_of(texts, "reconstruction").get_ylabel() == "reconstruction loss (nats)"
 
 
@@ -145,7 +141,7 @@ class Page(html.parser.HTMLParser):
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(config, tmp_path):
-    located = change(config, manual_dir="<b>&'\"")
+    located = with_settings(config, manual_dir="<b>&'\"")
     scores = dict(validation=dict(accuracy=0.625, supervised_loss=1.5), test=dict(accuracy=0.5))
     path = write_run(
         tmp_path / "run",
@@ -178,7 +174,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(config, tmp_path):
 
 
 def test_a_report_of_a_run_that_has_not_ended_says_so(config, tmp_path):
-    path = write_run(tmp_path / "run", change(config, auxiliary="none"))
+    path = write_run(tmp_path / "run", with_settings(config, auxiliary="none"))
     page = Page(save_report(path)[0].read_text())
     assert "unfinished after 30 steps, 3 epochs" in page.text
     assert "no scores yet" in page.text

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradients import PADDED, TOKENS, make_problem, quick_jit, truncate
+from test_gradients import PADDED, TOKENS, make_problem, truncate
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
@@ -35,15 +35,17 @@ def test_factors_are_rounded_and_sums_are_not():
 @pytest.mark.parametrize("recurrence", [pytest.param("scan", marks=pytest.mark.slow), "fused"])
 @pytest.mark.parametrize(
     "settings",
-    [truncate(7, 3, 2, lengths=PADDED), truncate("full", 3, 2, spec=TOKENS, lengths=PADDED)],
-    ids=["pixels", "tokens"],
+    [
+        pytest.param(truncate(7, 3, 2, lengths=PADDED), id="pixels"),
+        pytest.param(truncate("full", 3, 2, spec=TOKENS, lengths=PADDED), id="tokens", marks=pytest.mark.slow),
+    ],
 )
 def test_losses_and_gradients_are_near_those_of_float32(settings, recurrence):
     """Within 2 % of the size of all gradients together; a factor is rounded by 2^-9, 0.2 %, at most."""
     results = []
     for precision in ("float32", "bfloat16"):
         problem = make_problem(recurrence=recurrence, precision=precision, **settings)
-        results.append(quick_jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
+        results.append(jax.jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
     (exact, gradients), (near, near_gradients) = results
     assert float(near) == pytest.approx(float(exact), rel=0.01)
     assert float(near) != float(exact), "nothing was rounded"

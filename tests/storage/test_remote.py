@@ -18,13 +18,16 @@ from command_line import Invocation
 from modes import run_mode_on_all
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.serialization import from_flat, to_flat
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.storage.addresses import is_address, local_copy, open_remote
 from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError, group_in_order
 from aux_rnn.storage.workdir import WorkdirError
 from aux_rnn.system.signals import StopRequest
+from aux_rnn.training.actions import SaveCheckpoint
 from aux_rnn.training.train import train_and_evaluate
+
+pytestmark = pytest.mark.usefixtures("shared_steps")
 
 
 class Server:
@@ -270,7 +273,7 @@ def test_after_a_failed_upload_the_folder_stays_and_is_named(gs_address, gs_serv
 
 @pytest.fixture
 def tiny(tiny):
-    return from_flat({**to_flat(tiny), "auxiliary": "reconstruct", "num_anchors": 1})
+    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1)
 
 
 def train_at(address, config, quiet):
@@ -280,19 +283,18 @@ def train_at(address, config, quiet):
 
 def after_save(monkeypatch, step, action):
     """Calls `action` once, after the run has saved at a step."""
-    run_lib = importlib.import_module("aux_rnn.training.loop")
-    save = run_lib.Run.save
+    save = SaveCheckpoint.__call__
 
-    def save_and_act(self):
-        save(self)
-        if self.step == step:
-            monkeypatch.setattr(run_lib.Run, "save", save)
+    def save_and_act(self, saved_step, state):
+        save(self, saved_step, state)
+        if saved_step == step:
+            monkeypatch.setattr(SaveCheckpoint, "__call__", save)
             action()
 
-    monkeypatch.setattr(run_lib.Run, "save", save_and_act)
+    monkeypatch.setattr(SaveCheckpoint, "__call__", save_and_act)
 
 
-@pytest.mark.parametrize("protocol", ["gs", "s3"])
+@pytest.mark.parametrize("protocol", ["gs", pytest.param("s3", marks=pytest.mark.slow)])
 def test_a_run_continues_on_another_machine(protocol, tiny, quiet, tmp_path, temporary, monkeypatch):
     address = f"{protocol}://bucket/{uuid.uuid4().hex}"
     alone = train_and_evaluate(tiny, tmp_path / "alone", quiet)

@@ -9,7 +9,7 @@ from absl import logging
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from aux_rnn.config import serialization
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.storage.tensorboard import EventFile
 from aux_rnn.training.outputs import RunOutputs
 
@@ -38,7 +38,7 @@ def png(width):
 
 @pytest.fixture
 def config(tiny):
-    return serialization.from_flat({**serialization.to_flat(tiny), "pictures": True})
+    return with_settings(tiny, pictures=True)
 
 
 def record(files, kind, step, loss):

@@ -7,7 +7,7 @@ import naive
 import numpy as np
 import pytest
 
-from aux_rnn.config import serialization
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.inputs import Batch
@@ -32,43 +32,54 @@ def make_batch(seed, devices=4, rows=8):
     return {name: x.reshape(devices, -1, *x.shape[1:]) for name, x in batch.items()}
 
 
-@pytest.fixture
-def plan(tiny):
-    return Plan.of(tiny, steps_per_epoch=3)
-
-
-@pytest.fixture
-def steps(tiny, plan):
-    return steps_lib.make_steps(tiny, SPEC, plan)
+@pytest.fixture(scope="module")
+def plan():
+    return Plan(3, pretrain_steps=3, train_steps=6, log_every=2, evaluate_every=3, checkpoint_every=2)
 
 
 @pytest.fixture
 def state(tiny, plan):
-    return steps_lib.create_train_state(tiny, SPEC, plan)
+    """Returns the first state, on the host, so that no step reuses its memory."""
+    return jax.device_get(steps_lib.create_train_state(tiny, SPEC, plan))
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return {}
+
+
+@pytest.fixture
+def steps(tiny, plan, compiled):
+    """Returns the steps for four devices, compiled once for all tests."""
+    return compiled.setdefault("four", steps_lib.make_steps(tiny, SPEC, plan))
+
+
+@pytest.fixture
+def steps_on_one(tiny, plan, compiled):
+    """Returns the steps for one device."""
+    return compiled.setdefault("one", steps_lib.make_steps(tiny, SPEC, plan))
 
 
 @pytest.mark.parametrize("phase", ["pretrain", "train"])
-def test_four_devices_equal_one(tiny, plan, state, phase):
-    on_one, on_four = (getattr(steps_lib.make_steps(tiny, SPEC, plan), phase) for _ in range(2))
-    copies = [jax.tree.map(jnp.copy, state) for _ in range(2)]
-    one = on_one(copies[0], make_batch(0, devices=1))
-    four = on_four(replicate(copies[1]), make_batch(0, devices=4))
+def test_four_devices_equal_one(steps, steps_on_one, state, phase):
+    one = getattr(steps_on_one, phase)(jax.device_put(state), make_batch(0, devices=1))
+    four = getattr(steps, phase)(replicate(state), make_batch(0, devices=4))
     chex.assert_trees_all_close(jax.device_get(one), jax.device_get(four), rtol=1e-5, atol=1e-6)
     assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (one.params, state.params)), strict=True))
 
 
-def test_evaluation_on_four_devices_equals_one_and_ignores_filled_up_rows(tiny, plan, steps, state):
+def test_evaluation_on_four_devices_equals_one_and_ignores_filled_up_rows(steps, steps_on_one, state):
     batch = make_batch(1, devices=1)
     batch["mask"][0, 5:] = False
-    one = steps.evaluate(state.params, batch)
+    one = steps_on_one.evaluate(state.params, batch)
     divided = {k: x.reshape(4, 2, *x.shape[2:]) for k, x in batch.items()}
-    four = steps_lib.make_steps(tiny, SPEC, plan).evaluate(replicate(state).params, divided)
+    four = steps.evaluate(replicate(state.params), divided)
     chex.assert_trees_all_close(jax.device_get(one), jax.device_get(four), rtol=1e-5, atol=1e-4)
     assert one["accuracy"].count == 5
     assert one["reconstruct_loss"].count == 5 * 2 * 5
     # Whatever the rows beyond the mask hold changes nothing.
     batch["inputs"][0, 5:] = 255 - batch["inputs"][0, 5:]
-    chex.assert_trees_all_equal(jax.device_get(one), jax.device_get(steps.evaluate(state.params, batch)))
+    chex.assert_trees_all_equal(jax.device_get(one), jax.device_get(steps_on_one.evaluate(state.params, batch)))
 
 
 def test_each_step_is_traced_and_compiled_once(tiny, plan, monkeypatch):
@@ -101,7 +112,7 @@ def test_each_step_is_traced_and_compiled_once(tiny, plan, monkeypatch):
 
 
 def test_pretraining_leaves_the_classifier_alone(steps, state):
-    before = jax.device_get(state.params)
+    before = state.params
     after = jax.device_get(steps.pretrain(replicate(state), make_batch(0)).params)
     chex.assert_trees_all_equal(before["head"], after["head"])
     for part in ("encoder", "decoders_reconstruct", "decoders_predict"):
@@ -132,7 +143,7 @@ def test_the_first_step_with_an_infinite_loss_is_remembered(steps, state):
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan):
-    config = serialization.from_flat({**serialization.to_flat(tiny), "auxiliary": "predict", "auxiliary_weight": 0.25})
+    config = with_settings(tiny, auxiliary="predict", auxiliary_weight=0.25)
     state = steps_lib.create_train_state(config, SPEC, plan)
     after = steps_lib.make_steps(config, SPEC, plan).train(state, make_batch(0, devices=1))
     values = metrics_lib.compute(after.metrics)
@@ -140,8 +151,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(tiny, plan):
 
 
 def test_dropconnect_acts_in_training_only(tiny, plan):
-    flat = {**serialization.to_flat(tiny), "auxiliary": "none"}
-    configs = [serialization.from_flat({**flat, "dropconnect": rate}) for rate in (0.0, 0.5)]
+    configs = [with_settings(tiny, auxiliary="none", dropconnect=rate) for rate in (0.0, 0.5)]
     state = steps_lib.create_train_state(configs[0], SPEC, plan)
     plain, dropped = (steps_lib.make_steps(config, SPEC, plan) for config in configs)
     batch = make_batch(0, devices=1)
@@ -163,7 +173,7 @@ def test_memory_gain_equals_that_of_the_naive_method(tiny, steps, state):
     """Compares five examples on four devices; the last three rows only fill the batch."""
     batch = make_batch(2)
     batch["mask"].reshape(-1)[5:] = False
-    measured = metrics_lib.compute(steps.evaluate(replicate(state).params, batch))
+    measured = metrics_lib.compute(steps.evaluate(replicate(state.params), batch))
     model, params = tiny.model, state.params
     rows = jnp.arange(5)
     sequences = jnp.asarray(batch["inputs"].reshape(8, 16, 1)[:5] / 255, jnp.float32)
@@ -194,7 +204,7 @@ def test_seeds_share_one_compilation(tiny, plan):
     """The seed is no constant of the program."""
     programs = set()
     for seed in (0, 1):
-        config = serialization.from_flat({**serialization.to_flat(tiny), "seed": seed})
+        config = with_settings(tiny, seed=seed)
         state = replicate(steps_lib.create_train_state(config, SPEC, plan))
         programs.add(steps_lib.make_steps(config, SPEC, plan).train.lower(state, make_batch(0)).as_text())
     assert len(programs) == 1
@@ -202,9 +212,7 @@ def test_seeds_share_one_compilation(tiny, plan):
 
 def test_the_transformer_learns_by_the_same_steps(tiny):
     settings = dict(auxiliary="none", encoder="transformer", transformer_size=8, transformer_heads=2)
-    config = serialization.from_flat(
-        {**serialization.to_flat(tiny), **settings, "optimizer": "adam", "learning_rate": 0.01}
-    )
+    config = with_settings(tiny, **settings, optimizer="adam", learning_rate=0.01)
     plan = Plan.of(config, steps_per_epoch=100)
     steps = steps_lib.make_steps(config, SPEC, plan)
     state = steps_lib.create_train_state(config, SPEC, plan)

@@ -11,25 +11,24 @@ from faulty import read_metrics
 
 from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.restore import load_run
-from aux_rnn.config import serialization
+from aux_rnn.config.serialization import from_json, with_settings
 from aux_rnn.datasets import DataError
 from aux_rnn.storage.workdir import WorkdirError, lock, require_same_config
-from aux_rnn.training import loop as run_lib
+from aux_rnn.training import loop as loop_lib
 from aux_rnn.training import steps as steps_lib
+from aux_rnn.training.actions import Evaluate, SaveCheckpoint
 from aux_rnn.training.evaluation import evaluate_split
 from aux_rnn.training.loop import TrainingError
 from aux_rnn.training.progress import Progress
 from aux_rnn.training.train import train_and_evaluate
 
-
-def change(config, **settings):
-    return serialization.from_flat({**serialization.to_flat(config), **settings})
+pytestmark = pytest.mark.usefixtures("shared_steps")
 
 
 @pytest.fixture
 def tiny(tiny):
     """With less to compile."""
-    return change(tiny, auxiliary="reconstruct", num_anchors=1)
+    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +54,7 @@ def test_the_summary_says_what_was_reached(reference, finished, tiny):
     assert reference["seconds"] > 0
     assert 0 < reference["seconds_per_step"] <= reference["seconds_by_section"]["train"]
     assert 50 < reference["peak_memory_mib"] < 100_000
-    assert serialization.from_json((finished / "config.json").read_text()) == tiny
+    assert from_json((finished / "config.json").read_text()) == tiny
 
 
 def test_records_are_complete_and_in_order(reference, finished):
@@ -75,7 +74,7 @@ def test_records_are_complete_and_in_order(reference, finished):
 
 
 def test_curves_of_the_test_split_are_written_on_request_and_change_nothing(reference, tiny, quiet, tmp_path):
-    summary = train_and_evaluate(change(tiny, evaluate_test=True), tmp_path / "run", quiet)
+    summary = train_and_evaluate(with_settings(tiny, evaluate_test=True), tmp_path / "run", quiet)
     evaluations = [(r["kind"], r["step"]) for r in read_metrics(tmp_path / "run") if r["kind"] != "train"]
     assert evaluations == [(split, step) for step in (3, 6, 9) for split in ("validation", "test")]
     assert summary["params_digest"] == reference["params_digest"]
@@ -106,7 +105,7 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
     steps, reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
     taken = []
-    advance, start = Progress.advance, run_lib.PendingStep.of
+    advance, start = Progress.advance, loop_lib.PendingStep.of
 
     def count(self, phase):
         taken.append(phase)
@@ -118,15 +117,12 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
         return start(state, number, phase, is_recorded)
 
     monkeypatch.setattr(Progress, "advance", count)
-    monkeypatch.setattr(run_lib.PendingStep, "of", stop)
+    monkeypatch.setattr(loop_lib.PendingStep, "of", stop)
     interrupted = train_and_evaluate(tiny, tmp_path / "run", quiet)
     assert interrupted["status"] == "interrupted"
     assert interrupted["steps"] == steps
     assert interrupted["test_accuracy"] is None
     assert json.loads((tmp_path / "run/summary.json").read_text()) == interrupted
-    # A metric that is added between two starts changes nothing else.
-    names = steps_lib.metric_names(tiny)
-    monkeypatch.setattr(steps_lib, "metric_names", lambda config: (*names, "top5"))
     ended = train_and_evaluate(tiny, tmp_path / "run", quiet)
     assert ended["params_digest"] == reference["params_digest"]
     assert ended["results"] == reference["results"]
@@ -137,20 +133,20 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
 def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
     reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    save = run_lib.Run.save
+    save = SaveCheckpoint.__call__
 
-    def crash(self):
-        if self.step == 4:
+    def crash(self, step, state):
+        if step == 4:
             raise KeyError("crash")
-        save(self)
+        save(self, step, state)
 
-    monkeypatch.setattr(run_lib.Run, "save", crash)
+    monkeypatch.setattr(SaveCheckpoint, "__call__", crash)
     with pytest.raises(KeyError):
         train_and_evaluate(tiny, tmp_path / "run", quiet)
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')  # what a crash leaves of a line
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
-    monkeypatch.setattr(run_lib.Run, "save", save)
+    monkeypatch.setattr(SaveCheckpoint, "__call__", save)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
 
@@ -158,17 +154,17 @@ def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
 def test_a_run_stopped_in_its_last_evaluation_keeps_the_best_checkpoint(
     reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    measure = run_lib.Run.measure
+    measure = Evaluate.measure
 
-    def stop(self, split):
-        if (self.step, split) == (9, "validation"):
+    def stop(self, split, step, params):
+        if (step, split) == (9, "validation"):
             signal.raise_signal(signal.SIGTERM)
-        return measure(self, split)
+        return measure(self, split, step, params)
 
-    monkeypatch.setattr(run_lib.Run, "measure", stop)
+    monkeypatch.setattr(Evaluate, "measure", stop)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["status"] == "interrupted"
     assert read_metrics(tmp_path / "run") == read_metrics(finished)[:-2]
-    monkeypatch.setattr(run_lib.Run, "measure", measure)
+    monkeypatch.setattr(Evaluate, "measure", measure)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["best"] == reference["best"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
     for path in (finished, tmp_path / "run"):
@@ -199,7 +195,7 @@ def test_evaluation_of_a_finished_run_repeats_its_scores(reference, finished, ti
 
 def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, tmp_path):
     with (tmp_path / "log").open("w") as stream:
-        config = change(tiny, auxiliary="none", train_epochs=1)
+        config = with_settings(tiny, auxiliary="none", train_epochs=1)
         summary = train_and_evaluate(config, tmp_path / "run", Progress(stream))
     assert summary["steps"] == 3
     assert "no pretraining" in (tmp_path / "log").read_text()
@@ -207,7 +203,7 @@ def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, 
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypatch):
-    create = run_lib.create_train_state
+    create = loop_lib.create_train_state
 
     def explode_at_step_5(config, spec, plan):
         # With weights near the largest float the loss of the joint training overflows, whatever the data.
@@ -215,7 +211,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypa
         huge = steps_lib.jax.tree.map(lambda x: x + 3e38, state.params["head"])
         return state.replace(params={**state.params, "head": huge})
 
-    monkeypatch.setattr(run_lib, "create_train_state", explode_at_step_5)
+    monkeypatch.setattr(loop_lib, "create_train_state", explode_at_step_5)
     with pytest.raises(TrainingError) as caught:
         train_and_evaluate(tiny, tmp_path / "run", quiet)
     message = str(caught.value)
@@ -228,22 +224,22 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypa
 def test_other_settings_on_a_used_workdir_are_refused_with_the_difference(reference, finished, tiny, quiet):
     before = (finished / "metrics.jsonl").read_text()
     with pytest.raises(WorkdirError, match=r"other settings \(hidden_size: 6 -> 7, auxiliary: reconstruct -> none\)"):
-        train_and_evaluate(change(tiny, hidden_size=7, auxiliary="none"), finished, quiet)
+        train_and_evaluate(with_settings(tiny, hidden_size=7, auxiliary="none"), finished, quiet)
     assert (finished / "metrics.jsonl").read_text() == before
 
 
 def test_data_may_move_between_two_starts(reference, finished, tiny, quiet, tmp_path):
-    moved = change(tiny, manual_dir=str(tmp_path))
+    moved = with_settings(tiny, manual_dir=str(tmp_path))
     assert train_and_evaluate(moved, finished, quiet) == reference
 
 
 def test_a_run_that_never_began_leaves_the_folder_free(tiny, quiet, tmp_path):
-    blocked = change(tiny, dataset="mnist", data_dir=str(tmp_path / "file/data"))
+    blocked = with_settings(tiny, dataset="mnist", data_dir=str(tmp_path / "file/data"))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError):
         train_and_evaluate(blocked, tmp_path / "run", quiet)
     lock(tmp_path / "run").close()
-    require_same_config(tmp_path / "run", change(tiny, seed=1))
+    require_same_config(tmp_path / "run", with_settings(tiny, seed=1))
 
 
 def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny, quiet, tmp_path, monkeypatch):
@@ -259,13 +255,15 @@ def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny,
 
 
 def test_parameters_that_are_not_finite_are_never_evaluated(tiny, quiet, tmp_path, monkeypatch):
-    create = run_lib.create_train_state
+    create = loop_lib.create_train_state
 
     def create_broken(config, spec, plan):
         state = create(config, spec, plan)
         return state.replace(params=steps_lib.jax.tree.map(lambda x: x * float("nan"), state.params))
 
-    monkeypatch.setattr(run_lib, "create_train_state", create_broken)
+    monkeypatch.setattr(loop_lib, "create_train_state", create_broken)
     with pytest.raises(TrainingError, match=r"step 1: .* the last good checkpoint is none"):
-        train_and_evaluate(change(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet)
+        train_and_evaluate(
+            with_settings(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet
+        )
     assert read_metrics(tmp_path / "run") == []

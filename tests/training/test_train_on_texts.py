@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from aux_rnn.config import serialization
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.training import steps as steps_lib
@@ -16,6 +16,7 @@ from aux_rnn.training.plan import Plan
 from aux_rnn.training.progress import Progress
 from aux_rnn.training.train import train_and_evaluate
 
+pytestmark = pytest.mark.usefixtures("shared_steps")
 ROWS, LONGEST = 8, 12
 LENGTHS = np.array([12, 1, 2, 5, 6, 11, 12, 3], np.int32)
 
@@ -24,7 +25,7 @@ LENGTHS = np.array([12, 1, 2, 5, 6, 11, 12, 3], np.int32)
 def tiny(tiny):
     """Texts of digits cut to 24 characters; segments longer than some of the texts above."""
     settings = {"dataset": "digits_text", "image_size": 0, "sequence_length": 24, "num_anchors": 1}
-    return serialization.from_flat({**serialization.to_flat(tiny), **settings})
+    return with_settings(tiny, **settings)
 
 
 def make_batch(length, filling=0):
@@ -48,6 +49,7 @@ def make_steps(config, length):
     return steps_lib.make_steps(config, spec, plan), steps_lib.create_train_state(config, spec, plan)
 
 
+@pytest.mark.slow
 def test_more_padding_changes_no_loss_and_no_gradient(tiny):
     short, state = make_steps(tiny, LONGEST)
     long, same_state = make_steps(tiny, LONGEST + 7)

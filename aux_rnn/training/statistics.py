@@ -1,0 +1,93 @@
+"""The statistics of a run: results, seconds and memory. Checkpoints store them, so they cover all starts of the run."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from aux_rnn.config.settings import Config
+from aux_rnn.datasets import Splits
+from aux_rnn.system.machine import describe_machine, usable_cores
+from aux_rnn.system.memory import describe_devices, peak_memory_mib
+from aux_rnn.system.timing import Clock
+
+
+@dataclasses.dataclass
+class RunStats:
+    """Holds what a run has measured so far.
+
+    Attributes:
+      clock: seconds by section.
+      examples: number of examples by split.
+      fingerprint: identifies the examples, see `Splits.fingerprint`.
+      results: metrics of the latest evaluation of each split.
+      best: `step` and `validation_accuracy` of the evaluation with the highest accuracy; None before the first one.
+      is_evaluated: False while an evaluation that is due after the latest step has not been made, because the run is
+        to stop; the next start makes it.
+      earlier_peak_mib: the peak memory of earlier processes, in MiB.
+    """
+
+    clock: Clock
+    examples: dict[str, int]
+    fingerprint: str
+    results: dict[str, dict[str, float]]
+    best: dict[str, float] | None = None
+    is_evaluated: bool = True
+    earlier_peak_mib: float = 0.0
+
+    @classmethod
+    def restore(cls, meta: Mapping[str, Any] | None, splits: Splits) -> "RunStats":
+        """Returns the statistics in a checkpoint's meta data, or those of a new run for None."""
+        counts, fingerprint = splits.counts(), splits.fingerprint
+        if meta is None:
+            return cls(Clock(), counts, fingerprint, results={})
+        clock = Clock(meta["seconds"], entries=meta["entries"])
+        later = meta["results"], meta["best"], meta["is_evaluated"], meta["peak_memory_mib"]
+        return cls(clock, counts, fingerprint, *later)
+
+    def to_meta(self) -> dict[str, Any]:
+        """Returns the meta data of a checkpoint."""
+        return {
+            "seconds": dict(self.clock.seconds),
+            "entries": dict(self.clock.entries),
+            "peak_memory_mib": self.peak_mib(),
+            "results": self.results,
+            "examples": self.examples,
+            "data": self.fingerprint,
+            "best": self.best,
+            "is_evaluated": self.is_evaluated,
+        }
+
+    def peak_mib(self) -> float:
+        """Returns the peak memory of all processes of the run so far, in MiB."""
+        return max(self.earlier_peak_mib, peak_memory_mib())
+
+    def update_best(self, step: int) -> None:
+        """Records the step as the best one if its accuracy on the validation split is the highest so far."""
+        accuracy = self.results.get("validation", {}).get("accuracy")
+        if accuracy is not None and (self.best is None or accuracy > self.best["validation_accuracy"]):
+            self.best = {"step": step, "validation_accuracy": accuracy}
+
+    def describe(self, config: Config, step: int, total_steps: int) -> dict[str, Any]:
+        """Returns `summary.json` without the parts about parameters; accuracies from 0 to 1."""
+        return {
+            "dataset": config.data.dataset,
+            "auxiliary": config.model.auxiliary,
+            "encoder": config.model.encoder,
+            "seed": config.run.seed,
+            "examples": self.examples,
+            "status": "complete" if step == total_steps and self.is_evaluated else "interrupted",
+            "steps": step,
+            "test_accuracy": self.results.get("test", {}).get("accuracy"),
+            "validation_accuracy": self.results.get("validation", {}).get("accuracy"),
+            "best": self.best,
+            "results": self.results,
+            "seconds": round(self.clock.total(), 3),
+            "seconds_by_section": {name: round(s, 3) for name, s in self.clock.seconds.items()},
+            "seconds_per_step": self.clock.mean("train"),  # of joint training, without compilation
+            "peak_memory_mib": round(self.peak_mib(), 1),
+            "machine": describe_machine(len(usable_cores())),
+            "devices": describe_devices(),
+            "jax": jax.__version__,
+        }

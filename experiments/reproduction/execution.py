@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from reproduction.presets import PRESETS
 from reproduction.records import COMMITS, RecordError, append_line, make_record
 
 MAIN = Path(__file__).parents[1] / "main.py"
-OUTCOMES = {IN_USE: "in use by another command", INTERRUPTED: "interrupted", -signal.SIGTERM: "interrupted"}
+OUTCOMES = {IN_USE: "in use by another command", INTERRUPTED: "interrupted"}
 
 
 def make_slots(options: Any) -> list[list[int]]:
@@ -85,7 +84,7 @@ def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) ->
         else:
             waiting -= 1
             codes.append(finish_run(jobs[job], options, job, code))
-    if waiting or {INTERRUPTED, -signal.SIGTERM} & set(codes):
+    if waiting or INTERRUPTED in codes:
         print("interrupted; the same command continues", flush=True)
         return INTERRUPTED
     in_use = codes.count(IN_USE)

@@ -12,6 +12,7 @@ from typing import Any
 
 from absl import flags
 from flag_files import FLAG_FILES, expand_flag_files
+from tables import format_entry
 
 from aux_rnn.config.fields import (
     ConfigError,
@@ -32,6 +33,7 @@ MODES = {
     "dry_run": "shows what a run would be and need, as a flag file with comments",
     "prepare": "only the data set, and describes it",
 }
+SETTINGS = [field for _, field in iterate_settings()]
 MOST_DEVICES = 1_024
 SPLITS = ("train", "validation", "test")
 
@@ -87,9 +89,9 @@ class SettingSerializer(flags.ArgumentSerializer):
         return format_value(value)
 
 
-def define_settings(into: flags.FlagValues, fields: Iterable[dataclasses.Field] | None = None) -> None:
-    """Defines a flag for every setting, or for the given fields."""
-    for field in fields or [field for _, field in iterate_settings()]:
+def define_settings(fields: Iterable[dataclasses.Field], into: flags.FlagValues) -> None:
+    """Defines a flag for every field, which `setting` made."""
+    for field in fields:
         name, default, text = field.name, field.default, field.metadata["help"]
         if field.type is bool:
             flags.DEFINE_boolean(name, bool(default), text, flag_values=into)
@@ -99,7 +101,7 @@ def define_settings(into: flags.FlagValues, fields: Iterable[dataclasses.Field] 
 
 def define_flags() -> None:
     """Defines a flag for every setting, and those that choose the mode, the run, its data and its devices."""
-    define_settings(flags.FLAGS)
+    define_settings(SETTINGS, flags.FLAGS)
     flags.DEFINE_enum("mode", "train", list(MODES), "; ".join(f"{mode}: {text}" for mode, text in MODES.items()) + ".")
     flags.DEFINE_string(
         "workdir", "", "Folder or address (gs://BUCKET/RUN) of the run; empty: runs/DATASET-AUXILIARY-seedSEED."
@@ -152,6 +154,37 @@ def parse_words(argv: Sequence[str], into: flags.FlagValues) -> list[str]:
     return parse_flags([argv[0], *expand_flag_files(argv[1:], [Path.cwd(), FLAG_FILES])], into)
 
 
+def parse_options(
+    argv: Sequence[str], description: str, shown: Iterable[dataclasses.Field], others: Iterable[dataclasses.Field] = ()
+) -> tuple[list[str], flags.FlagValues]:
+    """Parses the command line of a program other than main.py.
+
+    Args:
+      argv: the program's name and its arguments.
+      description: of the program, for --help.
+      shown: the flags, which --help lists.
+      others: further flags.
+
+    Returns:
+      The positional arguments, and the flags.
+
+    Raises:
+      ConfigError: anything is wrong; one line.
+      SystemExit: --help was given and is printed.
+    """
+    fields, values = list(shown), flags.FlagValues()  # not absl's own, in which main.py has flags of the same names
+    if {"-h", "--help"} & set(argv):
+        print(description, *map(format_option, fields), sep="\n")
+        raise SystemExit(0)
+    define_settings([*fields, *others], values)
+    return parse_words(argv, values), values
+
+
+def format_option(field: dataclasses.Field) -> str:
+    default = format_value(field.default) or "none"
+    return format_entry(f"  --{field.name}", f"{field.metadata['help']} (default: {default})", indent=18)
+
+
 def parse_flags(argv: Sequence[str], into: flags.FlagValues) -> list[str]:
     """Parses like `parse_words`, without flag files."""
     try:
@@ -174,7 +207,7 @@ def find_refused(argv: Sequence[str], into: flags.FlagValues) -> str:
 
 def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:
     """Returns the configuration in the parsed flags. Raises ConfigError if settings contradict each other."""
-    return from_flat({field.name: getattr(parsed, field.name) for _, field in iterate_settings()})
+    return from_flat({field.name: getattr(parsed, field.name) for field in SETTINGS})
 
 
 def invocation_from_flags() -> Invocation:

@@ -22,8 +22,8 @@ def estimate_difference(values: pd.Series, others: pd.Series) -> tuple[float, fl
     return difference, float(high - low) / 2
 
 
-def format_estimate(mean: float, half: float, digits: int = 1, sign: str = "") -> str:
+def format_estimate(mean: float, half: float = math.nan, form: str = ".1f") -> str:
     """Returns '79.7 ± 2.4', the mean alone without an interval, and '-' if there is no value."""
     if math.isnan(mean):
         return "-"
-    return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
+    return f"{mean:{form}}" + ("" if math.isnan(half) else f" ± {half:{form.lstrip('+')}}")

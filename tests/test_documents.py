@@ -75,7 +75,7 @@ def parse_main(arguments: list[str]) -> None:
 
 def parse_benchmark(arguments: list[str]) -> None:
     try:
-        benchmark.parse_options(["benchmark.py", *arguments])
+        benchmark.parse(["benchmark.py", *arguments])
     except ConfigError as error:
         assert "PyTorch is not installed" in str(error)  # noqa: PT017  that it is not says nothing of the command
 

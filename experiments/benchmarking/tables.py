@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from tables import format_table
 
 Record = dict[str, Any]
 
@@ -15,7 +16,7 @@ def format_records(records: Sequence[Record]) -> str:
     first = records[0]
     settings, machine = first["settings"], first["machine"]
     rows = [format_program(record, program) for record in records for program in record.get("programs", [record])]
-    lines = [pd.DataFrame(rows).to_string(index=False), ""]
+    lines = [format_table(pd.DataFrame(rows)), ""]
     lines.append(f"{settings['dataset']}, batch {settings['batch_size']}, auxiliary {settings['auxiliary']}")
     if "ratios" in first:
         own, other = first["programs"]

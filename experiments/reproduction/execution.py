@@ -11,6 +11,7 @@ import pandas as pd
 from exits import FAILED, IN_USE, INTERRUPTED
 from machine import code_version, has_accelerator
 from subprocesses import Job, run_jobs
+from tables import format_table
 
 from aux_rnn.config.serialization import diff_configs
 from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary
@@ -55,9 +56,10 @@ def find_state(run: GridRun, workdir: Path, recorded: Container[str]) -> str:
 
 def format_plan(runs: Sequence[GridRun], states: Mapping[str, str]) -> str:
     """Returns a table of the states of runs, one line per row of the grid."""
-    table = pd.crosstab([run.name for run in runs], [states[run.digest] for run in runs], margins=True)
-    names = [*dict.fromkeys(run.name for run in runs), "All"]
-    return table.loc[names].rename_axis(index=None, columns="data set, model, truncation").to_string()
+    names = [run.name for run in runs]
+    table = pd.crosstab(names, [states[run.digest] for run in runs], margins=True, margins_name="all")
+    table = table.loc[[*dict.fromkeys(names), "all"]]
+    return format_table(table.reset_index(names="data set, model, truncation"))
 
 
 def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) -> int:

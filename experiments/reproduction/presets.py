@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import command_line
-from absl import flags
 
 from aux_rnn.config.fields import Truncation
 
@@ -49,10 +48,8 @@ class Preset:
 
 def read_flags(*names: str, **changes: Any) -> dict[str, Any]:
     """Returns the values that flag files in `experiments/flags` set, with changes; later ones win."""
-    parsed = flags.FlagValues()
-    command_line.define_settings(parsed)
-    files = [f"--flagfile={name}.flags" for name in names]
-    command_line.parse_flags(["", *command_line.expand_flag_files(files, [command_line.FLAG_FILES])], parsed)
+    files = [f"--flagfile={command_line.FLAG_FILES / name}.flags" for name in names]
+    _, parsed = command_line.parse_options(["", *files], "", command_line.SETTINGS)
     return {name: parsed[name].value for name in parsed if parsed[name].present} | changes
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 MISTAKES = [
     ("reproduce.py", ["table2", "--seeds=1000000000000000000"], "--seeds=1000000000000000000: "),
     ("reproduce.py", ["table2", "--nodry_run=3"], "--nodry_run=3: "),
-    ("reproduce.py", ["table2", "--results=\udcff"], "--results=\\udcff: must be text"),
+    ("reproduce.py", ["table2", "--results=\udcff"], "--results=\\udcff: must be a folder"),
     ("benchmark.py", ["step", "--pairs=1000000000000000000"], "--pairs=1000000000000000000: "),
 ]
 

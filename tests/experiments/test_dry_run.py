@@ -50,7 +50,7 @@ def test_the_output_is_a_flag_file_of_the_same_settings_in_80_columns(tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shown.flags").write_text(text)
     parsed = flags.FlagValues()
-    command_line.define_settings(parsed)
+    command_line.define_settings(command_line.SETTINGS, parsed)
     assert command_line.parse_words(["main.py", "--flagfile=shown.flags"], parsed) == []
     assert command_line.config_from_flags(parsed) == found.config
 
@@ -84,6 +84,6 @@ def test_a_dry_run_needs_no_data_and_writes_nothing(capsys, tmp_path, monkeypatc
     code = main.main(main.parse_flags(["main.py", "--mode=dry_run", *format_flags(from_flat(settings))]))
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
-    assert "# steps       3 of pretraining, 6 of training" in out
-    assert "# results     would go to runs/mnist-both-seed0" in out
+    assert "# steps     3 of pretraining, 6 of training" in out
+    assert "# results   would go to runs/mnist-both-seed0" in out
     assert list(tmp_path.iterdir()) == []

@@ -83,7 +83,7 @@ def test_means_have_the_interval_of_the_t_distribution():
     assert list(table.loc["equal"]) == [5.0, 0.0]
     assert format_estimate(*table.loc["one"]) == "5.0"
     assert format_estimate(*table.loc["none"]) == "-"
-    assert format_estimate(1.25, 0.5, 2, "+") == "+1.25 ± 0.50"
+    assert format_estimate(1.25, 0.5, "+.2f") == "+1.25 ± 0.50"
 
 
 def test_differences_have_the_interval_of_welch():

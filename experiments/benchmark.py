@@ -50,10 +50,10 @@ FILE = Allowed("a file in a folder that exists", is_writable)
 class Options:
     """The flags, in addition to the settings of a run."""
 
-    length: int = setting(0, "steps per sequence; 0: those of the data set", integer(0))
-    lengths: tuple[int, ...] = setting((1024, 4096, 16384), "steps per sequence for lengths", positive_sizes())
-    pairs: int = setting(5, "measured steps of each program", integer(1))
-    output: str = setting("", "file to which the records are appended, one JSON object per line", FILE)
+    length: int = setting(0, "Steps per sequence; 0: those of the data set.", integer(0))
+    lengths: tuple[int, ...] = setting((1024, 4096, 16384), "Steps per sequence with lengths.", positive_sizes())
+    pairs: int = setting(5, "Measured steps of each program.", integer(1))
+    output: str = setting("", "File to which the records are appended, one JSON object per line.", FILE)
 
 
 def parse(argv: Sequence[str]) -> tuple[str, Config, Any]:

@@ -181,8 +181,9 @@ def parse_options(
 
 
 def format_option(field: dataclasses.Field) -> str:
-    default = format_value(field.default) or "none"
-    return format_entry(f"  --{field.name}", f"{field.metadata['help']} (default: {default})", indent=18)
+    default = format_value(field.default)
+    text = field.metadata["help"] + f" Default: {default}." * (default not in ("", "false"))
+    return format_entry(f"  --{field.name}", text, indent=18)
 
 
 def parse_flags(argv: Sequence[str], into: flags.FlagValues) -> list[str]:

@@ -43,8 +43,8 @@ STYLES: list[Style] = [
 class Options:
     """The flags."""
 
-    split: str = setting("validation", f"whose curves are drawn: {', '.join(SPLITS)}", one_of(SPLITS))
-    output: str = setting("comparison", "the figure is written to OUTPUT.png and OUTPUT.svg", plain_text())
+    split: str = setting("validation", f"Whose curves are drawn: {', '.join(SPLITS)}.", one_of(SPLITS))
+    output: str = setting("comparison", "The figure is written to OUTPUT.png and OUTPUT.svg.", plain_text())
 
 
 class SavedRun(NamedTuple):

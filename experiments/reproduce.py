@@ -8,9 +8,10 @@ The argument is table2 (accuracy by model and truncation), lengths (accuracy,
 time and memory by length), bptt (accuracy by truncation of the supervised
 gradient), curves (training and test curves), text (DBpedia by character) or
 ablations (one setting changed at a time). Ctrl-C stops and saves; the same
-command continues. Presets: paper (the paper's data and settings), small (real
-data, shrunken), digits (stand-ins that need no network, minutes); their values
-are in experiments/reproduction/presets.py. On SLURM:
+command continues. Presets: paper (the paper's data and settings), full (the
+same data at full length, small networks), small (the same data, shrunken),
+digits (stand-ins that need no network, minutes); their values are in
+experiments/reproduction/presets.py. On SLURM:
 
   sbatch --array=1-8 --wrap='python experiments/reproduce.py table2 --shard=$SLURM_ARRAY_TASK_ID/8'
 """
@@ -44,6 +45,7 @@ def is_shard(text: str) -> bool:
 
 
 SHARD = Allowed("i/n with i from 1 to n, such as 1/4", is_shard)
+JOBS = "Runs at a time; 0: one per CPU core, but one on an accelerator and with the preset paper."
 FOLDER = Allowed(
     "a folder of this machine, in UTF-8 without control characters",
     lambda name: bool(name) and "://" not in name and is_plain_text(name),
@@ -54,14 +56,18 @@ FOLDER = Allowed(
 class Options:
     """The flags, in addition to `DATA_FLAGS`."""
 
-    preset: str = setting("paper", f"sizes and data: {', '.join(PRESETS)}", one_of(PRESETS))
-    seeds: int = setting(5, "number of seeds, from 0", integer(1, 1_000))
-    shard: str = setting("1/1", "only this share of the runs, as i/n with i from 1 to n", SHARD)
-    jobs: int = setting(0, "runs at a time; 0: one per core, but one on accelerators and with paper", integer(0, 1_000))
-    results: str = setting("results", "folder of records and reports", FOLDER)
-    runs: str = setting("runs/reproduce", "folder of the runs' folders", FOLDER)
-    dry_run: bool = setting(False, "only prints the plan", switch())
-    report: bool = setting(False, "only writes the report, from existing records", switch())
+    preset: str = setting("paper", f"Sizes and data: {', '.join(PRESETS)}.", one_of(PRESETS))
+    seeds: int = setting(5, "Number of seeds, from 0.", integer(1, 1_000))
+    shard: str = setting("1/1", "Only this share of the runs, as i/n with i from 1 to n.", SHARD)
+    jobs: int = setting(
+        0,
+        "Runs at a time; 0: one per CPU core, but only one on an accelerator and with the preset paper.",
+        integer(0, 1_000),
+    )
+    results: str = setting("results", "Folder of records and reports.", FOLDER)
+    runs: str = setting("runs/reproduce", "Folder of the folders of runs.", FOLDER)
+    dry_run: bool = setting(False, "Only print the plan.", switch())
+    report: bool = setting(False, "Only write the report, from existing records.", switch())
 
 
 def parse_options(argv: Sequence[str]) -> SimpleNamespace:

@@ -94,7 +94,7 @@ def make_grid(experiment: str, preset_name: str, seeds: int) -> list[GridRun]:
         values = make_values(experiment, preset, data, model, truncation)
         length = sequence_spec(from_flat(values).data).length
         longest = preset.longest.get(f"{model} {truncation}", preset.longest.get(model, length))
-        if experiment != "lengths" or length <= longest:
+        if length <= longest:
             configs = [from_flat({**values, "seed": seed}) for seed in range(seeds)]
             grid += [GridRun(data, model, truncation, n, each, length) for n, each in enumerate(configs)]
     return sorted(grid, key=lambda run: run.seed)

@@ -34,7 +34,7 @@ class Preset:
       models: further flag values of single models.
       ablations: in `ablations`, the changes that each row makes to the truncated r-LSTM.
       truncations: in `bptt`, the steps of the supervised gradient.
-      longest: in `lengths`, the longest sequence that a model is run on, by model or 'model truncation'.
+      longest: the longest sequence that a model is run on, by model or 'model truncation'; 0 leaves its rows out.
       one_core_per_run: whether --jobs=0 starts one run per CPU core, instead of one run with all cores.
     """
 
@@ -120,6 +120,34 @@ SMALL = Preset(
     longest={"transformer": 1_600},
 )
 
+# Real data at its full length, small networks: one to four hours a run on one CPU core. The values to tune are these.
+FULL_LENGTH = dict(
+    image_size=0,  # all pixels
+    train_examples=0,  # all examples
+    segment_length=56,
+    auxiliary_weight=100.0,
+    supervised_truncation=28,
+    auxiliary_truncation=28,
+    batch_size=128,
+    pretrain_epochs=5,
+    train_epochs=20,
+    evaluate_every_epochs=5,
+)
+FULL_MNIST = read_flags("mnist", "small", **FULL_LENGTH)
+FULL = Preset(
+    data={
+        "table2": {
+            "mnist": FULL_MNIST,
+            "pmnist": read_flags("pmnist", "small", **FULL_LENGTH),
+            "cifar10": read_flags("cifar", "small", **FULL_LENGTH),
+        },
+        **{name: {"mnist": FULL_MNIST} for name in ON_ONE_DATA_SET},
+    },
+    ablations=make_ablations(28, 300),
+    truncations=(28, 100, 300, "full"),
+    longest=dict.fromkeys(("r-lstm full", "p-lstm full", "both full", "r-lstm-cut-both full", "transformer"), 0),
+)
+
 # Small stand-ins that need no network: minutes on a CPU.
 RECALL = read_flags(
     "digits", dataset="recall", train_examples=640, pretrain_epochs=2, train_epochs=4, evaluate_every_epochs=4
@@ -136,7 +164,7 @@ DIGITS = Preset(
     longest={"lstm full": 4_096, "transformer": 1_024},
 )
 
-PRESETS: dict[str, Preset] = {"paper": PAPER, "small": SMALL, "digits": DIGITS}
+PRESETS: dict[str, Preset] = {"paper": PAPER, "full": FULL, "small": SMALL, "digits": DIGITS}
 
 # Test accuracies in percent of Trinh, Dai, Luong and Le (2018), table 2, on the data sets of PAPER: single runs;
 # 'truncated' is after 300 steps. Some versions of the paper lack the Transformer's row.

@@ -59,8 +59,9 @@ def run(tmp_path, data_dir, capsys):
     return run_main
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-@pytest.mark.parametrize("name", list(presets.PRESETS))
+@pytest.mark.parametrize(
+    ("experiment", "name"), [(each, name) for name, preset in presets.PRESETS.items() for each in preset.data]
+)
 def test_every_preset_makes_a_valid_grid(experiment, name):
     grid = make_grid(experiment, name, 2)
     assert len({(each.name, each.seed) for each in grid}) == len(grid)
@@ -87,6 +88,16 @@ def test_grids_have_all_rows_and_distinct_runs(experiment, rows, runs, tiny_pres
     assert len(grid) == 3 * rows
     distinct = select_runs(grid, (1, 1))
     assert len({each.folder for each in distinct}) == len(distinct) == 3 * runs
+
+
+def test_the_preset_of_full_length_has_the_lstm_alone_without_truncation():
+    grid = make_grid("table2", "full", 1)
+    assert {run.data: run.length for run in grid} == {"mnist": 784, "pmnist": 784, "cifar10": 1024}
+    models = ["lstm truncated", "lstm full", "r-lstm truncated", "p-lstm truncated", "both truncated"]
+    assert [run.name for run in grid] == [
+        f"{data} {model}" for data in ("mnist", "pmnist", "cifar10") for model in models
+    ]
+    assert {run.config.data.train_examples for run in grid} == {0}
 
 
 def test_equal_runs_of_two_experiments_share_their_folder(tiny_preset):

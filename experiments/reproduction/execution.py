@@ -45,13 +45,12 @@ def find_state(run: GridRun, workdir: Path, recorded: Container[str]) -> str:
     if run.digest in recorded:
         return "recorded"
     try:
-        config = read_config(workdir)
+        config, summary = read_config(workdir), read_summary(workdir) or {}
     except WorkdirError:
         return "begun"  # `main.py` will say what is wrong
-    status = (read_summary(workdir) or {}).get("status")
-    if config is not None and status == "complete" and not diff_configs(config, run.config):
-        return "complete"
-    return "missing" if config is None else "begun"
+    if config is None:
+        return "missing"
+    return "complete" if summary.get("status") == "complete" and not diff_configs(config, run.config) else "begun"
 
 
 def format_plan(runs: Sequence[GridRun], states: Mapping[str, str]) -> str:
@@ -86,16 +85,15 @@ def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) ->
         else:
             waiting -= 1
             codes.append(finish_run(jobs[job], options, job, code))
+    in_use, failed = codes.count(IN_USE), len([code for code in codes if code not in (0, IN_USE, INTERRUPTED)])
     if waiting or INTERRUPTED in codes:
         print("interrupted; the same command continues", flush=True)
-        return INTERRUPTED
-    in_use = codes.count(IN_USE)
-    if failed := len(codes) - codes.count(0) - in_use:
+    elif failed:
         print(f"{failed} failed, see above; the same command tries again", flush=True)
         return FAILED
-    if in_use:
+    elif in_use:
         print(f"{in_use} in use by another command; repeat the command once they are done", flush=True)
-    return INTERRUPTED if in_use else 0
+    return INTERRUPTED if waiting or in_use or INTERRUPTED in codes else 0
 
 
 def finish_run(run: GridRun, options: Any, job: Job, code: int) -> int:

@@ -20,10 +20,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import exits
 from benchmarking.measurements import kill_workers, measure_alone, measure_pairs
 from benchmarking.tables import format_records
-from command_line import SETTINGS, config_from_flags, parse_options
+from cli import exits
+from cli.command_line import SETTINGS, config_from_flags, parse_options
 
 from aux_rnn.config.fields import Allowed, ConfigError, integer, positive_sizes, reject, setting
 from aux_rnn.config.serialization import to_flat

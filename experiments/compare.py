@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import exits
 import pandas as pd
-from command_line import parse_options
-from confidence import estimate_means, format_estimate
-from drawing import Style, add_legend, draw_curve, limit_percent, save_figure
-from tables import format_table
+from cli import exits
+from cli.command_line import parse_options
+from cli.tables import format_table
+from summaries.confidence import estimate_means, format_estimate
+from summaries.drawing import Style, add_legend, draw_curve, limit_percent, save_figure
 
 from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, setting
 from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat

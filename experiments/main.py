@@ -13,11 +13,10 @@ A flag after --flagfile wins over the file. The same command continues a run tha
 from collections.abc import Sequence
 from pathlib import Path
 
-import command_line
-import environment
 from absl import app, flags
-from exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
-from noise import quiet_libraries, results_alone
+from cli import command_line, environment
+from cli.exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
+from cli.noise import quiet_libraries, results_alone
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config
@@ -53,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
             invocation = command_line.invocation_from_flags()
             configure_jax(invocation.config, invocation.workdir)
             # Imported only now, as a mistake on the command line need not wait for JAX.
-            from modes import run_mode
+            from modes.dispatch import run_mode
 
             with results_alone():
                 return run_mode(invocation, stop)

@@ -24,8 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import command_line
-import exits
+from cli import command_line, exits
 from reproduction.execution import execute, find_state, format_plan, make_slots
 from reproduction.grid import EXPERIMENTS, make_grid, select_runs
 from reproduction.presets import PRESETS

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from machine import code_version
+from cli.machine import code_version
 
 from aux_rnn.config.serialization import NOT_COMPARED, to_flat
 from aux_rnn.config.settings import Config

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-from tables import format_table
+from cli.tables import format_table
 
 Record = dict[str, Any]
 

@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from exits import BAD_INPUT, IN_USE, INTERRUPTED, report
-from subprocesses import POLL_SECONDS, Subprocesses, managed_subprocesses
+from cli.exits import BAD_INPUT, IN_USE, INTERRUPTED, report
+from cli.subprocesses import POLL_SECONDS, Subprocesses, managed_subprocesses
 
 MAIN = Path(__file__).parents[1] / "main.py"
 GRACE_SECONDS = 5.0

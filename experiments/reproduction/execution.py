@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from exits import FAILED, IN_USE, INTERRUPTED
-from machine import code_version, has_accelerator
-from subprocesses import Job, run_jobs
-from tables import format_table
+from cli.exits import FAILED, IN_USE, INTERRUPTED
+from cli.machine import code_version, has_accelerator
+from cli.subprocesses import Job, run_jobs
+from cli.tables import format_table
 
 from aux_rnn.config.serialization import diff_configs
 from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary

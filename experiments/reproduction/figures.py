@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 
 import pandas as pd
-from confidence import estimate_means
-from drawing import Style, add_caption, add_legend, draw_curve, limit_percent
+from summaries.confidence import estimate_means
+from summaries.drawing import Style, add_caption, add_legend, draw_curve, limit_percent
 
 from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION, Axes, Figure, MaxNLocator
 from reproduction.grid import WITHOUT

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import command_line
+from cli import command_line
 
 from aux_rnn.config.fields import Truncation
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from confidence import estimate_difference, estimate_means, format_estimate
-from drawing import save_figure
-from tables import format_table
+from cli.tables import format_table
+from summaries.confidence import estimate_difference, estimate_means, format_estimate
+from summaries.drawing import save_figure
 
 from aux_rnn.plots.style import plot_style
 from aux_rnn.storage.workdir import write_atomically

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from absl import flags
+from cli import command_line
 from properties import assert_one_line
 
 from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat, to_json
 from aux_rnn.datasets import Examples, Splits, files, sequence_spec
 from aux_rnn.training import experiment
-from experiments import command_line, main
+from experiments import main
 
 ROOT = Path(__file__).parents[2]
 FLAG_FILES = sorted(path.name for path in command_line.FLAG_FILES.glob("*.flags"))

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
-from command_line import Invocation
-from data_report import format_description
-from exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
+from cli.command_line import Invocation
+from cli.exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from jax.errors import JaxRuntimeError
 
 from aux_rnn.analysis.evaluate import evaluate_run
@@ -29,6 +28,7 @@ from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.loop import TrainingError
 from aux_rnn.training.progress import Progress, format_summary, unseen_progress
 from aux_rnn.training.train import train_and_evaluate
+from modes.data_report import format_description
 
 
 def run_mode(invocation: Invocation, stop: StopRequest) -> int:
@@ -108,7 +108,7 @@ def prepare(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) 
 def print_dry_run(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Prints what a run would be and need, without starting it."""
     # Imported here because no other mode needs it.
-    from dry_run import dry_run, format_dry_run
+    from modes.dry_run import dry_run, format_dry_run
 
     found = dry_run(invocation.config, processes)
     if processes.is_main:

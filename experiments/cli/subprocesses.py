@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from exits import INTERRUPTED
-
 from aux_rnn.system.signals import SIGNALS, handlers
+from cli.exits import INTERRUPTED
 
 POLL_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 from benchmarking.batches import make_batch
-from tables import format_entry, format_table
+from cli.tables import format_entry, format_table
 
 from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat

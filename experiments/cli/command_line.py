@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from absl import flags
-from flag_files import FLAG_FILES, expand_flag_files
-from tables import format_entry
 
 from aux_rnn.config.fields import (
     ConfigError,
@@ -23,6 +21,8 @@ from aux_rnn.config.fields import (
 )
 from aux_rnn.config.serialization import from_flat, iterate_settings
 from aux_rnn.config.settings import Config
+from cli.flag_files import FLAG_FILES, expand_flag_files
+from cli.tables import format_entry
 
 MODES = {
     "train": "to the end, continuing the run in --workdir if there is one",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from properties import assert_one_line
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 MISTAKES = [
     ("reproduce.py", ["table2", "--seeds=1000000000000000000"], "--seeds=1000000000000000000: "),

@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 from absl import flags
+from cli import command_line
+from modes.dry_run import DryRun, format_dry_run, format_flags
 
 from aux_rnn.config.serialization import from_flat, to_flat
 from aux_rnn.datasets import sequence_spec, split_sizes
 from aux_rnn.training.memory_check import CompiledPhase
 from aux_rnn.training.plan import Plan
-from experiments import command_line, main
-from experiments.dry_run import DryRun, format_dry_run, format_flags
+from experiments import main
 
 # An unusual value in every kind of setting.
 UNUSUAL = dict(

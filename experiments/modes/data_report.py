@@ -1,6 +1,6 @@
 """The output of `--mode=prepare`."""
 
-from tables import format_entry
+from cli.tables import format_entry
 
 from aux_rnn.datasets import DataDescription
 

@@ -23,7 +23,8 @@ from typing import Any
 from benchmarking.measurements import kill_workers, measure_alone, measure_pairs
 from benchmarking.tables import format_records
 from cli import exits
-from cli.command_line import SETTINGS, config_from_flags, parse_options
+from cli.command_line import config_from_flags
+from cli.parsing import SETTINGS, parse_options
 
 from aux_rnn.config.fields import Allowed, ConfigError, integer, positive_sizes, reject, setting
 from aux_rnn.config.serialization import to_flat

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from cli import exits
-from cli.command_line import parse_options
+from cli.parsing import parse_options
 from cli.tables import format_table
 from summaries.confidence import estimate_means, format_estimate
 from summaries.drawing import Style, add_legend, draw_curve, limit_percent, save_figure

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
-from cli import command_line, environment
+from cli import command_line, environment, parsing
 from cli.exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from cli.noise import quiet_libraries, results_alone
 
@@ -24,7 +24,7 @@ from aux_rnn.storage.workdir import WorkdirError, read_config
 from aux_rnn.system.signals import ignore_signals, interrupt_on_signals
 
 command_line.define_flags()
-flags.adopt_module_key_flags(command_line)
+flags.adopt_module_key_flags(parsing)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:

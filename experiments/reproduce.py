@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-from cli import command_line, exits
+from cli import exits, parsing
 from reproduction.execution import execute, find_state, format_plan, make_slots
 from reproduction.grid import EXPERIMENTS, make_grid, select_runs
 from reproduction.presets import PRESETS
@@ -35,7 +35,7 @@ from aux_rnn.config.fields import Allowed, ConfigError, format_flag, integer, is
 from aux_rnn.config.serialization import PATH_SETTINGS
 
 # Flags that are passed on to main.py.
-DATA_FLAGS = [field for field in command_line.SETTINGS if field.name in (*PATH_SETTINGS, "allow_partial")]
+DATA_FLAGS = [field for field in parsing.SETTINGS if field.name in (*PATH_SETTINGS, "allow_partial")]
 
 
 def is_shard(text: str) -> bool:
@@ -71,7 +71,7 @@ class Options:
 
 def parse_options(argv: Sequence[str]) -> SimpleNamespace:
     """Returns the flags, `experiment`, `folder` and `data_flags`. Raises ConfigError for any mistake."""
-    words, given = command_line.parse_options(argv, __doc__, [*dataclasses.fields(Options), *DATA_FLAGS])
+    words, given = parsing.parse_options(argv, __doc__, [*dataclasses.fields(Options), *DATA_FLAGS])
     if len(words) != 1 or words[0] not in EXPERIMENTS:
         raise ConfigError(f"{' '.join(words)!r}: give one NAME of {', '.join(EXPERIMENTS)}, and flags as --name=value")
     options = SimpleNamespace(**given.flag_values_dict(), experiment=words[0])

@@ -14,7 +14,7 @@ import pytest
 import reproduce
 import yaml
 from absl import flags
-from cli import command_line
+from cli import parsing
 
 import aux_rnn
 from aux_rnn.config.fields import ConfigError
@@ -70,7 +70,7 @@ def parse_main(arguments: list[str]) -> None:
     flags.FLAGS.unparse_flags()
     if arguments == ["--helpshort"]:  # of absl's app, which runs it below
         return
-    assert command_line.parse_words(["main.py", *arguments], flags.FLAGS) == []
+    assert parsing.parse_words(["main.py", *arguments], flags.FLAGS) == []
     main.command_line.config_from_flags()
 
 

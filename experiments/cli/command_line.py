@@ -1,28 +1,16 @@
-"""Flags made from the settings.
+"""The command line of main.py."""
 
-absl reports mistakes in two lines and accepts positional arguments silently; here every mistake is one line.
-"""
-
-import contextlib
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
-from aux_rnn.config.fields import (
-    ConfigError,
-    Truncation,
-    format_value,
-    is_plain_text,
-    plain_text,
-)
-from aux_rnn.config.serialization import from_flat, iterate_settings
+from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, setting
+from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
-from cli.flag_files import FLAG_FILES, expand_flag_files
-from cli.tables import format_entry
+from cli.parsing import SETTINGS, define_settings, parse_words
 
 MODES = {
     "train": "to the end, continuing the run in --workdir if there is one",
@@ -33,9 +21,38 @@ MODES = {
     "dry_run": "shows what a run would be and need, as a flag file with comments",
     "prepare": "only the data set, and describes it",
 }
-SETTINGS = [field for _, field in iterate_settings()]
-MOST_DEVICES = 1_024
+DEVICES = integer(0, 1_024)
 SPLITS = ("train", "validation", "test")
+
+
+CHECKPOINT = Allowed(
+    "latest, best or the step of a checkpoint",
+    lambda name: name in ("latest", "best") or (name.isascii() and name.isdigit()),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFlags:
+    """The flags of main.py that are not settings."""
+
+    mode: str = setting("train", "; ".join(f"{mode}: {text}" for mode, text in MODES.items()) + ".", one_of(MODES))
+    workdir: str = setting(
+        "", "Folder or address (gs://BUCKET/RUN) of the run; empty: runs/DATASET-AUXILIARY-seedSEED.", plain_text()
+    )
+    checkpoint: str = setting("latest", "Which checkpoint to use: latest, best or a step; not to train.", CHECKPOINT)
+    split: str = setting("test", "Which part of the data --mode=predict is about.", one_of(SPLITS))
+    cpu_devices: int = setting(
+        0, "On a CPU, devices to divide a batch over; 0: one per core, with 16 examples or more each.", DEVICES
+    )
+    num_processes: int = setting(
+        0,
+        "Processes of the run; 0: what a Cloud TPU or SLURM says, else one. ./launch.sh local N sets these three.",
+        DEVICES,
+    )
+    process_id: int = setting(-1, "Index of this process, from 0; -1: detected.", integer(-1))
+    coordinator_address: str = setting(
+        "", "HOST:PORT at which process 0 waits for the others; empty: detected.", plain_text()
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,77 +76,9 @@ class Invocation:
     split: str = "test"
 
 
-class SettingParser(flags.ArgumentParser):
-    """Converts the text of a flag to the value of a setting, and checks it."""
-
-    def __init__(self, field: dataclasses.Field) -> None:
-        super().__init__()
-        self._type: Any = field.type
-        self._allowed = field.metadata["allowed"]
-
-    def parse(self, argument: Any) -> Any:
-        with contextlib.suppress(ValueError):
-            value = self._convert(argument) if isinstance(argument, str) else argument
-            if self._allowed.accepts(value):
-                return value
-        raise ValueError(f"must be {self._allowed.phrase}")
-
-    def _convert(self, text: str) -> Any:
-        if self._type == tuple[int, ...]:
-            return tuple(int(part) for part in text.split(","))
-        if self._type is Truncation:
-            return text if text == "full" else int(text)
-        return self._type(text)
-
-
-class SettingSerializer(flags.ArgumentSerializer):
-    """Writes the value of a setting as in a flag file."""
-
-    def serialize(self, value: Any) -> str:
-        return format_value(value)
-
-
-def define_settings(fields: Iterable[dataclasses.Field], into: flags.FlagValues) -> None:
-    """Defines a flag for every field, which `setting` made."""
-    for field in fields:
-        name, default, text = field.name, field.default, field.metadata["help"]
-        if field.type is bool:
-            flags.DEFINE_boolean(name, bool(default), text, flag_values=into)
-        else:
-            flags.DEFINE(SettingParser(field), name, default, text, into, SettingSerializer())
-
-
 def define_flags() -> None:
-    """Defines a flag for every setting, and those that choose the mode, the run, its data and its devices."""
-    define_settings(SETTINGS, flags.FLAGS)
-    flags.DEFINE_enum("mode", "train", list(MODES), "; ".join(f"{mode}: {text}" for mode, text in MODES.items()) + ".")
-    flags.DEFINE_string(
-        "workdir", "", "Folder or address (gs://BUCKET/RUN) of the run; empty: runs/DATASET-AUXILIARY-seedSEED."
-    )
-    flags.DEFINE_string("checkpoint", "latest", "Which checkpoint to use: latest, best or a step; not to train.")
-    flags.DEFINE_enum("split", "test", SPLITS, "Which part of the data --mode=predict is about.")
-    flags.DEFINE_integer(
-        "cpu_devices", 0, "On a CPU, devices to divide a batch over; 0: one per core, with 16 examples or more each.", 0
-    )
-    flags.DEFINE_integer(
-        "num_processes",
-        0,
-        "Processes of the run; 0: what a Cloud TPU or SLURM says, else one. ./launch.sh local N sets these three.",
-        0,
-        MOST_DEVICES,
-    )
-    flags.DEFINE_integer("process_id", -1, "Index of this process, from 0; -1: detected.", -1)
-    flags.DEFINE_string(
-        "coordinator_address", "", "HOST:PORT at which process 0 waits for the others; empty: detected."
-    )
-    flags.register_validator("cpu_devices", lambda count: count <= MOST_DEVICES, f"must be at most {MOST_DEVICES}")
-    flags.register_validator("checkpoint", is_checkpoint, "must be latest, best or the step of a checkpoint")
-    for name in ("workdir", "coordinator_address"):
-        flags.register_validator(name, is_plain_text, f"must be {plain_text().phrase}")
-
-
-def is_checkpoint(name: str) -> bool:
-    return name in ("latest", "best") or (name.isascii() and name.isdigit())
+    """Defines the flags of main.py: every setting and every field of `RunFlags`."""
+    define_settings([*SETTINGS, *dataclasses.fields(RunFlags)], flags.FLAGS)
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -147,63 +96,6 @@ def parse(argv: Sequence[str]) -> list[str]:
             f"{words[0]!r}: unexpected positional argument; write flags as --name=value, switches as --name or --noname"
         )
     return [argv[0]]
-
-
-def parse_words(argv: Sequence[str], into: flags.FlagValues) -> list[str]:
-    """Parses a command line into any flags; returns the positional arguments, without the program's name."""
-    return parse_flags([argv[0], *expand_flag_files(argv[1:], [Path.cwd(), FLAG_FILES])], into)
-
-
-def parse_options(
-    argv: Sequence[str], description: str, shown: Iterable[dataclasses.Field], others: Iterable[dataclasses.Field] = ()
-) -> tuple[list[str], flags.FlagValues]:
-    """Parses the command line of a program other than main.py.
-
-    Args:
-      argv: the program's name and its arguments.
-      description: of the program, for --help.
-      shown: the flags, which --help lists.
-      others: further flags.
-
-    Returns:
-      The positional arguments, and the flags.
-
-    Raises:
-      ConfigError: anything is wrong; one line.
-      SystemExit: --help was given and is printed.
-    """
-    fields, values = list(shown), flags.FlagValues()  # not absl's own, in which main.py has flags of the same names
-    if {"-h", "--help"} & set(argv):
-        print(description, *map(format_option, fields), sep="\n")
-        raise SystemExit(0)
-    define_settings([*fields, *others], values)
-    return parse_words(argv, values), values
-
-
-def format_option(field: dataclasses.Field) -> str:
-    default = format_value(field.default)
-    text = field.metadata["help"] + f" Default: {default}." * (default not in ("", "false"))
-    return format_entry(f"  --{field.name}", text, indent=18)
-
-
-def parse_flags(argv: Sequence[str], into: flags.FlagValues) -> list[str]:
-    """Parses like `parse_words`, without flag files."""
-    try:
-        return into(list(argv))[1:]
-    except flags.Error as error:
-        raise ConfigError(str(error).strip().removeprefix("flag ")) from error
-    except ValueError as error:  # absl passes on what some flags of its own say, without their names
-        raise ConfigError(f"{find_refused(argv, into)}: {error}") from error
-
-
-def find_refused(argv: Sequence[str], into: flags.FlagValues) -> str:
-    """Returns the first word that the flags do not accept."""
-    for count in range(2, len(argv)):
-        try:
-            into(list(argv[:count]))
-        except (flags.Error, ValueError):
-            return argv[count - 1]
-    return argv[-1]
 
 
 def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:

@@ -9,7 +9,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cli import command_line
+from cli import parsing
+from cli.flag_files import FLAG_FILES
 
 from aux_rnn.config.fields import Truncation
 
@@ -48,8 +49,8 @@ class Preset:
 
 def read_flags(*names: str, **changes: Any) -> dict[str, Any]:
     """Returns the values that flag files in `experiments/flags` set, with changes; later ones win."""
-    files = [f"--flagfile={command_line.FLAG_FILES / name}.flags" for name in names]
-    _, parsed = command_line.parse_options(["", *files], "", command_line.SETTINGS)
+    files = [f"--flagfile={FLAG_FILES / name}.flags" for name in names]
+    _, parsed = parsing.parse_options(["", *files], "", parsing.SETTINGS)
     return {name: parsed[name].value for name in parsed if parsed[name].present} | changes
 
 

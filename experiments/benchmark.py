@@ -1,13 +1,14 @@
-"""Measures a training step on random sequences of the right shape; no data set is prepared or read.
+"""Measures the training step on random sequences; no data set is needed.
 
   python experiments/benchmark.py step    --flagfile=cifar.flags --length=16384
-  python experiments/benchmark.py peer    --flagfile=cifar.flags       # against PyTorch: pip install '.[peer]'
-  python experiments/benchmark.py lengths --flagfile=cifar.flags --lengths=1024,4096,16384
-  python experiments/benchmark.py scan    --flagfile=cifar.flags       # against --recurrence=scan
+  python experiments/benchmark.py lengths --flagfile=cifar.flags
+  python experiments/benchmark.py peer    --flagfile=cifar.flags
+  python experiments/benchmark.py scan    --flagfile=cifar.flags
 
 step and lengths report time, memory and the share of the speed of a large
-matrix product; peer and scan compare two programs pair by pair. Other load on
-the machine disturbs the times. All settings of main.py are flags as well.
+matrix product. peer alternates with PyTorch (pip install '.[peer]'), scan with
+--recurrence=scan. Other load on the machine disturbs the times. All settings of
+main.py are flags as well.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Compares runs: draws their curves, one line and a band for all seeds of the same settings, and prints a table.
+"""Compares runs: draws their curves, averaged over seeds, and prints a table.
 
   python experiments/compare.py runs/digits-*
   python experiments/compare.py runs/a runs/b --split=train --output=figures/a-and-b
@@ -152,7 +152,7 @@ def compare(argv: Sequence[str]) -> int:
         raise ConfigError("RUN: none given; name the folders of one or more runs")
     rows = group_runs([read_run(folder) for folder in folders])
     if len(rows) > len(STYLES):
-        raise ConfigError(f"RUN: {len(rows)} sets of settings; at most {len(STYLES)} can be told apart in one figure")
+        raise ConfigError(f"RUN: {len(rows)} sets of settings; one figure can show at most {len(STYLES)}")
     output = Path(os.path.expanduser(given.output))
     with plot_style("comparison"):
         try:

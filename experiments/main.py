@@ -1,13 +1,14 @@
-"""Prepares data for, trains or evaluates recurrent networks with auxiliary losses on long sequences.
+"""Trains and evaluates recurrent networks with auxiliary losses on long sequences.
 
   python experiments/main.py --flagfile=digits.flags
-  python experiments/main.py --flagfile=cifar.flags --auxiliary=predict --workdir=runs/cifar-p
+  python experiments/main.py --flagfile=cifar.flags --auxiliary=predict
   python experiments/main.py --mode=dry_run --flagfile=cifar.flags
-  python experiments/main.py --mode=eval --workdir=runs/cifar-p --checkpoint=best
-  python experiments/main.py --mode=predict --workdir=runs/cifar-p --split=validation
-  python experiments/main.py --mode=prepare --dataset=stanford_dogs --manual_dir=DOWNLOADS
+  python experiments/main.py --mode=eval --workdir=runs/p --checkpoint=best
+  python experiments/main.py --mode=predict --workdir=runs/p --split=validation
+  python experiments/main.py --mode=prepare --dataset=mnist --manual_dir=DEST
 
-A flag after --flagfile wins over the file. The same command continues a run that was interrupted.
+Flags after --flagfile override the file. The same command continues a run that
+was interrupted.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ def configure_jax(config: Config, workdir: str) -> None:
     """Configures JAX for the batch size of the run in the folder or, if there is none, of the run to come."""
     try:
         batch_size = (read_config(Path(workdir)) or config).run.batch_size
-    except WorkdirError:  # to be reported by who needs it
+    except WorkdirError:  # reported when the run is opened
         batch_size = config.run.batch_size
     host = flags.FLAGS.coordinator_address.rpartition(":")[0]
     are_all_here = host in ("localhost", "127.0.0.1", "[::1]")

@@ -1,8 +1,8 @@
-"""Reproduces a table or a figure of the paper: runs what is missing and writes a report.
+"""Reproduces a table or figure of the paper: trains the missing runs and reports.
 
   python experiments/reproduce.py table2 --preset=digits --seeds=5
-  python experiments/reproduce.py lengths --preset=small --manual_dir=DEST --dry_run
-  python experiments/reproduce.py bptt --shard=1/4        # on the first of four machines
+  python experiments/reproduce.py text --preset=small --manual_dir=DEST --dry_run
+  python experiments/reproduce.py bptt --shard=1/4     # first of four machines
 
 The argument is table2 (accuracy by model and truncation), lengths (accuracy,
 time and memory by length), bptt (accuracy by truncation of the supervised
@@ -13,7 +13,8 @@ same data at full length, small networks), small (the same data, shrunken),
 digits (stand-ins that need no network, minutes); their values are in
 experiments/reproduction/presets.py. On SLURM:
 
-  sbatch --array=1-8 --wrap='python experiments/reproduce.py table2 --shard=$SLURM_ARRAY_TASK_ID/8'
+  sbatch --array=1-8 --wrap='python experiments/reproduce.py table2 \\
+    --shard=$SLURM_ARRAY_TASK_ID/8'
 """
 
 import dataclasses

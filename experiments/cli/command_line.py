@@ -13,13 +13,13 @@ from aux_rnn.config.settings import Config
 from cli.parsing import SETTINGS, define_settings, parse_words
 
 MODES = {
-    "train": "to the end, continuing the run in --workdir if there is one",
-    "eval": "a checkpoint, with its own settings",
-    "predict": "evaluates, and writes the prediction for every example of a split to --workdir",
-    "reconstruct": "draws reconstructions by its decoders",
+    "train": "trains to the end, continuing the run in --workdir if there is one",
+    "eval": "evaluates a checkpoint with its own settings",
+    "predict": "writes the predictions for all examples of a split to --workdir",
+    "reconstruct": "draws reconstructions of a checkpoint",
     "report": "writes report.html and the curves",
-    "dry_run": "shows what a run would be and need, as a flag file with comments",
-    "prepare": "only the data set, and describes it",
+    "dry_run": "prints the settings, size, memory and expected time of a run as a flag file",
+    "prepare": "prepares the data set and describes it",
 }
 DEVICES = integer(0, 1_024)
 SPLITS = ("train", "validation", "test")
@@ -39,14 +39,14 @@ class RunFlags:
     workdir: str = setting(
         "", "Folder or address (gs://BUCKET/RUN) of the run; empty: runs/DATASET-AUXILIARY-seedSEED.", plain_text()
     )
-    checkpoint: str = setting("latest", "Which checkpoint to use: latest, best or a step; not to train.", CHECKPOINT)
-    split: str = setting("test", "Which part of the data --mode=predict is about.", one_of(SPLITS))
+    checkpoint: str = setting("latest", "Checkpoint to use: latest, best or a step; not with --mode=train.", CHECKPOINT)
+    split: str = setting("test", "Split to classify with --mode=predict.", one_of(SPLITS))
     cpu_devices: int = setting(
-        0, "On a CPU, devices to divide a batch over; 0: one per core, with 16 examples or more each.", DEVICES
+        0, "CPU devices to divide a batch over; 0: one per core, as long as each has 16 examples or more.", DEVICES
     )
     num_processes: int = setting(
         0,
-        "Processes of the run; 0: what a Cloud TPU or SLURM says, else one. ./launch.sh local N sets these three.",
+        "Number of processes of the run; 0: detected on Cloud TPUs and SLURM, otherwise one.",
         DEVICES,
     )
     process_id: int = setting(-1, "Index of this process, from 0; -1: detected.", integer(-1))

@@ -1,7 +1,7 @@
 """Tables, and lists of names and values, for terminals of 80 columns and for Markdown."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -14,16 +14,20 @@ if TYPE_CHECKING:
 WIDTH = 80
 
 
-def format_table(table: "pd.DataFrame | Mapping[str, Sequence[str]]", style: str = "plain", left: int = 1) -> str:
-    """Returns a table of texts.
+def format_table(table: "pd.DataFrame | Mapping[str, Sequence[str]]") -> str:
+    """Returns columns of texts for the terminal, the first one aligned on the left and the others on the right."""
+    rows = [list(table), *zip(*(table[name] for name in table), strict=True)]
+    return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align(table, 1))
 
-    Args:
-      table: its columns.
-      style: 'plain', or 'pipe' for Markdown.
-      left: number of columns that are aligned on the left; the others are aligned on the right.
-    """
-    sides = ["left"] * left + ["right"] * (len([*table]) - left)
-    return tabulate(table, headers="keys", tablefmt=style, showindex=False, disable_numparse=True, colalign=sides)
+
+def format_markdown(table: "pd.DataFrame | Mapping[str, Sequence[str]]") -> str:
+    """Returns columns of texts as Markdown, the first two aligned on the left and the others on the right."""
+    sides = align(table, 2)
+    return tabulate(table, "keys", tablefmt="pipe", showindex=False, disable_numparse=True, colalign=sides)
+
+
+def align(columns: Iterable, left: int) -> list[str]:
+    return ["left" if number < left else "right" for number, _ in enumerate(columns)]
 
 
 def format_entry(name: str, value: str, indent: int = 12) -> str:

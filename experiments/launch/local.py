@@ -29,7 +29,7 @@ def show_output(index: int, process: subprocess.Popen[str]) -> None:
 
 
 def describe_failure(group: Subprocesses, first: int) -> str:
-    """Names the process that ended first, or one that is suspended, for which the others waited in vain."""
+    """Names the process that ended first, or a suspended one, for which the others have waited."""
     count = len(group.processes)
     for index, process in enumerate(group.processes):
         if process.poll() is None and os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):

@@ -1,4 +1,4 @@
-"""`--mode=dry_run`: prints what a run would be and take, as a flag file of its settings with comments.
+"""`--mode=dry_run`: prints the settings, size, memory and expected time of a run, as a flag file with comments.
 
 The training steps are compiled and timed on random sequences. Nothing is written, and no data is read or fetched.
 """
@@ -112,10 +112,12 @@ def median_seconds(call: Callable[[], Any]) -> float:
 
 def format_dry_run(found: DryRun, workdir: str, processes: int = 1) -> str:
     """Formats a flag file of at most 80 columns, apart from settings and a folder with longer values."""
-    opening = "A dry run: nothing was trained or written.\nThese are its settings; this is a flag file."
-    facts = "\n".join(format_entry(*fact, indent=10) for fact in list_facts(found, workdir, processes))
-    parts = [opening, format_parameters(found.shapes), facts, format_times(found)]
-    first, *rest = ("\n".join(f"# {line}".rstrip() for line in part.splitlines()) for part in parts)
+    opening = ["A dry run: nothing was trained or written.", "This is a flag file with all settings."]
+    facts = [
+        line for name, value in list_facts(found, workdir, processes) for line in format_entry(name, value).split("\n")
+    ]
+    parts = [opening, list_parameters(found.shapes), facts, list_times(found)]
+    first, *rest = ("\n".join(f"# {line}".rstrip() for line in lines) for lines in parts)
     return "\n\n".join([first, "\n".join(format_flags(found.config)), *rest])
 
 
@@ -124,14 +126,14 @@ def format_flags(config: Config) -> list[str]:
     return [f"--{name}={format_value(value)}" for name, value in to_flat(config).items()]
 
 
-def format_parameters(shapes: dict[str, list[int]]) -> str:
+def list_parameters(shapes: dict[str, list[int]]) -> list[str]:
     counts = {path: math.prod(shape) for path, shape in shapes.items()}
     columns = {
         "parameter": [*shapes, "total"],
         "shape": [*(" x ".join(map(str, shape)) for shape in shapes.values()), ""],
         "count": [f"{count:,}" for count in (*counts.values(), sum(counts.values()))],
     }
-    return format_table(columns)
+    return format_table(columns).splitlines()
 
 
 def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[tuple[str, str]]:
@@ -149,7 +151,7 @@ def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[tuple[st
     yield "results", f"would go to {workdir}"
 
 
-def format_times(found: DryRun) -> str:
+def list_times(found: DryRun) -> list[str]:
     """Returns the measured times and an estimate for the whole run, without reading data and writing checkpoints."""
     counts = {"pretrain": found.plan.pretrain_steps, "train": found.plan.train_steps}
     rows = [(name, each.seconds, found.step_seconds[name], counts[name]) for name, each in found.compiled.items()]
@@ -158,11 +160,12 @@ def format_times(found: DryRun) -> str:
     columns = {
         "measured": [*(name for name, *_ in rows), "the run"],
         "compiling": [*(f"{compiling:.1f} s" for _, compiling, _, _ in rows), ""],
-        "a step": [*(f"{1000 * seconds:,.1f} ms" for _, _, seconds, _ in rows), ""],
+        "per step": [*(f"{1000 * seconds:,.1f} ms" for _, _, seconds, _ in rows), ""],
         "steps": [*(f"{count:,}" for *_, count in rows), ""],
         "all steps": [*(format_duration(seconds * count) for *_, seconds, count in rows), format_duration(whole)],
     }
-    return f"{format_table(columns)}\nFetching and reading data and writing checkpoints are not included."
+    note = "Downloading and reading data and writing checkpoints are not included."
+    return [*format_table(columns).splitlines(), note]
 
 
 def format_bytes(size: int) -> str:

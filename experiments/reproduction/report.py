@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from cli.tables import format_table
+from cli.tables import format_markdown
 from summaries.confidence import estimate_difference, estimate_means, format_estimate
 from summaries.drawing import save_figure
 
@@ -58,7 +58,7 @@ def save_report(
         parts += [f"![{TITLES[experiment]}]({preset}.svg)", format_page_table(experiment, table), NOTES.strip()]
         differences = list_differences(measured)
         if len(differences):
-            parts += ["## Differences", format_table(differences, "pipe", left=2), WELCH.strip()]
+            parts += ["## Differences", format_markdown(differences), WELCH.strip()]
         parts += ["## Origin", format_origin(frame)]
     write_atomically(folder / f"{preset}.md", "\n\n".join(parts) + "\n")
     return folder / f"{preset}.md"
@@ -127,7 +127,7 @@ def format_page_table(experiment: str, table: pd.DataFrame) -> str:
     add("seconds per run", "seconds", ",.0f")
     add("seconds per step", "seconds_per_step", ".3g")
     add("peak memory, MiB", "peak_memory_mib", ",.0f")
-    return format_table(columns, "pipe", left=2)
+    return format_markdown(columns)
 
 
 def list_differences(measured: pd.DataFrame) -> pd.DataFrame:

@@ -188,6 +188,7 @@ def test_tables_show_the_results():
     found = dict(programs=[own, other], ratios=[2.0, 2.0, 1.5], ratio=2.0)
     peer = format_records([make_record("peer", **found)])
     assert "PyTorch takes 2.00 (1.50 to 2.00) times the seconds of aux_rnn" in peer
+    assert max(len(line) for text in (lengths, peer) for line in text.splitlines()) <= 80
     assert "a remark" in peer
     assert ", AVX2, " in lengths
 

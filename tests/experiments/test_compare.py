@@ -141,4 +141,4 @@ def test_a_mistake_gets_one_line(arguments, message, runs, capsys):
 def test_more_rows_than_can_be_told_apart_are_refused(config, tmp_path, capsys):
     folders = [write_run(tmp_path / str(n), change(config, hidden_size=n)) for n in range(1, 8)]
     assert compare.main(["compare.py", *folders]) == 2
-    assert "7 sets of settings; at most 6" in capsys.readouterr().err
+    assert "7 sets of settings; one figure can show at most 6" in capsys.readouterr().err

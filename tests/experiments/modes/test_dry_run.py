@@ -85,6 +85,6 @@ def test_a_dry_run_needs_no_data_and_writes_nothing(capsys, tmp_path, monkeypatc
     code = main.main(main.parse_flags(["main.py", "--mode=dry_run", *format_flags(from_flat(settings))]))
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
-    assert "# steps     3 of pretraining, 6 of training" in out
-    assert "# results   would go to runs/mnist-both-seed0" in out
+    assert "# steps       3 of pretraining, 6 of training" in out
+    assert "# results     would go to runs/mnist-both-seed0" in out
     assert list(tmp_path.iterdir()) == []

@@ -18,14 +18,14 @@ import pandas as pd
 from cli import exits
 from cli.parsing import parse_options
 from cli.tables import format_table
-from summaries.confidence import estimate_means, format_estimate
-from summaries.drawing import Style, add_legend, draw_curve, limit_percent, save_figure
+from summaries.confidence import estimate_curve, estimate_means, format_estimate
+from summaries.drawing import Style, add_legend, draw_curve, label_epochs, limit_percent, save_figure
 
 from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, setting
 from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.plots.curves import Panel, label_values, panels_of
-from aux_rnn.plots.style import COLORS, DASHES, MARKERS, Figure, MaxNLocator, plot_style
+from aux_rnn.plots.style import COLORS, DASHES, MARKERS, Figure, plot_style
 from aux_rnn.storage.records import Record, curve_of, read_records
 from aux_rnn.storage.workdir import WorkdirError, read_summary, require_config, unwritable
 from aux_rnn.system.timing import format_duration
@@ -91,20 +91,11 @@ def name_row(config: Config, values: Mapping[Any, str]) -> str:
 def mean_curve(runs: Sequence[SavedRun], split: str, name: str) -> pd.DataFrame:
     """Returns `mean` and `half` of a metric on a split by epoch; NaN where a run has no finite value."""
     curves = [curve_of(run.records, split, name) for run in runs]
-    points = pd.concat(pd.Series(curve.values, [round(e, 6) for e in curve.epochs], float) for curve in curves)
-    groups = points.groupby(level=0)
-    curve = estimate_means(groups)
-    curve.loc[groups.count() < groups.size()] = math.nan
-    return curve
+    return estimate_curve(pd.Series(curve.values, [round(e, 6) for e in curve.epochs], float) for curve in curves)
 
 
 def draw_comparison(rows: Rows, split: str) -> Figure:
-    """Draws one panel per metric and unit.
-
-    Args:
-      rows: at most six, as many as can be distinguished.
-      split: 'train', 'validation' or 'test'; the gradient norm is always that of the training batches.
-    """
+    """Draws one panel per metric and unit; the gradient norm is always that of the training batches."""
     styles = dict(zip(rows, STYLES, strict=False))
     panels: dict[Panel, list[str]] = {}
     for name, runs in rows.items():
@@ -118,9 +109,7 @@ def draw_comparison(rows: Rows, split: str) -> Figure:
         for name in names:
             curve = mean_curve(rows[name], "train" if panel.name == "gradient_norm" else split, panel.name)
             draw_curve(axis, curve, styles[name], panel.factor, has_band=len(rows[name]) >= MIN_SEEDS)
-        axis.set_xlabel("epoch, including pretraining")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(color="0.88")
+        label_epochs(axis, "epoch, including pretraining")
         if panel.name == "accuracy":
             limit_percent(axis)
     for axis in axes[len(panels) :]:

@@ -85,22 +85,11 @@ def find_refused(argv: Sequence[str], into: flags.FlagValues) -> str:
 def parse_options(
     argv: Sequence[str], description: str, shown: Iterable[dataclasses.Field], others: Iterable[dataclasses.Field] = ()
 ) -> tuple[list[str], flags.FlagValues]:
-    """Parses the command line of a program other than main.py.
+    """Parses the command line of a program other than main.py into flags of its own.
 
-    Args:
-      argv: the program's name and its arguments.
-      description: of the program, for --help.
-      shown: the flags, which --help lists.
-      others: further flags.
-
-    Returns:
-      The positional arguments, and the flags.
-
-    Raises:
-      ConfigError: anything is wrong; one line.
-      SystemExit: --help was given and is printed.
+    Returns the positional arguments and the flags. With --help, prints the description and the shown flags and exits.
     """
-    fields, values = list(shown), flags.FlagValues()  # not absl's own, in which main.py has flags of the same names
+    fields, values = list(shown), flags.FlagValues()
     if {"-h", "--help"} & set(argv):
         print(description, *map(format_option, fields), sep="\n")
         raise SystemExit(0)

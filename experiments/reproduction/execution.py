@@ -62,15 +62,9 @@ def format_plan(runs: Sequence[GridRun], states: Mapping[str, str]) -> str:
 
 
 def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) -> int:
-    """Runs what is not complete and records what is.
+    """Runs what is not complete and records what is; `states` are by digest.
 
-    Args:
-      runs: distinct runs.
-      options: of the command.
-      states: of the runs, by digest.
-
-    Returns:
-      The exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
+    Returns the exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
     """
     codes = [record_run(run, options) for run in runs if states[run.digest] == "complete"]
     jobs = {}

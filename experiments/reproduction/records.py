@@ -71,16 +71,9 @@ def append_line(file: Path, line: str) -> None:
 
 
 def read_records(folder: Path, experiment: str, preset: str, grid: Sequence[GridRun]) -> dict[str, Record]:
-    """Returns what reports show of the newest record of each run of a grid, and of further seeds, by digest.
+    """Returns what reports show of the newest record of each run, by digest; the grid may have fewer seeds.
 
-    Args:
-      folder: with `<preset>.jsonl` and the files of shards.
-      experiment: of the records.
-      preset: of the records.
-      grid: of the experiment.
-
-    Raises:
-      RecordError: a line is damaged, belongs to another experiment or has settings that the grid lacks.
+    Raises RecordError if a line is damaged, belongs to another experiment or has settings that the grid lacks.
     """
     configs = {key_of(run.settings): flatten(run.config) for run in grid}
     records: dict[str, Record] = {}

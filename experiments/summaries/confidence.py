@@ -1,6 +1,7 @@
 """Means and differences of means with 95 % confidence intervals, from a few seeds."""
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 from scipy import stats
@@ -11,6 +12,14 @@ def estimate_means(groups: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
     table = groups.agg(["mean", "sem", "count"])
     table["half"] = table["sem"] * stats.t.ppf(0.975, table["count"] - 1)
     return table[["mean", "half"]]
+
+
+def estimate_curve(curves: Iterable[pd.Series]) -> pd.DataFrame:
+    """Returns `mean` and `half` of curves, one per seed and indexed by epoch; NaN where one of them is NaN."""
+    groups = pd.concat(curves).groupby(level=0)
+    curve = estimate_means(groups)
+    curve.loc[groups.count() < groups.size()] = math.nan
+    return curve
 
 
 def estimate_difference(values: pd.Series, others: pd.Series) -> tuple[float, float]:

@@ -52,6 +52,10 @@ MISTAKES = {
     "not a setting": (["step", "--batch_size=many"], "--batch_size=many: must be an integer from 1"),
     "no such flag file": (["step", "--flagfile=nope.flags"], "--flagfile=nope.flags: no such file"),
     "no steps": (["step", "--pairs=0"], "--pairs=0: must be an integer from 1"),
+    "too many steps": (
+        ["step", "--pairs=1000000000000000000"],
+        "--pairs=1000000000000000000: must be an integer",
+    ),
     "flag of another command": (["step", "--lengths=3"], "--lengths: not with the command step"),
     "zero length": (["lengths", "--lengths=0,64"], "--lengths=0,64: must be positive integers"),
     "no folder": (["step", "--output=/nonexistent/x.jsonl"], "--output=/nonexistent/x.jsonl: must be a file in"),

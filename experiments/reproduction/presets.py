@@ -54,6 +54,17 @@ def read_flags(*names: str, **changes: Any) -> dict[str, Any]:
     return {name: parsed[name].value for name in parsed if parsed[name].present} | changes
 
 
+def read_images(*names: str, **changes: Any) -> dict[str, dict[str, Any]]:
+    """Returns the data sets of the paper's table 2, with further flag files and changes after those of each."""
+    files = {"mnist": "mnist", "pmnist": "pmnist", "cifar10": "cifar"}
+    return {data: read_flags(file, *names, **changes) for data, file in files.items()}
+
+
+def use_one(data: Mapping[str, FlagValues], name: str) -> dict[str, Mapping[str, FlagValues]]:
+    """Returns the experiments that have one data set."""
+    return {experiment: {name: data[name]} for experiment in ("bptt", "curves", "ablations")}
+
+
 def vary(values: FlagValues, setting: str, numbers: Sequence[int]) -> dict[str, FlagValues]:
     """Returns one data set per value of a setting, such as 'recall-64'."""
     return {f"{values['dataset']}-{number}": {**values, setting: number} for number in numbers}
@@ -79,18 +90,18 @@ def make_ablations(*segment_lengths: int) -> dict[str, FlagValues]:
 
 
 DOGS_SIDES = (28, 32, 40, 48, 64, 80, 96, 128)
-ON_ONE_DATA_SET = ("bptt", "curves", "ablations")
 # 25,600 parameters in its layers; the LSTM of small.flags and digits.flags has 24,800.
 SMALL_TRANSFORMER = {"transformer": dict(transformer_size=32, transformer_layers=3)}
 
 # The paper's data and sizes: weeks on a CPU; meant for accelerators, in shards.
-CIFAR = read_flags("cifar")
+IMAGES = read_images()
+CIFAR = IMAGES["cifar10"]
 PAPER = Preset(
     data={
-        "table2": {"mnist": read_flags("mnist"), "pmnist": read_flags("pmnist"), "cifar10": CIFAR},
+        "table2": IMAGES,
         "lengths": vary(CIFAR | dict(dataset="stanford_dogs"), "image_size", DOGS_SIDES),
         "text": {"dbpedia": CIFAR | dict(dataset="dbpedia", segment_length=300)},
-        **{name: {"cifar10": CIFAR} for name in ON_ONE_DATA_SET},
+        **use_one(IMAGES, "cifar10"),
     },
     ablations=make_ablations(300, 150),
     truncations=(0, 1, 50, 100, 200, 300, 600, "full"),
@@ -98,31 +109,10 @@ PAPER = Preset(
     one_core_per_run=False,
 )
 
-# Real data, shrunken: hours on a CPU. Its `lengths`, for time and memory, have few steps and truncate all losses alike.
-SMALL_MNIST = read_flags("mnist", "small")
-SAME_TRUNCATION = dict.fromkeys(("supervised_truncation", "auxiliary_truncation", "decoder_truncation"), 100)
-FEW_STEPS = dict(segment_length=200, batch_size=32, train_examples=256, pretrain_epochs=1, train_epochs=2)
-SMALL = Preset(
-    data={
-        "table2": {
-            "mnist": SMALL_MNIST,
-            "pmnist": read_flags("pmnist", "small"),
-            "cifar10": read_flags("cifar", "small"),
-        },
-        "lengths": vary(
-            read_flags("small", dataset="stanford_dogs", **SAME_TRUNCATION, **FEW_STEPS), "image_size", DOGS_SIDES
-        ),
-        "text": {"dbpedia": read_flags("small", dataset="dbpedia", sequence_length=256, image_size=0)},
-        **{name: {"mnist": SMALL_MNIST} for name in ON_ONE_DATA_SET},
-    },
-    models=SMALL_TRANSFORMER,
-    ablations=make_ablations(14, 98),
-    truncations=(0, 1, 2, 4, 14, 49, 98, "full"),
-    longest={"transformer": 1_600},
-)
-
-# Real data at its full length, small networks: one to four hours a run on one CPU core. The values to tune are these.
-FULL_LENGTH = dict(
+# The same sequences at their full length, small networks: one to four hours per run on one CPU core, estimated from the
+# 0.15 s that a step of the r-LSTM takes on an idle core.
+FULL_IMAGES = read_images(
+    "small",
     image_size=0,  # all pixels
     train_examples=0,  # all examples
     segment_length=56,
@@ -130,34 +120,46 @@ FULL_LENGTH = dict(
     supervised_truncation=28,
     auxiliary_truncation=28,
     batch_size=128,
-    pretrain_epochs=5,
-    train_epochs=20,
-    evaluate_every_epochs=5,
+    pretrain_epochs=10,
+    train_epochs=40,
 )
-FULL_MNIST = read_flags("mnist", "small", **FULL_LENGTH)
 FULL = Preset(
-    data={
-        "table2": {
-            "mnist": FULL_MNIST,
-            "pmnist": read_flags("pmnist", "small", **FULL_LENGTH),
-            "cifar10": read_flags("cifar", "small", **FULL_LENGTH),
-        },
-        **{name: {"mnist": FULL_MNIST} for name in ON_ONE_DATA_SET},
-    },
+    data={"table2": FULL_IMAGES, **use_one(FULL_IMAGES, "mnist")},
     ablations=make_ablations(28, 300),
     truncations=(28, 100, 300, "full"),
     longest=dict.fromkeys(("r-lstm full", "p-lstm full", "both full", "r-lstm-cut-both full", "transformer"), 0),
+)
+
+# The same images, shrunken: hours on a CPU. Its `lengths`, for time and memory, have few steps and truncate all losses
+# alike.
+SMALL_IMAGES = read_images("small")
+SAME_TRUNCATION = dict.fromkeys(("supervised_truncation", "auxiliary_truncation", "decoder_truncation"), 100)
+FEW_STEPS = dict(segment_length=200, batch_size=32, train_examples=256, pretrain_epochs=1, train_epochs=2)
+SMALL_DOGS = read_flags("small", dataset="stanford_dogs", **SAME_TRUNCATION, **FEW_STEPS)
+SMALL = Preset(
+    data={
+        "table2": SMALL_IMAGES,
+        "lengths": vary(SMALL_DOGS, "image_size", DOGS_SIDES),
+        "text": {"dbpedia": read_flags("small", dataset="dbpedia", sequence_length=256, image_size=0)},
+        **use_one(SMALL_IMAGES, "mnist"),
+    },
+    models=SMALL_TRANSFORMER,
+    ablations=make_ablations(14, 98),
+    truncations=(0, 1, 2, 4, 14, 49, 98, "full"),
+    longest={"transformer": 1_600},
 )
 
 # Small stand-ins that need no network: minutes on a CPU.
 RECALL = read_flags(
     "digits", dataset="recall", train_examples=640, pretrain_epochs=2, train_epochs=4, evaluate_every_epochs=4
 )
+DIGITS_IMAGES = {"digits": read_flags("digits")}
 DIGITS = Preset(
     data={
+        "table2": DIGITS_IMAGES,
         "lengths": vary(RECALL, "sequence_length", (64, 128, 256, 512, 1_024, 2_048, 4_096, 16_384)),
         "text": {"digits_text": read_flags("digits", dataset="digits_text")},
-        **{name: {"digits": read_flags("digits")} for name in ("table2", *ON_ONE_DATA_SET)},
+        **use_one(DIGITS_IMAGES, "digits"),
     },
     models=SMALL_TRANSFORMER,
     ablations={**make_ablations(12, 48), "LSTM for 80 epochs": dict(auxiliary="none", train_epochs=80)},

@@ -1,7 +1,7 @@
 """Compares runs: draws their curves, averaged over seeds, and prints a table.
 
   python experiments/compare.py runs/digits-*
-  python experiments/compare.py runs/a runs/b --split=train --output=figures/a-and-b
+  python experiments/compare.py runs/a runs/b --split=train --output=figures/ab
 
 The arguments are the folders of runs.
 """

@@ -1,7 +1,7 @@
 """Reproduces a table or figure of the paper: trains the missing runs and reports.
 
   python experiments/reproduce.py table2 --preset=digits --seeds=5
-  python experiments/reproduce.py text --preset=small --manual_dir=DEST --dry_run
+  python experiments/reproduce.py text --preset=small --manual_dir=D --dry_run
   python experiments/reproduce.py bptt --shard=1/4     # first of four machines
 
 The argument is table2 (accuracy by model and truncation), lengths (accuracy,

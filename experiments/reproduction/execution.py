@@ -75,7 +75,8 @@ def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) ->
     waiting = len(jobs)
     for job, code in run_jobs(list(jobs), make_slots(options)):
         if code is None:
-            say(jobs[job], f"{states[jobs[job].digest]}, runs in {job.log.parent}")
+            verb = "continues" if states[jobs[job].digest] == "begun" else "starts"
+            say(jobs[job], f"{verb} in {job.log.parent}")
         else:
             waiting -= 1
             codes.append(finish_run(jobs[job], options, job, code))

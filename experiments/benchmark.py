@@ -1,42 +1,35 @@
-"""Measures a training step on random sequences of the right shape; no data set is prepared or read.
+"""Measures the training step on random sequences; no data set is needed.
 
   python experiments/benchmark.py step    --flagfile=cifar.flags --length=16384
-  python experiments/benchmark.py peer    --flagfile=cifar.flags       # against PyTorch: pip install '.[peer]'
-  python experiments/benchmark.py lengths --flagfile=cifar.flags --lengths=1024,4096,16384
-  python experiments/benchmark.py scan    --flagfile=cifar.flags       # against --recurrence=scan
+  python experiments/benchmark.py lengths --flagfile=cifar.flags
+  python experiments/benchmark.py peer    --flagfile=cifar.flags
+  python experiments/benchmark.py scan    --flagfile=cifar.flags
 
-step and lengths report time, memory and the share of the speed of a large matrix product; peer and scan compare two
-programs pair by pair. Other load on the machine disturbs the times.
-
-  --length   steps per sequence; 0: those of the data set
-  --lengths  steps per sequence for the command lengths, one number or more, separated by commas
-  --pairs    measured steps of each program
-  --output   file to which the records are appended, one JSON object per line
-
-All settings of main.py are flags as well.
+step and lengths report time, memory and the share of the speed of a large
+matrix product. peer alternates with PyTorch (pip install '.[peer]'), scan with
+--recurrence=scan. Other load on the machine disturbs the times. All settings of
+main.py are flags as well.
 """
 
 import dataclasses
 import importlib.util
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import command_line
-from absl import flags
 from benchmarking.measurements import kill_workers, measure_alone, measure_pairs
 from benchmarking.tables import format_records
-from exits import BAD_INPUT, FAILED, INTERRUPTED, report
+from cli import exits
+from cli.command_line import config_from_flags
+from cli.parsing import SETTINGS, parse_options
 
-from aux_rnn.config.fields import ConfigError, integer, plain_text, positive_sizes, reject, setting
+from aux_rnn.config.fields import Allowed, ConfigError, integer, positive_sizes, reject, setting
 from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import DataError
 
 COMMANDS = ("step", "peer", "lengths", "scan")
 # What the other program of a comparison has.
@@ -47,34 +40,35 @@ COMPARABLE: dict[str, dict[str, Any]] = {
 }
 
 
+def is_writable(name: str) -> bool:
+    path = Path(os.path.expanduser(name))
+    return not name or (path.parent.is_dir() and not path.is_dir())
+
+
+FILE = Allowed("a file in a folder that exists", is_writable)
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """The flags of this program alone; the docstring of the module describes them."""
+    """The flags, in addition to the settings of a run."""
 
-    length: int = setting(0, "", integer(0))
-    lengths: tuple[int, ...] = setting((1024, 4096, 16384), "", positive_sizes())
-    pairs: int = setting(5, "", integer(1))
-    output: str = setting("", "", plain_text())
+    length: int = setting(0, "Steps per sequence; 0: those of the data set.", integer(0))
+    lengths: tuple[int, ...] = setting((1024, 4096, 16384), "Steps per sequence with lengths.", positive_sizes())
+    pairs: int = setting(5, "Measured steps of each program.", integer(1))
+    output: str = setting("", "File to which the records are appended, one JSON object per line.", FILE)
 
 
-def parse_options(argv: Sequence[str]) -> tuple[str, Config, Options]:
+def parse(argv: Sequence[str]) -> tuple[str, Config, Any]:
     """Returns the command, the settings and the options. Raises ConfigError if the command cannot measure these."""
-    values = flags.FlagValues()  # not absl's own, in which main.py defines the same settings
-    command_line.define_settings(values)
-    command_line.define_settings(values, dataclasses.fields(Options))
-    words = command_line.parse_words(argv, values)
+    words, given = parse_options(argv, __doc__, dataclasses.fields(Options), SETTINGS)
     if len(words) != 1 or words[0] not in COMMANDS:
         raise ConfigError(f"{' '.join(words)!r}: give one command of {', '.join(COMMANDS)}, and flags")
-    command, config = words[0], command_line.config_from_flags(values)
+    command, config = words[0], config_from_flags(given)
     unused = "length" if command == "lengths" else "lengths"
-    if values[unused].present:
+    if given[unused].present:
         raise ConfigError(f"--{unused}: not with the command {command}")
     check(command, config)
-    options = Options(**{field.name: getattr(values, field.name) for field in dataclasses.fields(Options)})
-    path = Path(os.path.expanduser(options.output))
-    if options.output and (path.is_dir() or not path.parent.is_dir()):
-        raise reject("output", options.output, "a file in a folder that exists")
-    return command, config, dataclasses.replace(options, output=str(path) if options.output else "")
+    return command, config, given
 
 
 def check(command: str, config: Config) -> None:
@@ -88,41 +82,32 @@ def check(command: str, config: Config) -> None:
         raise ConfigError("peer: PyTorch is not installed; pip install '.[peer]' installs it")
 
 
-def benchmark(command: str, config: Config, options: Options) -> None:
+def benchmark(argv: Sequence[str]) -> int:
     """Prints the table of the measurements and appends their records to the file."""
+    command, config, options = parse(argv)
     records = []
-    for length in sorted(set(options.lengths)) if command == "lengths" else [options.length]:
-        if command in COMPARABLE:
-            record = measure_pairs(command, config, length, options.pairs)
-        else:
-            record = measure_alone(config, length, options.pairs)
-        kill_workers()
-        records.append({"benchmark": command, **record})
-        if options.output:
-            with open(options.output, "a") as file:
-                file.write(json.dumps(records[-1]) + "\n")
-    print(format_records(records))
-
-
-def main(argv: Sequence[str]) -> int:
     try:
-        if "--help" in argv:
-            print(__doc__)
-        else:
-            benchmark(*parse_options(argv))
-    except (ConfigError, DataError) as error:
-        return report(error, BAD_INPUT)
+        for length in sorted(set(options.lengths)) if command == "lengths" else [options.length]:
+            if command in COMPARABLE:
+                record = measure_pairs(command, config, length, options.pairs)
+            else:
+                record = measure_alone(config, length, options.pairs)
+            kill_workers()
+            records.append({"benchmark": command, **record})
+            if options.output:
+                with open(os.path.expanduser(options.output), "a") as file:
+                    file.write(json.dumps(records[-1]) + "\n")
     except BrokenProcessPool:
-        return report("a measured program died; the system kills it if memory runs out", FAILED)
-    except OSError as error:
-        return report(error, FAILED)
-    except KeyboardInterrupt:
-        return report("interrupted; an incomplete measurement is lost", INTERRUPTED)
+        return exits.report("a measured program died; the system kills it if memory runs out", exits.FAILED)
     finally:
         kill_workers()
+    print(format_records(records))
     return 0
 
 
+def main(argv: Sequence[str]) -> int:
+    return exits.run(lambda: benchmark(argv))
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the workers as well
     sys.exit(main(sys.argv))

@@ -1,23 +1,23 @@
-"""Prepares data for, trains or evaluates recurrent networks with auxiliary losses on long sequences.
+"""Trains and evaluates recurrent networks with auxiliary losses on long sequences.
 
   python experiments/main.py --flagfile=digits.flags
-  python experiments/main.py --flagfile=cifar.flags --auxiliary=predict --workdir=runs/cifar-p
+  python experiments/main.py --flagfile=cifar.flags --auxiliary=predict
   python experiments/main.py --mode=dry_run --flagfile=cifar.flags
-  python experiments/main.py --mode=eval --workdir=runs/cifar-p --checkpoint=best
-  python experiments/main.py --mode=predict --workdir=runs/cifar-p --split=validation
-  python experiments/main.py --mode=prepare --dataset=stanford_dogs --manual_dir=DOWNLOADS
+  python experiments/main.py --mode=eval --workdir=runs/p --checkpoint=best
+  python experiments/main.py --mode=predict --workdir=runs/p --split=validation
+  python experiments/main.py --mode=prepare --dataset=mnist --manual_dir=DEST
 
-A flag after --flagfile wins over the file. The same command continues a run that was interrupted.
+Flags after --flagfile override the file. The same command continues a run that
+was interrupted.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import command_line
-import environment
 from absl import app, flags
-from exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
-from noise import quiet_libraries, results_alone
+from cli import command_line, environment, parsing
+from cli.exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
+from cli.noise import quiet_libraries, results_alone
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config
@@ -25,7 +25,7 @@ from aux_rnn.storage.workdir import WorkdirError, read_config
 from aux_rnn.system.signals import ignore_signals, interrupt_on_signals
 
 command_line.define_flags()
-flags.adopt_module_key_flags(command_line)
+flags.adopt_module_key_flags(parsing)
 
 
 def parse_flags(argv: Sequence[str]) -> list[str]:
@@ -39,7 +39,7 @@ def configure_jax(config: Config, workdir: str) -> None:
     """Configures JAX for the batch size of the run in the folder or, if there is none, of the run to come."""
     try:
         batch_size = (read_config(Path(workdir)) or config).run.batch_size
-    except WorkdirError:  # to be reported by who needs it
+    except WorkdirError:  # reported when the run is opened
         batch_size = config.run.batch_size
     host = flags.FLAGS.coordinator_address.rpartition(":")[0]
     are_all_here = host in ("localhost", "127.0.0.1", "[::1]")
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
             invocation = command_line.invocation_from_flags()
             configure_jax(invocation.config, invocation.workdir)
             # Imported only now, as a mistake on the command line need not wait for JAX.
-            from modes import run_mode
+            from modes.dispatch import run_mode
 
             with results_alone():
                 return run_mode(invocation, stop)

@@ -1,16 +1,20 @@
-"""Trains on an array of your own, with and without the auxiliary loss, in under a minute on a CPU.
+"""Trains on your own array, with and without the auxiliary loss, in a minute.
 
   python experiments/own_data.py [FOLDER]
 
-FOLDER keeps both runs with their curves, reports and figures of reconstructions.
+Both runs are saved in FOLDER, with curves, reports and reconstructions.
 
-To use your own array, return it from `make_data`: sequences `[N, L, C]` of floats, about 0 to 1, and labels `[N]`,
-integers from 0. uint8 `[N, L, C]`, images `[N, H, W, C]` and tokens `[N, L]` are accepted as well; `help(aux_rnn.fit)`
-describes each form and the other arguments. Then set
+To use your own array, return it from `make_data`: sequences `[N, L, C]` of
+floats, about 0 to 1, and labels `[N]`, integers from 0. uint8 `[N, L, C]`,
+images `[N, H, W, C]` and tokens `[N, L]` are accepted as well;
+`help(aux_rnn.fit)` describes each form and the other arguments. Then set
 
-  segment_length       at most L; long enough to reach from an anchor back to what must be remembered
-  ..._truncation       steps that gradients reach back; 'full' where time and memory allow
-  auxiliary_weight     such that both losses matter: squared errors are small compared with a cross-entropy
+  segment_length     at most L; long enough to reach from an anchor back to what
+                     must be remembered
+  ..._truncation     steps that gradients reach back; 'full' if time and memory
+                     allow it
+  auxiliary_weight   so that both losses matter: squared errors are small
+                     compared with a cross-entropy
   pretrain_epochs, train_epochs, batch_size, sizes
 """
 
@@ -47,9 +51,9 @@ SETTINGS: dict[str, Any] = dict(
 
 
 def make_data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A bump in noise; the class is the quarter of the first 32 steps that it is in.
+    """Draws a bump in noise; the class is the quarter of the first 32 steps that it is in.
 
-    The last 16 steps say nothing, and gradients are cut after 4: what the class was must have been remembered.
+    The last 16 steps are noise and gradients are truncated after 4 steps, so the class must be remembered.
 
     Returns:
       float32 `[count, 48, 1]` and int64 `[count]`.
@@ -65,11 +69,11 @@ def make_data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="where both runs are kept; by default nothing is")
+    parser.add_argument("folder", metavar="FOLDER", nargs="?", help="saves both runs; by default nothing is saved")
     folder = parser.parse_args(arguments).folder
     sequences, labels = make_data(2_000, seed=0)
     test = make_data(500, seed=1)
-    print(f"{len(labels):,} sequences {list(sequences.shape[1:])}, {CLASSES} classes, gradients cut after 4 steps")
+    print(f"{len(labels):,} sequences {list(sequences.shape[1:])}, {CLASSES} classes, truncation after 4 steps")
     for auxiliary, name in (("none", "LSTM, no auxiliary loss"), ("reconstruct", "r-LSTM")):
         try:
             workdir = f"{folder}/{auxiliary}" if folder else None

@@ -14,10 +14,11 @@ import pytest
 import reproduce
 import yaml
 from absl import flags
+from cli import parsing
 
 import aux_rnn
 from aux_rnn.config.fields import ConfigError
-from experiments import command_line, main
+from experiments import main
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
@@ -40,8 +41,8 @@ RUN = {
     r"python experiments/compare\.py .*": "tests/experiments/test_compare.py, on tiny runs",
     r"(\.venv/bin/)?ruff .*|(\.venv/bin/)?mypy|(\.venv/bin/)?mkdocs .*": ".ci/run",
     r"\./launch\.sh local 2 --flagfile=digits\.flags": "tests/test_several_processes.py, with tiny settings",
-    r"(\w+=\S+ )?sbatch .*": "tests/experiments/test_slurm.py, with tiny settings, on a cluster on this machine",
-    r"\./launch\.sh tpu .*": "tests/experiments/test_launch_tpu.py, as a dry run",
+    r"(\w+=\S+ )?sbatch .*": "tests/experiments/launch/test_slurm.py, with tiny settings, on a cluster on this machine",
+    r"\./launch\.sh tpu .*": "tests/experiments/launch/test_launch_tpu.py, as a dry run",
     r"\./launch\.sh reproduce table2 --preset=digits --seeds=5 .*": "tests/experiments/test_reproduce.py",
     r"\./launch\.sh train --num_processes=2 .*": "tests/test_several_processes.py, on one machine",
 }
@@ -69,13 +70,13 @@ def parse_main(arguments: list[str]) -> None:
     flags.FLAGS.unparse_flags()
     if arguments == ["--helpshort"]:  # of absl's app, which runs it below
         return
-    assert command_line.parse_words(["main.py", *arguments], flags.FLAGS) == []
+    assert parsing.parse_words(["main.py", *arguments], flags.FLAGS) == []
     main.command_line.config_from_flags()
 
 
 def parse_benchmark(arguments: list[str]) -> None:
     try:
-        benchmark.parse_options(["benchmark.py", *arguments])
+        benchmark.parse(["benchmark.py", *arguments])
     except ConfigError as error:
         assert "PyTorch is not installed" in str(error)  # noqa: PT017  that it is not says nothing of the command
 

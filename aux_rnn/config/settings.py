@@ -2,7 +2,7 @@
 
 The settings are frozen dataclasses. Constructing one checks each value, so every configuration is valid in itself;
 `check_sequence` checks what depends on the data. The command line is made from the same fields
-(`experiments/command_line.py`): a flag has the name, the default and the help text of its field. Defaults are the
+(`experiments/cli/parsing.py`): a flag has the name, the default and the help text of its field. Defaults are the
 paper's where it states them (Trinh, Dai, Luong and Le, 2018); `docs/method.md` gives reasons for the others.
 """
 

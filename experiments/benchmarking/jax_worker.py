@@ -9,7 +9,7 @@ import flax
 import jax
 import jaxlib
 import numpy as np
-from environment import configure_jax
+from cli.environment import configure_jax
 
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec

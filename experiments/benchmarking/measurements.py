@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from machine import code_version
+from cli.machine import code_version
 
 from aux_rnn.config.serialization import NOT_COMPARED, to_flat
 from aux_rnn.config.settings import Config
@@ -32,12 +32,7 @@ Record = dict[str, Any]
 
 
 class Worker:
-    """Starts a process with the `Program` of a module.
-
-    Args:
-      name: of the program, in messages and tables.
-      module: 'jax_worker' or 'pytorch'.
-    """
+    """Starts a process with the `Program` of a module, 'jax_worker' or 'pytorch'; messages and tables show its name."""
 
     def __init__(self, name: str, module: str = "jax_worker") -> None:
         self.name, self._module = name, module

@@ -4,7 +4,6 @@ Process 0 writes to the terminal; lines of the others are shown after their numb
 all processes, which save and exit with 75; a second one kills them. When one fails, the others are stopped.
 """
 
-import ctypes
 import os
 import signal
 import socket
@@ -13,17 +12,15 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from exits import BAD_INPUT, IN_USE, INTERRUPTED, report
+from cli.exits import BAD_INPUT, IN_USE, INTERRUPTED, report
+from cli.subprocesses import POLL_SECONDS, Subprocesses, managed_subprocesses
 
 MAIN = Path(__file__).parents[1] / "main.py"
 GRACE_SECONDS = 5.0
-PRCTL = getattr(ctypes.CDLL(None), "prctl", lambda *unused: None)
-PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG: Linux kills the processes when this one dies
-
-Processes = list[subprocess.Popen[str]]
 
 
 def show_output(index: int, process: subprocess.Popen[str]) -> None:
@@ -31,75 +28,49 @@ def show_output(index: int, process: subprocess.Popen[str]) -> None:
         print(f"[{index}] {line}", end="", file=sys.stderr, flush=True)
 
 
-def send(processes: Processes, number: int) -> None:
-    for process in processes:
-        process.send_signal(number)
-
-
-def describe_failure(processes: Processes, first: int) -> str:
-    """Names the process that ended first, or one that is suspended, for which the others waited in vain."""
-    for index, process in enumerate(processes):
+def describe_failure(group: Subprocesses, first: int) -> str:
+    """Names the process that ended first, or a suspended one, for which the others have waited."""
+    count = len(group.processes)
+    for index, process in enumerate(group.processes):
         if process.poll() is None and os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):
-            return f"process {index} of {len(processes)} was suspended and did not respond"
-    code = processes[first].returncode
+            return f"process {index} of {count} was suspended and did not respond"
+    code = group.processes[first].returncode
     how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
-    return f"process {first} of {len(processes)} {how}"
+    return f"process {first} of {count} {how}"
 
 
-def wait(processes: Processes, signals: list[int]) -> int:
-    """Waits for all processes; returns the exit code of the first that did not end with 0, as a shell gives it."""
+def wait(group: Subprocesses) -> int:
+    """Waits for all processes; returns the exit code of the first that did not end with 0."""
     code, failure, deadline = 0, "", float("inf")
-    while True:
-        codes = [process.poll() for process in processes]
+    while None in (codes := group.poll()) or (code == 0 and any(codes)):
         if code == 0 and any(codes):
             first, code = next((index, found) for index, found in enumerate(codes) if found)
-            if -code in signals:  # it was still starting
-                code = INTERRUPTED
-            elif code not in (BAD_INPUT, IN_USE, INTERRUPTED):  # which the processes report themselves
-                failure = f"{describe_failure(processes, first)}; the same command continues the run"
-                send(processes, signal.SIGTERM)
+            if code not in (BAD_INPUT, IN_USE, INTERRUPTED):  # which the processes report themselves
+                failure = f"{describe_failure(group, first)}; the same command continues the run"
+                group.send(signal.SIGTERM)
             deadline = float("inf") if code == INTERRUPTED else time.monotonic() + GRACE_SECONDS
-        if None not in codes:
-            break
-        if len(signals) > 1 or time.monotonic() > deadline:
-            send(processes, signal.SIGKILL)
-        time.sleep(0.02)
+        if time.monotonic() > deadline:
+            group.send(signal.SIGKILL)
+        time.sleep(POLL_SECONDS)
     return report(failure, code) if failure else code
 
 
 def main(arguments: list[str], program: Path = MAIN) -> int:
+    """Returns the exit code of the first process that did not end with 0, as a shell gives it."""
     count, *flags = arguments or [""]
     if not (count.isascii() and count.isdigit() and 0 < int(count) < 10_000):
         return report(f"{count!r}: must be the number of processes, 1 or more: ./launch.sh local N [flags]", BAD_INPUT)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = [f"--num_processes={count}", f"--coordinator_address=127.0.0.1:{listener.getsockname()[1]}"]
-    processes: Processes = []
-    signals: list[int] = []
-
-    def stop(number: int, frame: object) -> None:
-        signals.append(number)
-        if len(signals) == 1:
-            send(processes, number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, stop)
-    for index in range(int(count)):
-        process = subprocess.Popen(
-            [sys.executable, str(program), *flags, *place, f"--process_id={index}"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if index else None,
-            stderr=subprocess.STDOUT if index else None,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # the signals of the terminal reach it through this program only
-            preexec_fn=lambda: PRCTL(PARENT_DEATH_SIGNAL, signal.SIGKILL),
-        )
-        processes.append(process)
-    readers = [threading.Thread(target=show_output, args=(k, p), daemon=True) for k, p in enumerate(processes)]
-    for reader in readers:
-        reader.start()  # after the last fork
-    code = wait(processes, signals)
+    with managed_subprocesses() as group:
+        shown: dict[str, Any] = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        for index in range(int(count)):
+            command = [sys.executable, str(program), *flags, *place, f"--process_id={index}"]
+            group.start(command, **(shown if index else {}))
+        readers = [threading.Thread(target=show_output, args=each, daemon=True) for each in enumerate(group.processes)]
+        for reader in readers:
+            reader.start()  # after the last fork
+        code = wait(group)
     for reader in readers:
         reader.join(2.0)
     return code if code >= 0 else 128 - code

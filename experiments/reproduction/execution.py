@@ -2,16 +2,16 @@
 
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from exits import FAILED, IN_USE, INTERRUPTED
-from machine import code_version, has_accelerator
-from subprocesses import Job, run_jobs
+from cli.exits import FAILED, IN_USE, INTERRUPTED
+from cli.machine import code_version, has_accelerator
+from cli.subprocesses import Job, run_jobs
+from cli.tables import format_table
 
 from aux_rnn.config.serialization import diff_configs
 from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary
@@ -22,7 +22,7 @@ from reproduction.presets import PRESETS
 from reproduction.records import COMMITS, RecordError, append_line, make_record
 
 MAIN = Path(__file__).parents[1] / "main.py"
-OUTCOMES = {IN_USE: "in use by another command", INTERRUPTED: "interrupted", -signal.SIGTERM: "interrupted"}
+OUTCOMES = {IN_USE: "in use by another command", INTERRUPTED: "interrupted"}
 
 
 def make_slots(options: Any) -> list[list[int]]:
@@ -45,32 +45,26 @@ def find_state(run: GridRun, workdir: Path, recorded: Container[str]) -> str:
     if run.digest in recorded:
         return "recorded"
     try:
-        config = read_config(workdir)
+        config, summary = read_config(workdir), read_summary(workdir) or {}
     except WorkdirError:
         return "begun"  # `main.py` will say what is wrong
-    status = (read_summary(workdir) or {}).get("status")
-    if config is not None and status == "complete" and not diff_configs(config, run.config):
-        return "complete"
-    return "missing" if config is None else "begun"
+    if config is None:
+        return "missing"
+    return "complete" if summary.get("status") == "complete" and not diff_configs(config, run.config) else "begun"
 
 
 def format_plan(runs: Sequence[GridRun], states: Mapping[str, str]) -> str:
     """Returns a table of the states of runs, one line per row of the grid."""
-    table = pd.crosstab([run.name for run in runs], [states[run.digest] for run in runs], margins=True)
-    names = [*dict.fromkeys(run.name for run in runs), "All"]
-    return table.loc[names].rename_axis(index=None, columns="data set, model, truncation").to_string()
+    names = [run.name for run in runs]
+    table = pd.crosstab(names, [states[run.digest] for run in runs], margins=True, margins_name="all")
+    table = table.loc[[*dict.fromkeys(names), "all"]]
+    return format_table(table.reset_index(names="data set, model, truncation"))
 
 
 def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) -> int:
-    """Runs what is not complete and records what is.
+    """Runs what is not complete and records what is; `states` are by digest.
 
-    Args:
-      runs: distinct runs.
-      options: of the command.
-      states: of the runs, by digest.
-
-    Returns:
-      The exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
+    Returns the exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
     """
     codes = [record_run(run, options) for run in runs if states[run.digest] == "complete"]
     jobs = {}
@@ -81,20 +75,20 @@ def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) ->
     waiting = len(jobs)
     for job, code in run_jobs(list(jobs), make_slots(options)):
         if code is None:
-            say(jobs[job], f"{states[jobs[job].digest]}, runs in {job.log.parent}")
+            verb = "continues" if states[jobs[job].digest] == "begun" else "starts"
+            say(jobs[job], f"{verb} in {job.log.parent}")
         else:
             waiting -= 1
             codes.append(finish_run(jobs[job], options, job, code))
-    if waiting or {INTERRUPTED, -signal.SIGTERM} & set(codes):
+    in_use, failed = codes.count(IN_USE), len([code for code in codes if code not in (0, IN_USE, INTERRUPTED)])
+    if waiting or INTERRUPTED in codes:
         print("interrupted; the same command continues", flush=True)
-        return INTERRUPTED
-    in_use = codes.count(IN_USE)
-    if failed := len(codes) - codes.count(0) - in_use:
+    elif failed:
         print(f"{failed} failed, see above; the same command tries again", flush=True)
         return FAILED
-    if in_use:
+    elif in_use:
         print(f"{in_use} in use by another command; repeat the command once they are done", flush=True)
-    return INTERRUPTED if in_use else 0
+    return INTERRUPTED if waiting or in_use or INTERRUPTED in codes else 0
 
 
 def finish_run(run: GridRun, options: Any, job: Job, code: int) -> int:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable
 
 import pandas as pd
-from confidence import estimate_means
-from drawing import Style, add_caption, add_legend, draw_curve, limit_percent
+from summaries.confidence import estimate_curve, estimate_means
+from summaries.drawing import GRID, Style, add_caption, add_legend, draw_curve, label_epochs, limit_percent
 
-from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION, Axes, Figure, MaxNLocator
+from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION, Axes, Figure
 from reproduction.grid import WITHOUT
 
 # Names in figures and tables, and styles; a row of `ablations` has the name of its change.
@@ -24,7 +24,6 @@ STYLES: dict[str, Style] = {
     model: dict(color=color, marker=marker, linestyle=line)
     for model, color, marker, line in zip(MODEL_NAMES, COLORS, "os^PvX", ("-", "-", "-", "-", "-.", ":"), strict=True)
 }
-GRID = "0.9"
 ESTIMATES = "filled: mean over seeds, 95 % interval; faint: single seeds"
 
 
@@ -126,9 +125,8 @@ def draw_curves(frame: pd.DataFrame) -> Figure:
             test, train = (mean_curve(members["history"], split, names) for split in ("test", "train"))
             draw_curve(axis, test, STYLES[model] | dict(markersize=4), factor, has_band=len(members) > 1)
             draw_curve(axis, train, dict(color=STYLES[model]["color"], linestyle="--"), factor)
-        axis.set(xlabel="epoch (below 0: pretraining)", ylabel=label)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.grid(color=GRID)
+        axis.set_ylabel(label)
+        label_epochs(axis, "epoch (below 0: pretraining)")
     limit_percent(axes[0])
     axes[0].set_title(frame["data"].iloc[0], loc="left")
     splits = {"test": dict(color="0.4", linestyle="-"), "training": dict(color="0.4", linestyle="--")}
@@ -138,26 +136,21 @@ def draw_curves(frame: pd.DataFrame) -> Figure:
 
 
 def mean_curve(histories: pd.Series, split: str, names: tuple[str, ...]) -> pd.DataFrame:
-    """Returns `mean` and `half` over seeds by epoch of joint training; epochs below 0 are of pretraining.
+    """Returns `mean` and `half` over seeds, from 'test' or 'train' metrics of each seed's `read_history`.
 
-    Args:
-      histories: see `read_history`, one per seed.
-      split: 'test' or 'train'.
-      names: the metrics to draw; of several that an evaluation has, their mean.
+    Epochs are those of joint training, below 0 in pretraining. Several metrics of an evaluation are averaged.
     """
     points = []
     for entries in map(pd.DataFrame, histories):
         start = entries["epoch"].where(entries["phase"] == "pretrain").max()
         values = entries.reindex(columns=[f"{split}_{name}" for name in names]).astype(float).mean(axis=1)
         points.append(values.set_axis((entries["epoch"] - (0.0 if pd.isna(start) else start)).round(6)).dropna())
-    return estimate_means(pd.concat(points).groupby(level=0))
+    return estimate_curve(points)
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
-    "table2": draw_accuracies,
+    **dict.fromkeys(("table2", "text", "ablations"), draw_accuracies),
     "lengths": draw_lengths,
     "bptt": draw_truncations,
     "curves": draw_curves,
-    "text": draw_accuracies,
-    "ablations": draw_accuracies,
 }

@@ -94,9 +94,8 @@ def make_grid(experiment: str, preset_name: str, seeds: int) -> list[GridRun]:
         values = make_values(experiment, preset, data, model, truncation)
         length = sequence_spec(from_flat(values).data).length
         longest = preset.longest.get(f"{model} {truncation}", preset.longest.get(model, length))
-        if experiment != "lengths" or length <= longest:
-            configs = [from_flat({**values, "seed": seed}) for seed in range(seeds)]
-            grid += [GridRun(data, model, truncation, n, each, length) for n, each in enumerate(configs)]
+        for seed in range(seeds if length <= longest else 0):
+            grid.append(GridRun(data, model, truncation, seed, from_flat({**values, "seed": seed}), length))
     return sorted(grid, key=lambda run: run.seed)
 
 
@@ -140,8 +139,6 @@ def count_steps_per_epoch(config: Config) -> int:
 
 def select_runs(grid: list[GridRun], shard: tuple[int, int]) -> list[GridRun]:
     """Returns the distinct runs of a grid, and of these every n-th for shard (i, n)."""
-    distinct: dict[str, GridRun] = {}
-    for run in grid:
-        distinct.setdefault(run.digest, run)
+    distinct = {run.digest: run for run in reversed(grid)}  # of equal runs the first
     index, count = shard
-    return list(distinct.values())[index - 1 :: count]
+    return [distinct[digest] for digest in dict.fromkeys(run.digest for run in grid)][index - 1 :: count]

@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import command_line
-from absl import flags
+from cli import parsing
+from cli.flag_files import FLAG_FILES
 
 from aux_rnn.config.fields import Truncation
 
@@ -35,7 +35,7 @@ class Preset:
       models: further flag values of single models.
       ablations: in `ablations`, the changes that each row makes to the truncated r-LSTM.
       truncations: in `bptt`, the steps of the supervised gradient.
-      longest: in `lengths`, the longest sequence that a model is run on, by model or 'model truncation'.
+      longest: the longest sequence that a model is run on, by model or 'model truncation'; 0 leaves its rows out.
       one_core_per_run: whether --jobs=0 starts one run per CPU core, instead of one run with all cores.
     """
 
@@ -49,11 +49,20 @@ class Preset:
 
 def read_flags(*names: str, **changes: Any) -> dict[str, Any]:
     """Returns the values that flag files in `experiments/flags` set, with changes; later ones win."""
-    parsed = flags.FlagValues()
-    command_line.define_settings(parsed)
-    files = [f"--flagfile={name}.flags" for name in names]
-    command_line.parse_flags(["", *command_line.expand_flag_files(files, [command_line.FLAG_FILES])], parsed)
+    files = [f"--flagfile={FLAG_FILES / name}.flags" for name in names]
+    _, parsed = parsing.parse_options(["", *files], "", parsing.SETTINGS)
     return {name: parsed[name].value for name in parsed if parsed[name].present} | changes
+
+
+def read_images(*names: str, **changes: Any) -> dict[str, dict[str, Any]]:
+    """Returns the data sets of the paper's table 2, with further flag files and changes after those of each."""
+    files = {"mnist": "mnist", "pmnist": "pmnist", "cifar10": "cifar"}
+    return {data: read_flags(file, *names, **changes) for data, file in files.items()}
+
+
+def use_one(data: Mapping[str, FlagValues], name: str) -> dict[str, Mapping[str, FlagValues]]:
+    """Returns the experiments that have one data set."""
+    return {experiment: {name: data[name]} for experiment in ("bptt", "curves", "ablations")}
 
 
 def vary(values: FlagValues, setting: str, numbers: Sequence[int]) -> dict[str, FlagValues]:
@@ -81,18 +90,18 @@ def make_ablations(*segment_lengths: int) -> dict[str, FlagValues]:
 
 
 DOGS_SIDES = (28, 32, 40, 48, 64, 80, 96, 128)
-ON_ONE_DATA_SET = ("bptt", "curves", "ablations")
 # 25,600 parameters in its layers; the LSTM of small.flags and digits.flags has 24,800.
 SMALL_TRANSFORMER = {"transformer": dict(transformer_size=32, transformer_layers=3)}
 
 # The paper's data and sizes: weeks on a CPU; meant for accelerators, in shards.
-CIFAR = read_flags("cifar")
+IMAGES = read_images()
+CIFAR = IMAGES["cifar10"]
 PAPER = Preset(
     data={
-        "table2": {"mnist": read_flags("mnist"), "pmnist": read_flags("pmnist"), "cifar10": CIFAR},
+        "table2": IMAGES,
         "lengths": vary(CIFAR | dict(dataset="stanford_dogs"), "image_size", DOGS_SIDES),
         "text": {"dbpedia": CIFAR | dict(dataset="dbpedia", segment_length=300)},
-        **{name: {"cifar10": CIFAR} for name in ON_ONE_DATA_SET},
+        **use_one(IMAGES, "cifar10"),
     },
     ablations=make_ablations(300, 150),
     truncations=(0, 1, 50, 100, 200, 300, 600, "full"),
@@ -100,22 +109,39 @@ PAPER = Preset(
     one_core_per_run=False,
 )
 
-# Real data, shrunken: hours on a CPU. Its `lengths`, for time and memory, have few steps and truncate all losses alike.
-SMALL_MNIST = read_flags("mnist", "small")
+# The same sequences at their full length, small networks: one to four hours per run on one CPU core, estimated from the
+# 0.15 s that a step of the r-LSTM takes on an idle core.
+FULL_IMAGES = read_images(
+    "small",
+    image_size=0,  # all pixels
+    train_examples=0,  # all examples
+    segment_length=56,
+    auxiliary_weight=100.0,
+    supervised_truncation=28,
+    auxiliary_truncation=28,
+    batch_size=128,
+    pretrain_epochs=10,
+    train_epochs=40,
+)
+FULL = Preset(
+    data={"table2": FULL_IMAGES, **use_one(FULL_IMAGES, "mnist")},
+    ablations=make_ablations(28, 300),
+    truncations=(28, 100, 300, "full"),
+    longest=dict.fromkeys(("r-lstm full", "p-lstm full", "both full", "r-lstm-cut-both full", "transformer"), 0),
+)
+
+# The same images, shrunken: hours on a CPU. Its `lengths`, for time and memory, have few steps and truncate all losses
+# alike.
+SMALL_IMAGES = read_images("small")
 SAME_TRUNCATION = dict.fromkeys(("supervised_truncation", "auxiliary_truncation", "decoder_truncation"), 100)
 FEW_STEPS = dict(segment_length=200, batch_size=32, train_examples=256, pretrain_epochs=1, train_epochs=2)
+SMALL_DOGS = read_flags("small", dataset="stanford_dogs", **SAME_TRUNCATION, **FEW_STEPS)
 SMALL = Preset(
     data={
-        "table2": {
-            "mnist": SMALL_MNIST,
-            "pmnist": read_flags("pmnist", "small"),
-            "cifar10": read_flags("cifar", "small"),
-        },
-        "lengths": vary(
-            read_flags("small", dataset="stanford_dogs", **SAME_TRUNCATION, **FEW_STEPS), "image_size", DOGS_SIDES
-        ),
+        "table2": SMALL_IMAGES,
+        "lengths": vary(SMALL_DOGS, "image_size", DOGS_SIDES),
         "text": {"dbpedia": read_flags("small", dataset="dbpedia", sequence_length=256, image_size=0)},
-        **{name: {"mnist": SMALL_MNIST} for name in ON_ONE_DATA_SET},
+        **use_one(SMALL_IMAGES, "mnist"),
     },
     models=SMALL_TRANSFORMER,
     ablations=make_ablations(14, 98),
@@ -127,11 +153,13 @@ SMALL = Preset(
 RECALL = read_flags(
     "digits", dataset="recall", train_examples=640, pretrain_epochs=2, train_epochs=4, evaluate_every_epochs=4
 )
+DIGITS_IMAGES = {"digits": read_flags("digits")}
 DIGITS = Preset(
     data={
+        "table2": DIGITS_IMAGES,
         "lengths": vary(RECALL, "sequence_length", (64, 128, 256, 512, 1_024, 2_048, 4_096, 16_384)),
         "text": {"digits_text": read_flags("digits", dataset="digits_text")},
-        **{name: {"digits": read_flags("digits")} for name in ("table2", *ON_ONE_DATA_SET)},
+        **use_one(DIGITS_IMAGES, "digits"),
     },
     models=SMALL_TRANSFORMER,
     ablations={**make_ablations(12, 48), "LSTM for 80 epochs": dict(auxiliary="none", train_epochs=80)},
@@ -139,7 +167,7 @@ DIGITS = Preset(
     longest={"lstm full": 4_096, "transformer": 1_024},
 )
 
-PRESETS: dict[str, Preset] = {"paper": PAPER, "small": SMALL, "digits": DIGITS}
+PRESETS: dict[str, Preset] = {"paper": PAPER, "full": FULL, "small": SMALL, "digits": DIGITS}
 
 # Test accuracies in percent of Trinh, Dai, Luong and Le (2018), table 2, on the data sets of PAPER: single runs;
 # 'truncated' is after 300 steps. Some versions of the paper lack the Transformer's row.

@@ -15,6 +15,7 @@ Record = dict[str, Any]
 
 COMMITS = "commits.txt"  # in the folder of a run: the commit of each command that trained it
 GAIN = "memory_gain"
+FROM_GRID = ("data", "model", "truncation", "seed", "digest", "length", "settings")
 COPIED = ("seed", "seconds", "parameters", "commit", "date", "examples", "history")
 
 
@@ -30,9 +31,9 @@ def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Re
         commits = (workdir / COMMITS).read_text().splitlines() if (workdir / COMMITS).exists() else ["unknown"]
         return {
             **summary,
-            **{"experiment": experiment, "preset": preset, "data": run.data, "model": run.model},
-            **{"truncation": run.truncation, "seed": run.seed, "digest": run.digest, "length": run.length},
-            **{"settings": run.settings, "config": flatten(run.config)},
+            **{"experiment": experiment, "preset": preset},
+            **{name: getattr(run, name) for name in FROM_GRID},
+            "config": flatten(run.config),
             "history": read_history(workdir / "metrics.jsonl"),
             "machine": {**summary["machine"], "devices": summary["devices"]},
             "commit": ", ".join(dict.fromkeys(commits)),
@@ -70,16 +71,9 @@ def append_line(file: Path, line: str) -> None:
 
 
 def read_records(folder: Path, experiment: str, preset: str, grid: Sequence[GridRun]) -> dict[str, Record]:
-    """Returns what reports show of the newest record of each run of a grid, and of further seeds, by digest.
+    """Returns what reports show of the newest record of each run, by digest; the grid may have fewer seeds.
 
-    Args:
-      folder: with `<preset>.jsonl` and the files of shards.
-      experiment: of the records.
-      preset: of the records.
-      grid: of the experiment.
-
-    Raises:
-      RecordError: a line is damaged, belongs to another experiment or has settings that the grid lacks.
+    Raises RecordError if a line is damaged, belongs to another experiment or has settings that the grid lacks.
     """
     configs = {key_of(run.settings): flatten(run.config) for run in grid}
     records: dict[str, Record] = {}
@@ -87,11 +81,10 @@ def read_records(folder: Path, experiment: str, preset: str, grid: Sequence[Grid
         for number, line in enumerate(file.read_bytes().splitlines(), start=1):
             try:
                 record = json.loads(line)
-                shown, config = show(record), configs[key_of(record["settings"])]
-                if record["experiment"] != experiment or any(
-                    config.get(name, value) != value for name, value in record["config"].items() if name != "seed"
-                ):
-                    raise ValueError("other settings")
+                shown, known = show(record), configs[key_of(record["settings"])]
+                changed = {k for k, v in record["config"].items() if known.get(k, v) != v} - {"seed"}
+                if record["experiment"] != experiment or changed:
+                    raise ValueError(f"other values of {', '.join(sorted(changed)) or 'the experiment'}")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 reason = f"no record of {experiment} with the present settings of preset {preset} ({error!r})"
                 remedy = "move the file away, or use another --results"

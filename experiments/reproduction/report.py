@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-from confidence import estimate_difference, estimate_means, format_estimate
-from drawing import save_figure
+from cli.tables import format_markdown
+from summaries.confidence import estimate_difference, estimate_means, format_estimate
+from summaries.drawing import save_figure
 
 from aux_rnn.plots.style import plot_style
 from aux_rnn.storage.workdir import write_atomically
@@ -54,10 +55,10 @@ def save_report(
         remarks = folder / f"{preset}.remarks.md"
         parts[1:] = [f"```sh\n{command} --seeds={measured['seed'].max() + 1:.0f}\n```"]
         parts += [remarks.read_text(encoding="utf-8").strip()] if remarks.exists() else []
-        parts += [f"![{TITLES[experiment]}]({preset}.svg)", format_table(experiment, table), NOTES.strip()]
+        parts += [f"![{TITLES[experiment]}]({preset}.svg)", format_page_table(experiment, table), NOTES.strip()]
         differences = list_differences(measured)
         if len(differences):
-            parts += ["## Differences", to_markdown(differences), WELCH.strip()]
+            parts += ["## Differences", format_markdown(differences), WELCH.strip()]
         parts += ["## Origin", format_origin(frame)]
     write_atomically(folder / f"{preset}.md", "\n\n".join(parts) + "\n")
     return folder / f"{preset}.md"
@@ -68,15 +69,14 @@ def make_frame(experiment: str, grid: Sequence[GridRun], records: Mapping[str, R
 
     Rows with the same settings share their records.
     """
-    rows = pd.DataFrame([{name: getattr(run, name) for name in (*ROW, "length")} for run in grid])
-    rows["key"] = [key_of(run.settings) for run in grid]
-    rows = rows.drop_duplicates(ROW).reset_index(names="order")
-    rows["name"] = [row_name(model, truncation) for _, model, truncation in rows[ROW].to_numpy()]
-    rows["paper"] = pd.Series([paper_accuracy(experiment, *row) for row in rows[ROW].to_numpy()], dtype=float)
-    measured = pd.DataFrame(records.values(), columns=None if records else ["key", "seed", "date"])
-    empty = ["test_accuracy", *COSTS, "parameters", "machine", "commit"]
-    frame = rows.merge(measured, on="key", how="left").sort_values(["order", "seed"], ignore_index=True)
-    return frame.reindex(columns=[*frame, *(name for name in empty if name not in frame)])
+    rows = pd.DataFrame([[run.data, run.model, run.truncation, run.length, key_of(run.settings)] for run in grid])
+    rows = rows.set_axis([*ROW, "length", "key"], axis=1).drop_duplicates(ROW).reset_index(names="order")
+    rows["name"] = list(map(row_name, rows["model"], rows["truncation"]))
+    paper = [paper_accuracy(experiment, *row) for row in rows[ROW].itertuples(index=False)]
+    frame = rows.assign(paper=pd.Series(paper, dtype=float))
+    columns = ["key", "seed", "date", "test_accuracy", *COSTS, "parameters", "machine", "commit"]
+    measured = pd.DataFrame(records.values(), columns=None if records else columns)
+    return frame.merge(measured, on="key", how="left").sort_values(["order", "seed"], ignore_index=True)
 
 
 def summarize(frame: pd.DataFrame) -> pd.DataFrame:
@@ -86,16 +86,14 @@ def summarize(frame: pd.DataFrame) -> pd.DataFrame:
     table["seeds"] = groups["seed"].agg(lambda seeds: " ".join(f"{seed:.0f}" for seed in seeds.dropna()))
     gains = sorted(filter(lambda name: name.endswith(GAIN), frame), key=lambda name: frame[name].first_valid_index())
     for name in ("test_accuracy", *gains, *COSTS):
-        values = frame[name].astype(float).groupby(frame["order"])
-        table[[name, f"{name}_interval"]] = estimate_means(values)
+        table[[name, f"{name}_interval"]] = estimate_means(frame[name].astype(float).groupby(frame["order"]))
         if name == "test_accuracy":
             table["paper"] = groups["paper"].first()
             table["difference"] = table[name] - table["paper"]
     table["parameters"] = groups["parameters"].first().astype("Int64")
     for name in ("machine", "commit"):
         table[name] = groups[name].agg(lambda texts: "; ".join(texts.dropna().unique()))
-    table["first"], table["last"] = groups["date"].min(), groups["date"].max()
-    return table
+    return table.assign(first=groups["date"].min(), last=groups["date"].max())
 
 
 def format_csv(experiment: str, preset: str, table: pd.DataFrame) -> str:
@@ -105,40 +103,31 @@ def format_csv(experiment: str, preset: str, table: pd.DataFrame) -> str:
     return table.assign(experiment=experiment, preset=preset)[["experiment", "preset", *table]].to_csv(index=False)
 
 
-def format_table(experiment: str, table: pd.DataFrame) -> str:
+def format_page_table(experiment: str, table: pd.DataFrame) -> str:
     """Returns the rows with results of a summary as Markdown."""
     table = table[table["seeds"] != ""]
+    columns = {"data set": list(table["data_set"]), "model": list(map(row_name, table["model"], table["truncation"]))}
 
-    def numbers(name: str, pattern: str) -> list[str]:
-        return ["-" if math.isnan(value) else pattern.format(value) for value in table[name]]
+    def add(heading: str, name: str, form: str, has_interval: bool = False) -> None:
+        halves = table[f"{name}_interval"] if has_interval else [math.nan] * len(table)
+        columns[heading] = [format_estimate(*pair, form) for pair in zip(table[name], halves, strict=True)]
 
-    def estimates(name: str, digits: int = 1) -> list[str]:
-        pairs = table[[name, f"{name}_interval"]].to_numpy(float)
-        return [format_estimate(mean, half, digits) for mean, half in pairs]
-
-    columns = {"data set": list(table["data_set"])}
-    columns["model"] = [row_name(*row) for row in table[["model", "truncation"]].to_numpy()]
     if experiment == "lengths":
-        columns["length"] = numbers("length", "{:,}")
+        add("length", "length", ",")
     if experiment == "ablations":
-        columns["validation accuracy, %"] = estimates("validation_accuracy")
-    columns["test accuracy, %"] = estimates("test_accuracy")
+        add("validation accuracy, %", "validation_accuracy", ".1f", True)
+    add("test accuracy, %", "test_accuracy", ".1f", True)
     columns["seeds"] = [str(len(seeds.split())) for seeds in table["seeds"]]
     if table["paper"].notna().any():
-        columns |= {"paper, %": numbers("paper", "{:.1f}"), "difference": numbers("difference", "{:+.1f}")}
+        add("paper, %", "paper", ".1f")
+        add("difference", "difference", "+.1f")
     for name in filter(lambda name: name.endswith(GAIN), table):
-        columns[name.replace("_", " ")] = estimates(name, 3)
-    columns["parameters"] = numbers("parameters", "{:,.0f}")
-    columns["seconds per run"] = numbers("seconds", "{:,.0f}")
-    columns["seconds per step"] = numbers("seconds_per_step", "{:.3g}")
-    columns["peak memory, MiB"] = numbers("peak_memory_mib", "{:,.0f}")
-    return to_markdown(pd.DataFrame(columns))
-
-
-def to_markdown(table: pd.DataFrame) -> str:
-    """Returns a table of formatted cells as Markdown, the first two columns aligned on the left."""
-    sides = ["left", "left", *["right"] * (table.shape[1] - 2)]
-    return table.to_markdown(index=False, disable_numparse=True, colalign=sides)
+        add(name.replace("_", " "), name, ".3f", True)
+    add("parameters", "parameters", ",.0f")
+    add("seconds per run", "seconds", ",.0f")
+    add("seconds per step", "seconds_per_step", ".3g")
+    add("peak memory, MiB", "peak_memory_mib", ",.0f")
+    return format_markdown(columns)
 
 
 def list_differences(measured: pd.DataFrame) -> pd.DataFrame:
@@ -154,7 +143,7 @@ def list_differences(measured: pd.DataFrame) -> pd.DataFrame:
         mean, half = estimate_difference(group["test_accuracy"], other["test_accuracy"])
         against = row_name(baseline, reach if truncation == WITHOUT else WITHOUT)
         where = data if truncation == WITHOUT else f"{data}, {reach_name(truncation)}"
-        found.append([where, f"{row_name(model)} minus {against}", format_estimate(mean, half, sign="+")])
+        found.append([where, f"{row_name(model)} minus {against}", format_estimate(mean, half, "+.1f")])
     return pd.DataFrame(found, columns=["rows", "models", "points"])
 
 

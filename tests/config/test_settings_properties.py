@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from cli import command_line
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from properties import assert_one_line, examples
@@ -22,7 +23,7 @@ from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
 from aux_rnn.datasets import dataset_names, sequence_spec, split_sizes
 from aux_rnn.model.flops import count_training_step
 from aux_rnn.training.plan import Plan
-from experiments import command_line, main
+from experiments import main
 
 assert main  # which defines the flags
 FIELDS = {field.name: field for _, field in serialization.iterate_settings()}

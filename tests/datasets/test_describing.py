@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 from absl import flags
+from modes.data_report import format_description
 from official import official_config, write_dbpedia
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import DataDescription, SplitSizes, describe_data
 from experiments import main
-from experiments.data_report import format_description
 
 FOUND = DataDescription(
     dataset="dbpedia",

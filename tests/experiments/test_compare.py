@@ -5,7 +5,7 @@ import math
 
 import compare
 import pytest
-from compare import draw_comparison, group_runs, read_run
+from compare import draw_comparison, group_runs, mean_curve, read_run
 from PIL import Image
 
 from aux_rnn.config.serialization import from_flat, to_flat, to_json
@@ -61,16 +61,17 @@ def panel_of(figure, label):
 
 def test_runs_that_differ_in_their_seed_are_one_row(runs):
     rows = group_runs([read_run(folder) for folder in runs])
-    assert [(row.name, row.seeds) for row in rows] == [
-        ("r-LSTM on digits, hidden_size=6", [0, 1, 2]),
-        ("LSTM on digits, hidden_size=7", [0]),
-    ]
-    curve = rows[0].curve("train", "supervised_loss")
+    assert {name: [run.config.run.seed for run in group] for name, group in rows.items()} == {
+        "r-LSTM on digits, hidden_size=6": [0, 1, 2],
+        "LSTM on digits, hidden_size=7": [0],
+    }
+    several, single = rows.values()
+    curve = mean_curve(several, "train", "supervised_loss")
     assert curve.loc[1.5, "mean"] == pytest.approx(4.0)
     # Student's t for two degrees of freedom times the standard error of 2, 4 and 6.
     assert curve.loc[1.5, "half"] == pytest.approx(4.3027 * 2 / math.sqrt(3), rel=1e-4)
     assert math.isnan(curve.loc[2.0, "mean"])
-    assert math.isnan(rows[1].curve("train", "supervised_loss").loc[1.5, "half"])
+    assert math.isnan(mean_curve(single, "train", "supervised_loss").loc[1.5, "half"])
     figure = draw_comparison(rows, "train")
     band = panel_of(figure, "supervised").collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx(4.0 + curve.loc[1.5, "half"])
@@ -83,7 +84,7 @@ def test_runs_that_differ_in_their_seed_are_one_row(runs):
 def test_two_seeds_have_no_band_and_an_lstm_shows_no_pretraining(runs, config, tmp_path):
     longer = write_run(tmp_path / "longer", change(config, pretrain_epochs=2))
     rows = group_runs([read_run(folder) for folder in (*runs[:2], runs[3], longer)])
-    assert [row.name for row in rows] == [
+    assert list(rows) == [
         "r-LSTM on digits, hidden_size=6, pretrain_epochs=1",
         "LSTM on digits, hidden_size=7",
         "r-LSTM on digits, hidden_size=6, pretrain_epochs=2",
@@ -140,4 +141,4 @@ def test_a_mistake_gets_one_line(arguments, message, runs, capsys):
 def test_more_rows_than_can_be_told_apart_are_refused(config, tmp_path, capsys):
     folders = [write_run(tmp_path / str(n), change(config, hidden_size=n)) for n in range(1, 8)]
     assert compare.main(["compare.py", *folders]) == 2
-    assert "7 sets of settings; at most 6" in capsys.readouterr().err
+    assert "7 sets of settings; one figure can show at most 6" in capsys.readouterr().err

@@ -13,7 +13,6 @@ import pytest
 import reproduce
 from reproduction import presets
 from reproduction.grid import EXPERIMENTS, count_steps_per_epoch, digest_of, key_of, make_grid, select_runs
-from subprocesses import Job, run_jobs
 
 from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.spec import check_sequence
@@ -59,8 +58,9 @@ def run(tmp_path, data_dir, capsys):
     return run_main
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-@pytest.mark.parametrize("name", list(presets.PRESETS))
+@pytest.mark.parametrize(
+    ("experiment", "name"), [(each, name) for name, preset in presets.PRESETS.items() for each in preset.data]
+)
 def test_every_preset_makes_a_valid_grid(experiment, name):
     grid = make_grid(experiment, name, 2)
     assert len({(each.name, each.seed) for each in grid}) == len(grid)
@@ -87,6 +87,16 @@ def test_grids_have_all_rows_and_distinct_runs(experiment, rows, runs, tiny_pres
     assert len(grid) == 3 * rows
     distinct = select_runs(grid, (1, 1))
     assert len({each.folder for each in distinct}) == len(distinct) == 3 * runs
+
+
+def test_the_preset_of_full_length_has_the_lstm_alone_without_truncation():
+    grid = make_grid("table2", "full", 1)
+    assert {run.data: run.length for run in grid} == {"mnist": 784, "pmnist": 784, "cifar10": 1024}
+    models = ["lstm truncated", "lstm full", "r-lstm truncated", "p-lstm truncated", "both truncated"]
+    assert [run.name for run in grid] == [
+        f"{data} {model}" for data in ("mnist", "pmnist", "cifar10") for model in models
+    ]
+    assert {run.config.data.train_examples for run in grid} == {0}
 
 
 def test_equal_runs_of_two_experiments_share_their_folder(tiny_preset):
@@ -137,7 +147,10 @@ def test_a_digest_covers_changed_settings_except_where_files_are(tiny_preset):
         ([], "give one NAME of table2, lengths, bptt, curves, text"),
         (["table3"], "'table3': give one NAME of table2, lengths"),
         (["table2", "text"], "'table2 text': give one NAME"),
-        (["table2", "--seeds=0"], "--seeds=0"),
+        (["table2", "--seeds=0"], "--seeds=0: must be an integer from 1 to 1000"),
+        (["table2", "--seeds=1000000000000000000"], "--seeds=1000000000000000000: must be"),
+        (["table2", "--nodry_run=3"], "--nodry_run=3: "),
+        (["table2", "--results=\udcff"], "--results=\\udcff: must be a folder of this machine"),
         (["table2", "--preset=huge"], "--preset=huge"),
         (["table2", "--shard=3/2"], "--shard=3/2: must be i/n"),
         (["table2", "--shard=1"], "--shard=1: must be i/n"),
@@ -190,12 +203,12 @@ def test_a_grid_is_executed_and_its_runs_are_shared(only_lstm, run, tmp_path, mo
 
     code, out, _ = run("table2", *arguments)
     assert code == 0
-    assert "runs in" not in out
+    assert " in /" not in out
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
 
     code, out, _ = run("bptt", *arguments, "--shard=2/2")
     assert code == 0
-    assert "runs in" not in out, "the run of the table is the run of the figure"
+    assert " in /" not in out, "the run of the table is the run of the figure"
     (line,) = (tmp_path / "results/bptt/digits.shard-2-of-2.jsonl").read_text().splitlines()
     assert json.loads(line)["digest"] in {record["digest"] for record in records}
 
@@ -248,85 +261,6 @@ def test_an_interrupted_command_saves_its_runs_and_continues(number, tiny_preset
 
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert "begun, runs in" in done.stdout
+    assert "continues in" in done.stdout
     records = [json.loads(line) for line in (tmp_path / "results/table2/digits.jsonl").read_text().splitlines()]
     assert [record["steps"] for record in records] == [300, 300]
-
-
-def make_job(folder, name, code):
-    return Job((sys.executable, "-c", code), folder / name / "log")
-
-
-def test_jobs_run_in_their_slots_and_their_codes_are_returned(tmp_path):
-    code = (
-        "import os, sys; print(sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0); sys.exit(3)"
-    )
-    core = next(iter(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 0
-    jobs = [make_job(tmp_path, name, code) for name in "abc"]
-    ends = {job: end for job, end in run_jobs(jobs, [[core], [core]]) if end is not None}
-    assert ends == dict.fromkeys(jobs, 3)
-    assert {job.last_line() for job in jobs} <= {f"[{core}]", "0"}
-
-
-def test_a_second_request_is_passed_on_and_no_job_survives(tmp_path, monkeypatch):
-    monkeypatch.setattr("subprocesses.PATIENCE_SECONDS", 0.3)
-    stubborn = (
-        "import os, signal, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))\n"
-        "print(os.getpid(), flush=True)\ntime.sleep(60)\ntime.sleep(60)"
-    )
-    jobs = [make_job(tmp_path, name, stubborn) for name in "ab"]
-    iteration = run_jobs(jobs, [[0]])
-    job, _ = next(iteration)
-    while not job.log.read_text():
-        time.sleep(0.02)
-    pid = int(job.last_line())
-    requests = subprocess.Popen(
-        ["sh", "-c", f"kill -TERM {os.getpid()}; kill -INT {os.getpid()}; sleep 1; kill -TERM {os.getpid()}"]
-    )
-    assert list(iteration) == [(job, -signal.SIGTERM)], "the second job is not started"
-    requests.wait()
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
-
-
-def test_no_job_survives_an_error_of_its_caller(tmp_path):
-    job = make_job(tmp_path, "a", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
-
-    def fail():
-        for _ in run_jobs([job], [[0]]):
-            while not job.log.read_text():
-                time.sleep(0.02)
-            raise ValueError("of the caller")
-
-    with pytest.raises(ValueError, match="of the caller"):
-        fail()
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(job.last_line()), 0)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
-def test_no_job_survives_a_killed_command(tmp_path):
-    log = tmp_path / "log"
-    driver = (
-        "import sys; from pathlib import Path; from subprocesses import Job, run_jobs\n"
-        "code = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
-        f"list(run_jobs([Job((sys.executable, '-c', code), Path({str(log)!r}))], [[0]]))"
-    )
-    environment = {**os.environ, "PYTHONPATH": f"{MAIN.parent}{os.pathsep}{MAIN.parents[1]}"}
-    process = subprocess.Popen([sys.executable, "-c", driver], env=environment)
-    while not (log.exists() and log.read_text().strip()):
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    for _ in range(500):
-        if not is_running(int(log.read_text())):
-            return
-        time.sleep(0.02)
-    pytest.fail("the job is still running")
-
-
-def is_running(pid):
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")")[1].split()[0] != "Z"

@@ -14,8 +14,8 @@ import uuid
 
 import fsspec
 import pytest
-from command_line import Invocation
-from modes import run_mode_on_all
+from cli.command_line import Invocation
+from modes.dispatch import run_mode_on_all
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_settings

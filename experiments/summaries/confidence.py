@@ -1,6 +1,7 @@
 """Means and differences of means with 95 % confidence intervals, from a few seeds."""
 
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 from scipy import stats
@@ -13,6 +14,14 @@ def estimate_means(groups: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
     return table[["mean", "half"]]
 
 
+def estimate_curve(curves: Iterable[pd.Series]) -> pd.DataFrame:
+    """Returns `mean` and `half` of curves, one per seed and indexed by epoch; NaN where one of them is NaN."""
+    groups = pd.concat(curves).groupby(level=0)
+    curve = estimate_means(groups)
+    curve.loc[groups.count() < groups.size()] = math.nan
+    return curve
+
+
 def estimate_difference(values: pd.Series, others: pd.Series) -> tuple[float, float]:
     """Returns the mean of `values` minus the mean of `others`, and half the width of the interval of Welch's t-test."""
     difference = float(values.mean() - others.mean())
@@ -22,8 +31,8 @@ def estimate_difference(values: pd.Series, others: pd.Series) -> tuple[float, fl
     return difference, float(high - low) / 2
 
 
-def format_estimate(mean: float, half: float, digits: int = 1, sign: str = "") -> str:
+def format_estimate(mean: float, half: float = math.nan, form: str = ".1f") -> str:
     """Returns '79.7 ± 2.4', the mean alone without an interval, and '-' if there is no value."""
     if math.isnan(mean):
         return "-"
-    return f"{mean:{sign}.{digits}f}" + ("" if math.isnan(half) else f" ± {half:.{digits}f}")
+    return f"{mean:{form}}" + ("" if math.isnan(half) else f" ± {half:{form.lstrip('+')}}")

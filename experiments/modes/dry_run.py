@@ -1,4 +1,4 @@
-"""`--mode=dry_run`: prints what a run would be and take, as a flag file of its settings with comments.
+"""`--mode=dry_run`: prints the settings, size, memory and expected time of a run, as a flag file with comments.
 
 The training steps are compiled and timed on random sequences. Nothing is written, and no data is read or fetched.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 from benchmarking.batches import make_batch
-from data_report import format_row
+from cli.tables import format_entry, format_table
 
 from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat
@@ -112,11 +112,11 @@ def median_seconds(call: Callable[[], Any]) -> float:
 
 def format_dry_run(found: DryRun, workdir: str, processes: int = 1) -> str:
     """Formats a flag file of at most 80 columns, apart from settings and a folder with longer values."""
-    opening = ["A dry run: nothing was trained or written.", "These are its settings; this is a flag file."]
+    opening = ["A dry run: nothing was trained or written.", "This is a flag file with all settings."]
     facts = [
-        line for name, value in list_facts(found, workdir, processes) for line in format_row(name, value).split("\n")
+        line for name, value in list_facts(found, workdir, processes) for line in format_entry(name, value).split("\n")
     ]
-    parts = [opening, list(list_parameters(found.shapes)), facts, list(list_times(found))]
+    parts = [opening, list_parameters(found.shapes), facts, list_times(found)]
     first, *rest = ("\n".join(f"# {line}".rstrip() for line in lines) for lines in parts)
     return "\n\n".join([first, "\n".join(format_flags(found.config)), *rest])
 
@@ -126,11 +126,14 @@ def format_flags(config: Config) -> list[str]:
     return [f"--{name}={format_value(value)}" for name, value in to_flat(config).items()]
 
 
-def list_parameters(shapes: dict[str, list[int]]) -> Iterator[str]:
-    yield f"{'parameter':<46}{'shape':>16}{'count':>14}"
-    for path, shape in shapes.items():
-        yield f"{path:<46}{' x '.join(map(str, shape)):>16}{math.prod(shape):>14,}"
-    yield f"{'total':<62}{sum(map(math.prod, shapes.values())):>14,}"
+def list_parameters(shapes: dict[str, list[int]]) -> list[str]:
+    counts = {path: math.prod(shape) for path, shape in shapes.items()}
+    columns = {
+        "parameter": [*shapes, "total"],
+        "shape": [*(" x ".join(map(str, shape)) for shape in shapes.values()), ""],
+        "count": [f"{count:,}" for count in (*counts.values(), sum(counts.values()))],
+    }
+    return format_table(columns).splitlines()
 
 
 def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[tuple[str, str]]:
@@ -148,21 +151,21 @@ def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[tuple[st
     yield "results", f"would go to {workdir}"
 
 
-def list_times(found: DryRun) -> Iterator[str]:
-    """Yields the measured times and an estimate for the whole run, without reading data and writing checkpoints."""
+def list_times(found: DryRun) -> list[str]:
+    """Returns the measured times and an estimate for the whole run, without reading data and writing checkpoints."""
     counts = {"pretrain": found.plan.pretrain_steps, "train": found.plan.train_steps}
-    rows = [
-        (phase, compiled.seconds, found.step_seconds[phase], counts[phase])
-        for phase, compiled in found.compiled.items()
-    ]
+    rows = [(name, each.seconds, found.step_seconds[name], counts[name]) for name, each in found.compiled.items()]
     rows.append(("evaluate", 0.0, found.evaluate_seconds, found.evaluations()))
-    yield f"{'measured':<12}{'compiling':>12}{'a step':>14}{'steps':>14}{'all steps':>18}"
-    for name, compiling, seconds, count in rows:
-        total = format_duration(seconds * count)
-        yield f"{name:<12}{compiling:>10.1f} s{1000 * seconds:>11,.1f} ms{count:>14,}{total:>18}"
     whole = sum(compiling + seconds * count for _, compiling, seconds, count in rows)
-    yield f"{'the run':<52}{format_duration(whole):>18}"
-    yield "Fetching and reading data and writing checkpoints are not included."
+    columns = {
+        "measured": [*(name for name, *_ in rows), "the run"],
+        "compiling": [*(f"{compiling:.1f} s" for _, compiling, _, _ in rows), ""],
+        "per step": [*(f"{1000 * seconds:,.1f} ms" for _, _, seconds, _ in rows), ""],
+        "steps": [*(f"{count:,}" for *_, count in rows), ""],
+        "all steps": [*(format_duration(seconds * count) for *_, seconds, count in rows), format_duration(whole)],
+    }
+    note = "Downloading and reading data and writing checkpoints are not included."
+    return [*format_table(columns).splitlines(), note]
 
 
 def format_bytes(size: int) -> str:

@@ -8,17 +8,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import reproduce
-from confidence import estimate_difference, estimate_means, format_estimate
-from machine import code_version
+from cli.machine import code_version
 from reproduction import presets
 from reproduction.figures import mean_curve
 from reproduction.grid import EXPERIMENTS, flatten, make_grid
 from reproduction.records import RecordError, append_line, make_record, read_history, read_records, show
 from reproduction.report import save_report
+from summaries.confidence import estimate_difference, estimate_means, format_estimate
 
 from aux_rnn.system.machine import describe_machine, processor_name
 
-RESULTS = Path(__file__).parents[2] / "results"
+RESULTS = Path(__file__).parents[3] / "results"
 MACHINE = dict(cpu="Abacus 3", cores=1, memory_gib=16, os="Debian, x86_64", devices="1 x cpu")
 
 
@@ -83,7 +83,7 @@ def test_means_have_the_interval_of_the_t_distribution():
     assert list(table.loc["equal"]) == [5.0, 0.0]
     assert format_estimate(*table.loc["one"]) == "5.0"
     assert format_estimate(*table.loc["none"]) == "-"
-    assert format_estimate(1.25, 0.5, 2, "+") == "+1.25 ± 0.50"
+    assert format_estimate(1.25, 0.5, "+.2f") == "+1.25 ± 0.50"
 
 
 def test_differences_have_the_interval_of_welch():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TASK = ROOT / "experiments/launch/tpu.yaml"
 IMAGES = [("v5litepod-16", "v2-alpha-tpuv5-lite"), ("tpu-v5p-8", "v2-alpha-tpuv5"), ("v6e-32", "v2-alpha-tpuv6e")]
 

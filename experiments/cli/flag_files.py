@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aux_rnn.config.fields import ConfigError, is_plain_text, plain_text, reject
 
-FLAG_FILES = Path(__file__).parent / "flags"
+FLAG_FILES = Path(__file__).parents[1] / "flags"
 MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and characters of each
 
 

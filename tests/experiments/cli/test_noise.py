@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 
 PROGRAM = """
 import os
-from noise import results_alone
+from cli.noise import results_alone
 print("before")
 with results_alone():
     os.write(1, b"[Gloo] Rank 0\\n")  # as a library does, past Python

@@ -6,10 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli import environment, machine
 
-from experiments import environment, machine
-
-MAIN = Path(__file__).parents[2] / "experiments" / "main.py"
+MAIN = Path(__file__).parents[3] / "experiments" / "main.py"
 
 
 @pytest.mark.parametrize(

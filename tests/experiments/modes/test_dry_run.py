@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 from absl import flags
+from cli import command_line, parsing
+from modes.dry_run import DryRun, format_dry_run, format_flags
 
 from aux_rnn.config.serialization import from_flat, to_flat
 from aux_rnn.datasets import sequence_spec, split_sizes
 from aux_rnn.training.memory_check import CompiledPhase
 from aux_rnn.training.plan import Plan
-from experiments import command_line, main
-from experiments.dry_run import DryRun, format_dry_run, format_flags
+from experiments import main
 
 # An unusual value in every kind of setting.
 UNUSUAL = dict(
@@ -50,8 +51,8 @@ def test_the_output_is_a_flag_file_of_the_same_settings_in_80_columns(tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "shown.flags").write_text(text)
     parsed = flags.FlagValues()
-    command_line.define_settings(parsed)
-    assert command_line.parse_words(["main.py", "--flagfile=shown.flags"], parsed) == []
+    parsing.define_settings(parsing.SETTINGS, parsed)
+    assert parsing.parse_words(["main.py", "--flagfile=shown.flags"], parsed) == []
     assert command_line.config_from_flags(parsed) == found.config
 
 

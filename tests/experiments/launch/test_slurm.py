@@ -16,7 +16,7 @@ from faulty import FLAGS, XLA_FLAGS, command, read_metrics
 from aux_rnn.distributed import choose_local_devices
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 JOB = ROOT / "experiments/launch/slurm.sh"
 NODES = ("127.0.0.1", "127.0.0.2")
 REASON = "needs root to start a cluster" if os.getuid() else "needs SLURM: apt-get install slurm-wlm munge"

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
-from command_line import Invocation
-from data_report import format_description
-from exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
+from cli.command_line import Invocation
+from cli.exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from jax.errors import JaxRuntimeError
 
 from aux_rnn.analysis.evaluate import evaluate_run
@@ -29,6 +28,7 @@ from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.loop import TrainingError
 from aux_rnn.training.progress import Progress, format_summary, unseen_progress
 from aux_rnn.training.train import train_and_evaluate
+from modes.data_report import format_description
 
 
 def run_mode(invocation: Invocation, stop: StopRequest) -> int:
@@ -106,9 +106,9 @@ def prepare(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) 
 
 
 def print_dry_run(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
-    """Prints what a run would be and need, without starting it."""
+    """Prints the settings, size, memory and expected time of a run without starting it."""
     # Imported here because no other mode needs it.
-    from dry_run import dry_run, format_dry_run
+    from modes.dry_run import dry_run, format_dry_run
 
     found = dry_run(invocation.config, processes)
     if processes.is_main:
@@ -138,7 +138,7 @@ def evaluate(invocation: Invocation, processes: ProcessGroup, stop: StopRequest)
 
 def predict(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Writes the predictions of a run for a split to its folder, and prints the scores per class."""
-    # Imported here because scikit-learn takes a while.
+    # Imported here because importing scikit-learn takes a while.
     from aux_rnn.analysis.predict import predict_run, save_predictions
 
     config, split, checkpoint = invocation.config, invocation.split, invocation.checkpoint
@@ -164,7 +164,7 @@ def reconstruct(invocation: Invocation, processes: ProcessGroup, stop: StopReque
 
 def write_report(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Writes the report of a run and its curves; in process 0."""
-    # Imported here because Matplotlib takes a while, which training need not wait for.
+    # Imported here because importing Matplotlib takes a while.
     from aux_rnn.plots.report import save_report
 
     return save_files(invocation, processes, save_report)

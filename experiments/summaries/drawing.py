@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from aux_rnn.plots.style import Axes, Figure, render
+from aux_rnn.plots.style import Axes, Figure, MaxNLocator, render
 from aux_rnn.storage.workdir import write_atomically
 
+GRID = "0.9"
 Style = dict[str, Any]  # color, marker and linestyle of a line, so that lines differ in grey print as well
 
 
@@ -22,20 +23,21 @@ def save_figure(path: Path, figure: Figure) -> None:
 
 
 def draw_curve(axis: Axes, curve: pd.DataFrame, style: Style, factor: float = 1.0, has_band: bool = False) -> None:
-    """Draws the means of a curve with about ten marks, and their intervals as a band.
+    """Draws the means of a curve (see `estimate_curve`) with about ten markers, and their intervals as a band.
 
-    Args:
-      axis: where to draw.
-      curve: the result of `estimate_means` by epoch.
-      style: of the line.
-      factor: scales the values.
-      has_band: whether to draw the intervals; on a logarithmic axis they end at a tenth of the mean.
+    On a logarithmic axis the band ends at a tenth of the mean.
     """
     means, halves = factor * curve["mean"], factor * curve["half"]
     axis.plot(means.index, means, markevery=max(1, len(means) // 10), linewidth=1.2, **style)
     if has_band:
         low = np.maximum(means - halves, means / 10) if axis.get_yscale() == "log" else means - halves
         axis.fill_between(means.index, low, means + halves, color=style["color"], alpha=0.13, linewidth=0)
+
+
+def label_epochs(axis: Axes, label: str) -> None:
+    axis.set_xlabel(label)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(color=GRID)
 
 
 def limit_percent(axis: Axes, name: str = "y") -> None:

@@ -1,11 +1,8 @@
 """The output of `--mode=prepare`."""
 
-import textwrap
+from cli.tables import format_entry
 
 from aux_rnn.datasets import DataDescription
-from aux_rnn.errors import to_one_line
-
-WIDTH, INDENT = 80, 12
 
 
 def format_description(found: DataDescription) -> str:
@@ -28,7 +25,7 @@ def format_description(found: DataDescription) -> str:
         *describe_part(found),
         ("time", f"{found.seconds:.1f} s" + when * (found.folder is not None)),
     ]
-    return "\n".join(format_row(name, value) for name, value in rows)
+    return "\n".join(format_entry(name, value) for name, value in rows)
 
 
 def describe_part(found: DataDescription) -> list[tuple[str, str]]:
@@ -46,8 +43,3 @@ def describe_classes(found: DataDescription) -> list[tuple[str, str]]:
         return [("each", f"{found.smallest[1]:,} {unit}")]
     smallest, largest = (f"{name}, {count:,}" for name, count in (found.smallest, found.largest))
     return [("smallest", f"{smallest} {unit}"), ("largest", largest)]
-
-
-def format_row(name: str, value: str) -> str:
-    lines = textwrap.wrap(to_one_line(value), WIDTH - INDENT, break_long_words=False, break_on_hyphens=False)
-    return f"{name:<{INDENT}}" + ("\n" + " " * INDENT).join(lines)

@@ -1,0 +1,1 @@
+"""What the commands share: flags, exit codes, tables, subprocesses, and the environment of JAX."""

@@ -1,0 +1,114 @@
+"""The command line of main.py."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, setting
+from aux_rnn.config.serialization import from_flat
+from aux_rnn.config.settings import Config
+from cli.parsing import SETTINGS, define_settings, parse_words
+
+MODES = {
+    "train": "trains to the end, continuing the run in --workdir if there is one",
+    "eval": "evaluates a checkpoint with its own settings",
+    "predict": "writes the predictions for all examples of a split to --workdir",
+    "reconstruct": "draws reconstructions of a checkpoint",
+    "report": "writes report.html and the curves",
+    "dry_run": "prints the settings, size, memory and expected time of a run as a flag file",
+    "prepare": "prepares the data set and describes it",
+}
+DEVICES = integer(0, 1_024)
+SPLITS = ("train", "validation", "test")
+
+
+CHECKPOINT = Allowed(
+    "latest, best or the step of a checkpoint",
+    lambda name: name in ("latest", "best") or (name.isascii() and name.isdigit()),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFlags:
+    """The flags of main.py that are not settings."""
+
+    mode: str = setting("train", "; ".join(f"{mode}: {text}" for mode, text in MODES.items()) + ".", one_of(MODES))
+    workdir: str = setting(
+        "", "Folder or address (gs://BUCKET/RUN) of the run; empty: runs/DATASET-AUXILIARY-seedSEED.", plain_text()
+    )
+    checkpoint: str = setting("latest", "Checkpoint to use: latest, best or a step; not with --mode=train.", CHECKPOINT)
+    split: str = setting("test", "Split to classify with --mode=predict.", one_of(SPLITS))
+    cpu_devices: int = setting(
+        0, "CPU devices to divide a batch over; 0: one per core, as long as each has 16 examples or more.", DEVICES
+    )
+    num_processes: int = setting(
+        0,
+        "Number of processes of the run; 0: detected on Cloud TPUs and SLURM, otherwise one.",
+        DEVICES,
+    )
+    process_id: int = setting(-1, "Index of this process, from 0; -1: detected.", integer(-1))
+    coordinator_address: str = setting(
+        "", "HOST:PORT at which process 0 waits for the others; empty: detected.", plain_text()
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Invocation:
+    """What a command line asks for.
+
+    Attributes:
+      mode: one of `MODES`.
+      config: the experiment.
+      workdir: folder or address of the run.
+      place: arguments of `find_processes`.
+      checkpoint: which one to use, see `restore_state`; training always continues from the newest.
+      split: part of the data to predict.
+    """
+
+    mode: str
+    config: Config
+    workdir: str
+    place: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    checkpoint: str = "latest"
+    split: str = "test"
+
+
+def define_flags() -> None:
+    """Defines the flags of main.py: every setting and every field of `RunFlags`."""
+    define_settings([*SETTINGS, *dataclasses.fields(RunFlags)], flags.FLAGS)
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Parses the command line, flag files included, into `flags.FLAGS`.
+
+    Returns:
+      The program's name alone.
+
+    Raises:
+      ConfigError: anything is wrong; one line.
+    """
+    words = parse_words(argv, flags.FLAGS)
+    if words:
+        raise ConfigError(
+            f"{words[0]!r}: unexpected positional argument; write flags as --name=value, switches as --name or --noname"
+        )
+    return [argv[0]]
+
+
+def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:
+    """Returns the configuration in the parsed flags. Raises ConfigError if settings contradict each other."""
+    return from_flat({field.name: getattr(parsed, field.name) for field in SETTINGS})
+
+
+def invocation_from_flags() -> Invocation:
+    """Returns what the parsed flags ask for. Raises ConfigError if they contradict each other."""
+    given, config = flags.FLAGS, config_from_flags()
+    if given.mode not in ("eval", "predict", "reconstruct") and given.checkpoint != "latest":
+        raise ConfigError(f"--checkpoint={given.checkpoint}: must be latest, or left out, with --mode={given.mode}")
+    dataset = config.data.dataset.replace(":", "-").replace("/", "-")
+    workdir = os.path.expanduser(given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}")
+    place = {name: getattr(given, name) for name in ("num_processes", "process_id", "coordinator_address")}
+    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split)

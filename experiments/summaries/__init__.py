@@ -1,0 +1,1 @@
+"""Estimates over seeds and their figures, for reproduce.py and compare.py."""

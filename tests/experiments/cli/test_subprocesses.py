@@ -1,0 +1,90 @@
+"""Subprocesses: their slots and exit codes, and how they are stopped."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from cli.subprocesses import Job, run_jobs
+
+ROOT = Path(__file__).parents[3]
+
+
+def make_job(folder, name, code):
+    return Job((sys.executable, "-c", code), folder / name / "log")
+
+
+def test_jobs_run_in_their_slots_and_their_codes_are_returned(tmp_path):
+    code = (
+        "import os, sys; print(sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0); sys.exit(3)"
+    )
+    core = next(iter(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 0
+    jobs = [make_job(tmp_path, name, code) for name in "abc"]
+    ends = {job: end for job, end in run_jobs(jobs, [[core], [core]]) if end is not None}
+    assert ends == dict.fromkeys(jobs, 3)
+    assert {job.last_line() for job in jobs} <= {f"[{core}]", "0"}
+
+
+def test_a_second_request_kills_and_no_job_survives(tmp_path, monkeypatch):
+    monkeypatch.setattr("cli.subprocesses.PATIENCE_SECONDS", 0.3)
+    stubborn = (
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print(os.getpid(), flush=True)\ntime.sleep(60)"
+    )
+    jobs = [make_job(tmp_path, name, stubborn) for name in "ab"]
+    iteration = run_jobs(jobs, [[0]])
+    job, _ = next(iteration)
+    while not job.log.read_text():
+        time.sleep(0.02)
+    pid = int(job.last_line())
+    requests = subprocess.Popen(
+        ["sh", "-c", f"kill -TERM {os.getpid()}; kill -INT {os.getpid()}; sleep 1; kill -TERM {os.getpid()}"]
+    )
+    assert list(iteration) == [(job, 75)], "the second job is not started"
+    requests.wait()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_no_job_survives_an_error_of_its_caller(tmp_path):
+    job = make_job(tmp_path, "a", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+
+    def fail():
+        for _ in run_jobs([job], [[0]]):
+            while not job.log.read_text():
+                time.sleep(0.02)
+            raise ValueError("of the caller")
+
+    with pytest.raises(ValueError, match="of the caller"):
+        fail()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(job.last_line()), 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_no_job_survives_a_killed_command(tmp_path):
+    log = tmp_path / "log"
+    driver = (
+        "import sys; from pathlib import Path; from cli.subprocesses import Job, run_jobs\n"
+        "code = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
+        f"list(run_jobs([Job((sys.executable, '-c', code), Path({str(log)!r}))], [[0]]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'experiments'}{os.pathsep}{ROOT}"}
+    process = subprocess.Popen([sys.executable, "-c", driver], env=environment)
+    while not (log.exists() and log.read_text().strip()):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    for _ in range(500):
+        if not is_running(int(log.read_text())):
+            return
+        time.sleep(0.02)
+    pytest.fail("the job is still running")
+
+
+def is_running(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")")[1].split()[0] != "Z"

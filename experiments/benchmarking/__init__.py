@@ -1,1 +1,1 @@
-"""Benchmarks of the training step, each program in a process of its own; the parent process never starts JAX."""
+"""Benchmarks of the training step, each program in its own process; the parent process never starts JAX."""

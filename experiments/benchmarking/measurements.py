@@ -1,4 +1,4 @@
-"""Measures training steps, each program in a process of its own; the parent process never starts JAX."""
+"""Measures training steps, each program in its own process; the parent process never starts JAX."""
 
 import dataclasses
 import datetime

@@ -1,4 +1,4 @@
-"""Runs what a grid lacks, as `main.py` commands."""
+"""Executes the missing runs of a grid as `main.py` commands."""
 
 import json
 import shlex
@@ -62,7 +62,7 @@ def format_plan(runs: Sequence[GridRun], states: Mapping[str, str]) -> str:
 
 
 def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) -> int:
-    """Runs what is not complete and records what is; `states` are by digest.
+    """Executes the runs that are not complete and records those that are; `states` are by digest.
 
     Returns the exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
     """

@@ -1,8 +1,8 @@
 """Data sets and settings of each preset, based on the flag files in `experiments/flags`, and the paper's accuracies.
 
-The flag values of a run are those of its data set, its model (MODELS), the preset's `models[model]`, its truncation and
-its seed; later ones override earlier ones. Runs with different values have different folders, and records with different
-values are refused.
+The flag values of a run are those of its data set, its model (MODELS), the preset's `models[model]`, its truncation
+and its seed; later ones override earlier ones. Runs with different values have different folders, and records with
+different values are refused.
 """
 
 import dataclasses

@@ -15,10 +15,11 @@ from numpy.typing import ArrayLike
 from aux_rnn.config.fields import ConfigError, integer, is_plain_text, reject, to_plain
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
+from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches, find_dataset
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, read_arrays
 from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import divide_rows
+from aux_rnn.datasets.own_files import FileDataset
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.model.inputs import make_input_fn
 from aux_rnn.model.objective import make_model
@@ -26,6 +27,7 @@ from aux_rnn.recurrence.precision import highest_precision
 from aux_rnn.storage.addresses import is_address, local_copy
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import REPORT
+from aux_rnn.system.jax_settings import standard_jax
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
 from aux_rnn.training.loop import Loop
@@ -85,7 +87,8 @@ class Fitted:
         """
         examples = self.form.read_unlabeled(inputs, lengths)
         batches = evaluation_batches(examples, self.config.run.batch_size)
-        return np.concatenate([np.asarray(self._classify(self.params, b)) for b in batches])[: len(examples)]
+        with standard_jax():
+            return np.concatenate([np.asarray(self._classify(self.params, b)) for b in batches])[: len(examples)]
 
     def predict(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
         """Returns the likeliest class of each sequence, `[N]` of `classes_`; for arguments and errors see `logits`."""
@@ -166,14 +169,15 @@ def fit(
             raise reject(name, count, integer(1).phrase)
     layout = {"padding": padding, "channels_first": channels_first}
     examples, form = read_arrays(inputs, labels, lengths, **layout, **counts)  # type: ignore[arg-type]
-    reported = take(examples, slice(0))
+    reported = examples.take(slice(0))
     if test is not None:
         if len(test) not in (2, 3):
             raise DataError(f"test: has {len(test)} parts; must be (inputs, labels) or (inputs, labels, lengths)")
         reported = form.read(*test, name="test ")  # type: ignore[misc, arg-type]
     config = configure(settings, form, fingerprint(examples, reported))
     check_step(config, form.spec)
-    return train(assemble(config, form.spec, split(config, examples, reported)), form, workdir, progress)
+    experiment = assemble(config, form.spec, split(config, examples, reported))
+    return train(experiment, form, workdir, progress)
 
 
 def fit_dataset(
@@ -182,7 +186,8 @@ def fit_dataset(
     """Trains a network on a data set by its name, as `experiments/main.py` does.
 
     Args:
-      dataset: a name such as 'digits', or 'tfds:NAME' for any images that tfds has prepared as array_record.
+      dataset: a name such as 'digits', 'tfds:NAME' for any images that tfds has prepared as array_record, or
+        'file:PATH' for a file .npz, .csv, .tsv or .ts.
       workdir: as in `fit`.
       progress: as in `fit`.
       **settings: as in `fit`; those of data sets apply, such as `data_dir` and `image_size`.
@@ -200,9 +205,16 @@ def fit_dataset(
       aux_rnn.datasets.errors.DataError: ...
     """
     experiment = create_experiment(from_flat({"dataset": dataset, **settings}))
+    return train(experiment, form_of(experiment), workdir, progress)
+
+
+def form_of(experiment: Experiment) -> Form:
+    """Returns the form of the sequences of a data set."""
+    dataset = find_dataset(experiment.config.data)
+    if isinstance(dataset, FileDataset):
+        return dataset.array_form
     examples, spec = experiment.splits.train, experiment.spec
-    form = Form(spec, examples.inputs.dtype, examples.lengths is not None, tuple(range(spec.num_classes)))
-    return train(experiment, form, workdir, progress)
+    return Form(spec, examples.inputs.dtype, examples.lengths is not None, tuple(range(spec.num_classes)))
 
 
 def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
@@ -215,22 +227,18 @@ def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
     return config
 
 
-def take(examples: Examples, rows: Any) -> Examples:
-    return Examples(**{name: values[rows] for name, values in examples.arrays().items()})
-
-
 def split(config: Config, examples: Examples, test: Examples) -> Splits:
     """Keeps a part apart for validation, by seed; raises ConfigError if too few are left."""
     sizes = divide_examples(config.data, len(examples), len(test))
     rows, held_out = divide_rows(len(examples), sizes.validation, config.run.seed)
-    return Splits(take(examples, np.sort(rows[: sizes.train])), take(examples, np.sort(held_out)), test)
+    return Splits(examples.take(np.sort(rows[: sizes.train])), examples.take(np.sort(held_out)), test)
 
 
 def train(
     experiment: Experiment, form: Form, workdir: str | os.PathLike | None, progress: Progress | bool | None
 ) -> Fitted:
     """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
-    with contextlib.ExitStack() as stack:
+    with standard_jax(), contextlib.ExitStack() as stack:
         shown = open_progress(progress) or stack.enter_context(unseen_progress())
         folder, remote = (None, None) if workdir is None else stack.enter_context(open_workdir(workdir))
         files = open_outputs(folder, experiment.config, True, remote) if folder else NullOutputs(Path())

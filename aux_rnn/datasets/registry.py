@@ -38,13 +38,21 @@ def find_dataset(config: DataConfig) -> Dataset:
         from aux_rnn.datasets.catalogue import open_catalogue
 
         dataset: Dataset = open_catalogue(config)
+    elif name.startswith("file:"):
+        # Here and not above: pandas takes a second to import.
+        from aux_rnn.datasets.own_files import open_file
+
+        dataset = open_file(config)
     elif name in dataset_names():
         dataset = importlib.import_module(f"{builtin.__name__}.{name}").DATASET
     elif arrays.is_arrays(name):
         remedy = "call aux_rnn.fit there again, with the same workdir"
         raise ConfigError(f"--dataset={name}: arrays of a program, which are not kept; {remedy}")
     else:
-        raise reject("dataset", name, f"one of {', '.join(dataset_names())} or tfds:NAME")
+        raise reject("dataset", name, f"one of {', '.join(dataset_names())}, tfds:NAME or file:PATH")
+    if (config.padding, config.channels) != ("auto", "auto") and not name.startswith("file:"):
+        setting = "padding" if config.padding != "auto" else "channels"
+        raise reject(setting, getattr(config, setting), "auto (only the arrays of file:PATH may differ)")
     dataset.sequence_spec(config)
     return dataset
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -108,7 +109,8 @@ def invocation_from_flags() -> Invocation:
     given, config = flags.FLAGS, config_from_flags()
     if given.mode not in ("eval", "predict", "reconstruct") and given.checkpoint != "latest":
         raise ConfigError(f"--checkpoint={given.checkpoint}: must be latest, or left out, with --mode={given.mode}")
-    dataset = config.data.dataset.replace(":", "-").replace("/", "-")
+    name = config.data.dataset
+    dataset = Path(name).stem if name.startswith("file:") else name.replace(":", "-").replace("/", "-")
     workdir = os.path.expanduser(given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}")
     place = {name: getattr(given, name) for name in ("num_processes", "process_id", "coordinator_address")}
     return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split)

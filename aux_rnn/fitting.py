@@ -33,7 +33,7 @@ from aux_rnn.training.experiment import Experiment, assemble, check_pixel_loss, 
 from aux_rnn.training.loop import Loop
 from aux_rnn.training.outputs import NullOutputs, open_outputs
 from aux_rnn.training.progress import Progress, unseen_progress
-from aux_rnn.training.train import announce, compile_run, finish
+from aux_rnn.training.train import announce, compile_run, describe_extension, finish
 
 FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
 
@@ -113,6 +113,7 @@ def fit(
     num_classes: int | None = None,
     vocabulary_size: int | None = None,
     workdir: str | os.PathLike | None = None,
+    extend: bool = False,
     progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -137,6 +138,8 @@ def fit(
       vocabulary_size: of tokens; by default the largest of them and 1.
       workdir: a folder or an address such as 'gs://BUCKET/RUN' for checkpoints, metrics, pictures, a report and the
         summary. The same call with the same folder continues a run that was interrupted. None writes nothing.
+      extend: whether to continue the run in the folder with more `train_epochs` than it had; its learning rate is then
+        halved at 30, 60 and 90 % of the new number.
       progress: where to show the run: True shows it on standard error, `Progress(stream)` elsewhere, None not at all.
       **settings: settings by name, such as `auxiliary='predict'`; the source of `aux_rnn.config.settings` describes
         all of them. Those of data sets do not apply, but for `validation_fraction` (0.1 of the examples are kept apart)
@@ -177,11 +180,16 @@ def fit(
     config = configure(settings, form, fingerprint(examples, reported))
     check_step(config, form.spec)
     experiment = assemble(config, form.spec, split(config, examples, reported))
-    return train(experiment, form, workdir, progress)
+    return train(experiment, form, workdir, progress, extend)
 
 
 def fit_dataset(
-    dataset: str, *, workdir: str | os.PathLike | None = None, progress: Progress | bool | None = None, **settings: Any
+    dataset: str,
+    *,
+    workdir: str | os.PathLike | None = None,
+    extend: bool = False,
+    progress: Progress | bool | None = None,
+    **settings: Any,
 ) -> Fitted:
     """Trains a network on a data set by its name, as `experiments/main.py` does.
 
@@ -189,6 +197,7 @@ def fit_dataset(
       dataset: a name such as 'digits', 'tfds:NAME' for any images that tfds has prepared as array_record, or
         'file:PATH' for a file .npz, .csv, .tsv or .ts.
       workdir: as in `fit`.
+      extend: as in `fit`.
       progress: as in `fit`.
       **settings: as in `fit`; those of data sets apply, such as `data_dir` and `image_size`.
 
@@ -200,12 +209,12 @@ def fit_dataset(
       ConfigError, WorkdirError, CheckpointError, StorageError, TrainingError: as `fit` does.
 
     Examples:
-      >>> fit_dataset("tfds:fashion_mnist", data_dir="nowhere")
+      >>> fit_dataset("tfds:svhn_cropped", data_dir="nowhere")
       Traceback (most recent call last):
       aux_rnn.datasets.errors.DataError: ...
     """
     experiment = create_experiment(from_flat({"dataset": dataset, **settings}))
-    return train(experiment, form_of(experiment), workdir, progress)
+    return train(experiment, form_of(experiment), workdir, progress, extend)
 
 
 def form_of(experiment: Experiment) -> Form:
@@ -235,15 +244,21 @@ def split(config: Config, examples: Examples, test: Examples) -> Splits:
 
 
 def train(
-    experiment: Experiment, form: Form, workdir: str | os.PathLike | None, progress: Progress | bool | None
+    experiment: Experiment,
+    form: Form,
+    workdir: str | os.PathLike | None,
+    progress: Progress | bool | None,
+    extend: bool = False,
 ) -> Fitted:
     """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
     with standard_jax(), contextlib.ExitStack() as stack:
         shown = open_progress(progress) or stack.enter_context(unseen_progress())
         folder, remote = (None, None) if workdir is None else stack.enter_context(open_workdir(workdir))
-        files = open_outputs(folder, experiment.config, True, remote) if folder else NullOutputs(Path())
+        files = open_outputs(folder, experiment.config, True, remote, extend) if folder else NullOutputs(Path())
         stack.enter_context(contextlib.closing(files))
         announce(experiment, f"results in {workdir}" if folder else "nothing is written", shown)
+        if files.extended_from:
+            shown.say(describe_extension(experiment, files.extended_from))
         compile_seconds = compile_run(experiment, SINGLE_PROCESS)
         files.write_config()
         loop = stack.enter_context(contextlib.closing(Loop(experiment, files, shown, SINGLE_PROCESS, StopRequest())))

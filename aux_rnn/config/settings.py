@@ -48,9 +48,9 @@ class DataConfig(Settings):
 
     dataset: str = setting(
         "mnist",
-        "Data set: mnist, pmnist, cifar10, stanford_dogs or dbpedia (text); digits, digits_text (text) or recall, "
-        "which need no files; tfds:NAME, images or float sequences that tfds has prepared as array_record; or "
-        "file:PATH, your own .npz, .csv, .tsv or .ts.",
+        "Data set: mnist, pmnist, fashion_mnist, kmnist, emnist/balanced and others, cifar10, stanford_dogs or dbpedia "
+        "(text); digits, digits_text (text) or recall, which need no files; tfds:NAME, images or float sequences that "
+        "tfds has prepared as array_record; or file:PATH, your own .npz, .csv, .tsv or .ts.",
         TEXT,
     )
     data_dir: str = setting("", "Folder of prepared data; empty: $TFDS_DATA_DIR, or ~/tensorflow_datasets.", TEXT)

@@ -122,7 +122,8 @@ def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) ->
     """Trains to the end, continuing the run in the folder if there is one."""
     with working_folder(invocation.workdir, processes) as (folder, remote):
         with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
-            summary = train_and_evaluate(invocation.config, folder, progress, processes, remote, stop)
+            arguments = invocation.config, folder, progress, processes, remote, stop
+            summary = train_and_evaluate(*arguments, extends=invocation.extends)
         made = REPORT if (folder / REPORT).is_file() else ""
     if processes.is_main:
         print(format_summary(summary, invocation.workdir, made))

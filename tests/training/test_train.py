@@ -238,7 +238,7 @@ def test_a_finished_run_is_extended_on_request_alone(reference, finished, tiny, 
     before, after = (read_metrics(folder) for folder in (finished, path))
     assert after[: len(before)] == before
     rates = {r["step"]: r["learning_rate"] for r in after if r["kind"] == "train"}
-    assert [rates[step] for step in (9, 12, 15)] == pytest.approx([0.000125, 0.0005, 0.000125])
+    assert [rates[step] for step in (9, 12, 15)] == pytest.approx([0.000125, 0.00025, 0.000125])
     assert from_json((path / "config.json").read_text()) == longer
     again = train_and_evaluate(with_settings(longer, log_every_steps=7), path, Progress(shown), extends=True)
     assert again == summary

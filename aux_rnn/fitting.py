@@ -12,24 +12,28 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aux_rnn.config.fields import ConfigError, integer, reject, to_plain
+from aux_rnn.config.fields import ConfigError, integer, is_plain_text, reject, to_plain
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
-from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, describe_sequences, make_examples
+from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches, find_dataset
+from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, read_arrays
 from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import divide_rows
+from aux_rnn.datasets.own_files import FileDataset
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.model.inputs import make_input_fn
 from aux_rnn.model.objective import make_model
 from aux_rnn.recurrence.precision import highest_precision
+from aux_rnn.storage.addresses import is_address, local_copy
+from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import REPORT
+from aux_rnn.system.jax_settings import standard_jax
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
 from aux_rnn.training.loop import Loop
 from aux_rnn.training.outputs import NullOutputs, open_outputs
 from aux_rnn.training.progress import Progress, unseen_progress
-from aux_rnn.training.train import announce, compile_run, finish
+from aux_rnn.training.train import announce, compile_run, describe_extension, finish
 
 FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
 
@@ -40,7 +44,7 @@ class Fitted:
 
     Attributes:
       config: all settings it was trained with.
-      form: what its sequences must be like.
+      form: the form of its sequences.
       permutation: the place `[L]` in the sequence that is read at each step; None reads them in order.
       params: its parameters, nested dictionaries of float32 arrays.
       summary: what `summary.json` of a run holds: `test_accuracy` and `validation_accuracy` from 0 to 1 (None without
@@ -60,6 +64,11 @@ class Fitted:
     params: Any
     summary: dict[str, Any]
 
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels of the classes `[K]`, in the order of the logits."""
+        return np.array(self.form.classes)
+
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # no compiled function
 
@@ -76,14 +85,14 @@ class Fitted:
         Raises:
           DataError: the sequences have another form.
         """
-        examples = make_examples(inputs, None, lengths)
-        self.form.check(examples)
+        examples = self.form.read_unlabeled(inputs, lengths)
         batches = evaluation_batches(examples, self.config.run.batch_size)
-        return np.concatenate([np.asarray(self._classify(self.params, b)) for b in batches])[: len(examples)]
+        with standard_jax():
+            return np.concatenate([np.asarray(self._classify(self.params, b)) for b in batches])[: len(examples)]
 
     def predict(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
-        """The likeliest class of each sequence, int32 `[N]`; arguments and errors as those of `logits`."""
-        return self.logits(inputs, lengths).argmax(-1).astype(np.int32)
+        """Returns the likeliest class of each sequence, `[N]` of `classes_`; for arguments and errors see `logits`."""
+        return self.classes_[self.logits(inputs, lengths).argmax(-1)]
 
     @functools.cached_property
     def _classify(self) -> Any:
@@ -99,9 +108,12 @@ def fit(
     lengths: ArrayLike | None = None,
     *,
     test: Sequence[ArrayLike] | None = None,
+    padding: str | None = None,
+    channels_first: bool | None = None,
     num_classes: int | None = None,
     vocabulary_size: int | None = None,
     workdir: str | os.PathLike | None = None,
+    extend: bool = False,
     progress: Progress | bool | None = None,
     **settings: Any,
 ) -> Fitted:
@@ -111,15 +123,23 @@ def fit(
     above the length of the sequences, `batch_size` not above the number of examples.
 
     Args:
-      inputs: `[N, L, C]` of floats (taken as they are: bring them to about 0 to 1) or of uint8 (divided by 255), images
-        `[N, H, W, C]` of uint8 (read row by row, divided by 255), or tokens `[N, L]` of integers from 0.
-      labels: integers `[N]` from 0.
-      lengths: integers `[N]` from 1 to L where sequences are padded, which must be on the left; None where none is.
+      inputs: `[N, L, C]` or `[N, L]` of floats (taken as they are: scale them to about 0 to 1), `[N, L, C]` of uint8
+        (divided by 255), images `[N, H, W, C]` of uint8 (read row by row, divided by 255), tokens `[N, L]` of integers
+        from 0, or a list of N sequences `[L, C]` or `[L]` of unequal length.
+      labels: `[N]` of integers, booleans or strings.
+      lengths: integers `[N]` from 1 to L where sequences are padded, with any value; None where none is.
       test: `(inputs, labels)` or `(inputs, labels, lengths)` to report the accuracy on, in the same form.
-      num_classes: K; by default the largest of the labels and 1.
+      padding: side of the padding, 'left' or 'right'. None takes the side on which every sequence repeats one value,
+        and refuses sequences that do so on both sides or on none.
+      channels_first: True for `[N, C, L]` and `[N, C, H, W]`, False for `[N, L, C]` and `[N, H, W, C]`. None means
+        False, but refuses arrays of fewer steps than channels, and images that seem to have more than four channels.
+      num_classes: K, if labels are from 0 to K - 1 and some do not occur; by default the labels that occur are the
+        classes, in ascending order.
       vocabulary_size: of tokens; by default the largest of them and 1.
-      workdir: a folder for checkpoints, metrics, pictures, a report and the summary. The same call with the same folder
-        continues a run that was interrupted. None writes nothing.
+      workdir: a folder or an address such as 'gs://BUCKET/RUN' for checkpoints, metrics, pictures, a report and the
+        summary. The same call with the same folder continues a run that was interrupted. None writes nothing.
+      extend: whether to continue the run in the folder with more `train_epochs` than it had; its learning rate is then
+        halved at 30, 60 and 90 % of the new number.
       progress: where to show the run: True shows it on standard error, `Progress(stream)` elsewhere, None not at all.
       **settings: settings by name, such as `auxiliary='predict'`; the source of `aux_rnn.config.settings` describes
         all of them. Those of data sets do not apply, but for `validation_fraction` (0.1 of the examples are kept apart)
@@ -146,31 +166,38 @@ def fit(
       Traceback (most recent call last):
       aux_rnn.config.fields.ConfigError: --segment_length=600: must be at most 8 to reconstruct sequences of 8 ...
     """
-    for name, count in (("num_classes", num_classes), ("vocabulary_size", vocabulary_size)):
+    counts = {"num_classes": num_classes, "vocabulary_size": vocabulary_size}
+    for name, count in counts.items():
         if count is not None and not integer(1).accepts(to_plain(count)):
             raise reject(name, count, integer(1).phrase)
-    examples = make_examples(inputs, labels, lengths)
-    form = Form.of(examples, describe_sequences(examples, num_classes, vocabulary_size))
-    form.check(examples)
-    reported = take(examples, slice(0))
+    layout = {"padding": padding, "channels_first": channels_first}
+    examples, form = read_arrays(inputs, labels, lengths, **layout, **counts)  # type: ignore[arg-type]
+    reported = examples.take(slice(0))
     if test is not None:
         if len(test) not in (2, 3):
             raise DataError(f"test: has {len(test)} parts; must be (inputs, labels) or (inputs, labels, lengths)")
-        reported = make_examples(test[0], test[1], test[2] if len(test) == 3 else None, name="test ")
-        form.check(reported, "test ")
+        reported = form.read(*test, name="test ")  # type: ignore[misc, arg-type]
     config = configure(settings, form, fingerprint(examples, reported))
     check_step(config, form.spec)
-    return train(assemble(config, form.spec, split(config, examples, reported)), workdir, progress)
+    experiment = assemble(config, form.spec, split(config, examples, reported))
+    return train(experiment, form, workdir, progress, extend)
 
 
 def fit_dataset(
-    dataset: str, *, workdir: str | os.PathLike | None = None, progress: Progress | bool | None = None, **settings: Any
+    dataset: str,
+    *,
+    workdir: str | os.PathLike | None = None,
+    extend: bool = False,
+    progress: Progress | bool | None = None,
+    **settings: Any,
 ) -> Fitted:
     """Trains a network on a data set by its name, as `experiments/main.py` does.
 
     Args:
-      dataset: a name such as 'digits', or 'tfds:NAME' for any images that tfds has prepared as array_record.
+      dataset: a name such as 'digits', 'tfds:NAME' for any images that tfds has prepared as array_record, or
+        'file:PATH' for a file .npz, .csv, .tsv or .ts.
       workdir: as in `fit`.
+      extend: as in `fit`.
       progress: as in `fit`.
       **settings: as in `fit`; those of data sets apply, such as `data_dir` and `image_size`.
 
@@ -182,12 +209,21 @@ def fit_dataset(
       ConfigError, WorkdirError, CheckpointError, StorageError, TrainingError: as `fit` does.
 
     Examples:
-      >>> fit_dataset("tfds:fashion_mnist", data_dir="nowhere")
+      >>> fit_dataset("tfds:svhn_cropped", data_dir="nowhere")
       Traceback (most recent call last):
       aux_rnn.datasets.errors.DataError: ...
     """
     experiment = create_experiment(from_flat({"dataset": dataset, **settings}))
-    return train(experiment, workdir, progress)
+    return train(experiment, form_of(experiment), workdir, progress, extend)
+
+
+def form_of(experiment: Experiment) -> Form:
+    """Returns the form of the sequences of a data set."""
+    dataset = find_dataset(experiment.config.data)
+    if isinstance(dataset, FileDataset):
+        return dataset.array_form
+    examples, spec = experiment.splits.train, experiment.spec
+    return Form(spec, examples.inputs.dtype, examples.lengths is not None, tuple(range(spec.num_classes)))
 
 
 def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
@@ -200,34 +236,46 @@ def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
     return config
 
 
-def take(examples: Examples, rows: Any) -> Examples:
-    return Examples(**{name: values[rows] for name, values in examples.arrays().items()})
-
-
 def split(config: Config, examples: Examples, test: Examples) -> Splits:
     """Keeps a part apart for validation, by seed; raises ConfigError if too few are left."""
     sizes = divide_examples(config.data, len(examples), len(test))
     rows, held_out = divide_rows(len(examples), sizes.validation, config.run.seed)
-    return Splits(take(examples, np.sort(rows[: sizes.train])), take(examples, np.sort(held_out)), test)
+    return Splits(examples.take(np.sort(rows[: sizes.train])), examples.take(np.sort(held_out)), test)
 
 
-def train(experiment: Experiment, workdir: str | os.PathLike | None, progress: Progress | bool | None) -> Fitted:
+def train(
+    experiment: Experiment,
+    form: Form,
+    workdir: str | os.PathLike | None,
+    progress: Progress | bool | None,
+    extend: bool = False,
+) -> Fitted:
     """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
-    with contextlib.ExitStack() as stack:
+    with standard_jax(), contextlib.ExitStack() as stack:
         shown = open_progress(progress) or stack.enter_context(unseen_progress())
-        files = NullOutputs(Path()) if workdir is None else open_outputs(Path(workdir), experiment.config, is_main=True)
+        folder, remote = (None, None) if workdir is None else stack.enter_context(open_workdir(workdir))
+        files = open_outputs(folder, experiment.config, True, remote, extend) if folder else NullOutputs(Path())
         stack.enter_context(contextlib.closing(files))
-        announce(experiment, f"results in {workdir}" if workdir else "nothing is written", shown)
+        announce(experiment, f"results in {workdir}" if folder else "nothing is written", shown)
+        if files.extended_from:
+            shown.say(describe_extension(experiment, files.extended_from))
         compile_seconds = compile_run(experiment, SINGLE_PROCESS)
         files.write_config()
         loop = stack.enter_context(contextlib.closing(Loop(experiment, files, shown, SINGLE_PROCESS, StopRequest())))
         loop.stats.clock.seconds["compile"] += compile_seconds
         summary = finish(loop)
-        if workdir and (Path(workdir) / REPORT).exists():
-            shown.say(f"report in {Path(workdir) / REPORT}")
-        form = Form.of(experiment.splits.train, experiment.spec)
+        if folder and (folder / REPORT).exists():
+            shown.say(f"report in {workdir}/{REPORT}")
         params = jax.device_get(loop.state.params)
         return Fitted(experiment.config, form, experiment.permutation, params, summary)
+
+
+def open_workdir(workdir: str | os.PathLike) -> contextlib.AbstractContextManager[tuple[Path, RemoteCopy | None]]:
+    """Opens the folder, with ~ resolved, or a local copy of the address of a run, which is updated."""
+    name = to_plain(workdir)
+    if not isinstance(name, str) or not name or not is_plain_text(name):
+        raise reject("workdir", workdir, "a folder, an address such as gs://BUCKET/RUN, or None to write nothing")
+    return local_copy(name) if is_address(name) else contextlib.nullcontext((Path(os.path.expanduser(name)), None))
 
 
 def open_progress(progress: Progress | bool | None) -> Progress | None:

@@ -5,7 +5,7 @@
 Both runs are saved in FOLDER, with curves, reports and reconstructions.
 
 To use your own array, return it from `make_data`: sequences `[N, L, C]` of
-floats, about 0 to 1, and labels `[N]`, integers from 0. uint8 `[N, L, C]`,
+floats, about 0 to 1, and labels `[N]`, integers or strings. uint8 `[N, L, C]`,
 images `[N, H, W, C]` and tokens `[N, L]` are accepted as well;
 `help(aux_rnn.fit)` describes each form and the other arguments. Then set
 

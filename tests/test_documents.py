@@ -51,6 +51,7 @@ NEEDS = {
     r".* --flagfile=mnist\.flags --flagfile=small\.flags( .*)?": "official files",
     r"\./launch\.sh reproduce table2 --manual_dir=.*": "an accelerator, and official files",
     r"python experiments/main\.py --mode=prepare --dataset=stanford_dogs .*": "official files",
+    r"python experiments/main\.py --dataset=file:.*": "a file of the reader (tests/datasets/test_own_files.py)",
 }
 
 

@@ -1,9 +1,14 @@
 """What `fit` leaves as it is in the program that calls it."""
 
+import asyncio
+import contextlib
 import gc
 import logging
 import os
 import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -34,15 +39,25 @@ def global_state():
     return {
         "jax": dict(jax.config.values),
         "signals": {number: signal.getsignal(number) for number in signal.valid_signals()},
-        "logging": (logging.root.level, list(logging.root.handlers)),
-        "folder": os.getcwd(),
+        "logging": {
+            name: (logger.level, list(logger.handlers), list(logger.filters), logger.disabled)
+            for name, logger in [("root", logging.root), *logging.root.manager.loggerDict.items()]
+            if isinstance(logger, logging.Logger) and (logger.level or logger.handlers or logger.filters)
+        },
+        "process": {
+            "hooks": (sys.excepthook, sys.unraisablehook, threading.excepthook),
+            "streams": (sys.stdout, sys.stderr),
+            "files": sorted(os.listdir()),
+            "folder": os.getcwd(),
+        },
         "environment": dict(os.environ),
-        "numpy": np.random.get_state()[1].tolist(),
+        "numpy": {"random": np.random.get_state()[1].tolist()},
         "matplotlib": dict(matplotlib.rcParams),
     }
 
 
-def test_fit_changes_no_global_state_and_recompiles_no_function_of_the_caller(tmp_path):
+def test_fit_changes_no_global_state_and_recompiles_no_function_of_the_caller(tmp_path, tmp_path_factory, monkeypatch):
+    workdir = tmp_path_factory.mktemp("elsewhere")
     traces = []
 
     @jax.jit
@@ -52,12 +67,37 @@ def test_fit_changes_no_global_state_and_recompiles_no_function_of_the_caller(tm
 
     function(1.0)
     matplotlib.use("svg")
+    aux_rnn.fit  # noqa: B018 - imports the libraries, which have loggers of their own
+    monkeypatch.chdir(tmp_path)
     before = global_state()
-    aux_rnn.fit(FLOATS, LABELS, pretrain_epochs=0, workdir=tmp_path / "run", **SMALL)
+    aux_rnn.fit(FLOATS, LABELS, pretrain_epochs=0, workdir=workdir / "run", **SMALL)
     after = global_state()
-    assert {name for name in before if before[name] != after[name]} == set()
+    # A library that is imported for the first time may add a logger or a variable of its own.
+    changed = [(part, name) for part in before for name in before[part] if after[part].get(name) != before[part][name]]
+    assert changed == []
     function(2.0)
     assert len(traces) == 1
+
+
+def test_fits_in_threads_are_the_same_in_a_strict_program_with_a_running_event_loop(tmp_path):
+    """One of the threads computes in 64 bits with strict promotion, and has an event loop; both write checkpoints."""
+
+    def fit(name):
+        settings = {**SMALL, "auxiliary": "none", "checkpoint_every_steps": 1, "pictures": False}
+        fitted = aux_rnn.fit(FLOATS, LABELS, workdir=tmp_path / name, **settings)
+        return fitted.logits(FLOATS), fitted.summary["params_digest"]
+
+    async def fit_in_loop():
+        strict = [(jax.enable_x64, True), (jax.numpy_dtype_promotion, "strict"), (jax.numpy_rank_promotion, "raise")]
+        with contextlib.ExitStack() as stack:
+            for setting, value in [*strict, (jax.debug_nans, True), (jax.default_prng_impl, "rbg")]:
+                stack.enter_context(setting(value))
+            return fit("strict")
+
+    with ThreadPoolExecutor(2) as threads:
+        plain, strict = threads.submit(fit, "plain"), threads.submit(lambda: asyncio.run(fit_in_loop()))
+    assert plain.result()[1] == strict.result()[1]
+    np.testing.assert_array_equal(plain.result()[0], strict.result()[0])
 
 
 @pytest.mark.slow

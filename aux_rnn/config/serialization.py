@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from aux_rnn.config.fields import ConfigError, format_value
@@ -11,6 +11,7 @@ from aux_rnn.config.settings import CELLS, Config, DataConfig
 # A run may be continued with other locations of its files, and with or without figures.
 PATH_SETTINGS = ("data_dir", "manual_dir")
 NOT_COMPARED = (*PATH_SETTINGS, "allow_partial", "pictures")
+INTERVALS = ("log_every_steps", "checkpoint_every_steps")  # may change when a run is continued
 
 
 GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
@@ -75,10 +76,10 @@ def from_json(text: str) -> Config:
     return from_flat(values)
 
 
-def diff_configs(old: Config, new: Config) -> str:
+def diff_configs(old: Config, new: Config, ignored: Collection[str] = ()) -> str:
     """Returns 'name: old -> new' for every setting that differs and counts; empty if none does."""
     before, after = to_flat(old), to_flat(new)
-    changes = [name for name in after if before[name] != after[name] and name not in NOT_COMPARED]
+    changes = [name for name in after if before[name] != after[name] and name not in (*NOT_COMPARED, *ignored)]
     return ", ".join(f"{name}: {format_value(before[name])} -> {format_value(after[name])}" for name in changes)
 
 

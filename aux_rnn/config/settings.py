@@ -35,6 +35,7 @@ ENCODERS = (*CELLS, "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
 RECURRENCES = ("auto", "scan", "fused")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
+SIDES, ORDERS = ("auto", "left", "right"), ("auto", "first", "last")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 COUNT, POSITIVE, SHARE = integer(0), integer(1), number(0, 1, excluding=1)
@@ -47,8 +48,9 @@ class DataConfig(Settings):
 
     dataset: str = setting(
         "mnist",
-        "Data set: mnist, pmnist, cifar10, stanford_dogs or dbpedia (text); digits, digits_text (text) or recall, "
-        "which need no files; or tfds:NAME, images or float sequences that tfds has prepared as array_record.",
+        "Data set: mnist, pmnist, fashion_mnist, kmnist, emnist/balanced and others, cifar10, stanford_dogs or dbpedia "
+        "(text); digits, digits_text (text) or recall, which need no files; tfds:NAME, images or float sequences that "
+        "tfds has prepared as array_record; or file:PATH, your own .npz, .csv, .tsv or .ts.",
         TEXT,
     )
     data_dir: str = setting("", "Folder of prepared data; empty: $TFDS_DATA_DIR, or ~/tensorflow_datasets.", TEXT)
@@ -58,6 +60,8 @@ class DataConfig(Settings):
     sequence_length: int = setting(0, "Length of recall (0: 64); maximum length of a text (0: its longest).", COUNT)
     train_examples: int = setting(0, "Maximum number of training examples; 0 takes all.", COUNT)
     validation_fraction: float = setting(0.1, "Share of the training data held out to choose settings on.", SHARE)
+    padding: str = setting("auto", "Side of the padding of file:PATH: auto, left or right.", one_of(SIDES))
+    channels: str = setting("auto", "Place of the channels in file:PATH: auto, first or last.", one_of(ORDERS))
     permutation_seed: int = setting(0, "Seed of pmnist's one fixed permutation of the pixels.", COUNT)
 
 

@@ -1,125 +1,21 @@
 """Checks of arrays that a program has in memory, and their conversion to examples."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets.alignment import align_left, as_array, move_channels_last, stack_sequences
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples
+from aux_rnn.datasets.labels import encode_labels
 
 # Prefixes of the names of data sets that are arrays of a program: values and tokens. A fingerprint follows.
 VALUES, TOKENS = "arrays-", "token-arrays-"
-FORMS = "[N, L, C] of floats or uint8, images [N, H, W, C] of uint8, or tokens [N, L] of integers"
-
-
-def make_examples(
-    inputs: ArrayLike, labels: ArrayLike | None, lengths: ArrayLike | None = None, name: str = ""
-) -> Examples:
-    """Checks arrays and converts them to examples.
-
-    Args:
-      inputs: `[N, L, C]` of floats (taken as they are) or uint8 (divided by 255), images uint8 `[N, H, W, C]` (read row
-        by row, divided by 255), or tokens `[N, L]` of integers from 0.
-      labels: integers `[N]` from 0; None if they are not known.
-      lengths: integers `[N]` from 1 to L, the length of each sequence if they are padded on the left; None if not.
-      name: prefix of 'inputs', 'labels' and 'lengths' in messages, such as 'test '.
-
-    Raises:
-      DataError: an array has another shape or type, or values that are not allowed.
-    """
-    sequences = check_inputs(inputs, f"{name}inputs")
-    unknown = np.zeros(len(sequences), np.int32)
-    classes = unknown if labels is None else check_counts(labels, len(sequences), f"{name}labels")
-    if classes.min() < 0:
-        raise DataError(f"{name}labels: the smallest is {classes.min()}; must be classes counted from 0")
-    if lengths is None:
-        return Examples(sequences, classes)
-    own = check_counts(lengths, len(sequences), f"{name}lengths")
-    longest = count_elements(sequences)
-    if own.min() < 1 or own.max() > longest:
-        raise DataError(f"{name}lengths: are from {own.min()} to {own.max()}; must be from 1 to {longest}")
-    if is_padded_right(sequences, own):
-        raise DataError(f"{name}inputs: are padded on the right, going by the lengths; must be padded on the left")
-    return Examples(sequences, classes, own)
-
-
-def is_padded_right(sequences: np.ndarray, lengths: np.ndarray) -> bool:
-    """Returns whether all shorter sequences end in zeros, and some do not begin with them."""
-    longest = count_elements(sequences)
-    is_used = (sequences.reshape(len(sequences), longest, -1) != 0).any(axis=-1)
-    places = np.arange(longest)
-    right, left = places >= lengths[:, None], places < longest - lengths[:, None]
-    return not (is_used & right).any() and bool((is_used & left).any())
-
-
-def check_inputs(inputs: ArrayLike, name: str) -> np.ndarray:
-    """Returns the inputs of `make_examples` as uint8, float32 or int32."""
-    array = as_array(inputs, name)
-    found = f"{name}: {array.dtype} {list(array.shape)}"
-    if 0 in array.shape:
-        raise DataError(f"{found} is empty; must be {FORMS}")
-    is_float, is_integer = array.dtype.kind == "f", array.dtype.kind in "iu"
-    if array.ndim == 2 and is_integer:
-        if array.min() < 0 or array.max() > np.iinfo(np.int32).max:
-            raise DataError(f"{name}: tokens are from {array.min()} to {array.max()}; must be from 0, and below 2^31")
-        return array.astype(np.int32)
-    if array.ndim == 2 and is_float:
-        raise DataError(f"{found}: must be [N, L, C]; with one value per element write {name.split()[-1]}[..., None]")
-    if (array.ndim in (3, 4) and array.dtype == np.uint8) or (array.ndim == 3 and is_float):
-        return check_finite(array, name) if is_float else array
-    raise DataError(f"{found}: must be {FORMS}")
-
-
-def check_finite(array: np.ndarray, name: str) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, which is reported
-        values = np.ascontiguousarray(array, np.float32)
-    strange = ~np.isfinite(values)
-    if strange.any():
-        place = np.unravel_index(int(strange.argmax()), values.shape)
-        where = ", ".join(map(str, place))
-        count = f"{strange.sum():,} of {values.size:,} values"
-        raise DataError(f"{name}: {array[place]} at [{where}], {count}; must be finite in float32")
-    return values
-
-
-def check_counts(values: ArrayLike, count: int, name: str) -> np.ndarray:
-    """Returns integers, one per example, as int32 `[count]`."""
-    array = as_array(values, name)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise DataError(f"{name}: {array.dtype} {list(array.shape)}: must be integers [N], one per example")
-    if len(array) != count:
-        raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one per example")
-    if array.max() > np.iinfo(np.int32).max:
-        raise DataError(f"{name}: the largest is {array.max()}; must be below 2^31")
-    return array.astype(np.int32)
-
-
-def as_array(values: ArrayLike, name: str) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except ValueError:
-        raise DataError(f"{name}: are of unequal shapes; must be one array, padded on the left, with lengths") from None
-
-
-def count_elements(inputs: np.ndarray) -> int:
-    """Returns the length `L` of sequences, or of images that are read pixel by pixel."""
-    return int(np.prod(inputs.shape[1:-1])) if inputs.ndim > 2 else inputs.shape[1]
-
-
-def describe_sequences(
-    examples: Examples, num_classes: int | None = None, vocabulary_size: int | None = None
-) -> SequenceSpec:
-    """Returns the shape of the sequences; classes and tokens that are not given are counted from 0 to the largest."""
-    inputs = examples.inputs
-    is_text = inputs.ndim == 2
-    return SequenceSpec(
-        length=count_elements(inputs),
-        channels=1 if is_text else inputs.shape[-1],
-        num_classes=num_classes or int(examples.labels.max()) + 1,
-        vocabulary_size=(vocabulary_size or int(inputs.max()) + 1) if is_text else 0,
-    )
+FORMS = "[N, L, C] or [N, L] of floats, [N, L, C] of uint8, images [N, H, W, C] of uint8, or tokens [N, L] of integers"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,19 +26,36 @@ class Form:
       spec: the shape of the sequences, their classes and tokens.
       dtype: of the values.
       is_padded: whether there are lengths.
+      classes: the labels of the K classes, in the order of the network's outputs.
+      padding: side on which sequences are padded, 'left' or 'right'.
+      channels_first: whether inputs are `[N, C, L]` or `[N, C, H, W]`.
     """
 
     spec: SequenceSpec
     dtype: np.dtype
     is_padded: bool
+    classes: tuple[Any, ...]
+    padding: str = "left"
+    channels_first: bool = False
 
-    @classmethod
-    def of(cls, examples: Examples, spec: SequenceSpec) -> "Form":
-        return cls(spec, examples.inputs.dtype, examples.lengths is not None)
+    def read(
+        self, inputs: ArrayLike, labels: ArrayLike | None, lengths: ArrayLike | None = None, name: str = ""
+    ) -> Examples:
+        """Reads arrays as those of `read_arrays` were read; raises DataError for arrays of another form."""
+        longest = self.spec.length if self.is_padded else None
+        read = read_sequences(inputs, lengths, self.padding, self.channels_first, longest, name)
+        indices, _ = encode_labels(labels, len(read.inputs), f"{name}labels", np.array(self.classes))
+        return self.check(Examples(read.inputs, indices, read.lengths), name)
 
-    def check(self, examples: Examples, name: str = "") -> None:
-        """Raises DataError for examples of another form; for `name` see `make_examples`."""
-        spec, inputs, labels = self.spec, examples.inputs, examples.labels
+    def read_unlabeled(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> Examples:
+        """Reads arrays without labels, which become 0; raises DataError for arrays of another form."""
+        longest = self.spec.length if self.is_padded else None
+        read = read_sequences(inputs, lengths, self.padding, self.channels_first, longest)
+        return self.check(Examples(read.inputs, np.zeros(len(read.inputs), np.int32), read.lengths))
+
+    def check(self, examples: Examples, name: str = "") -> Examples:
+        """Returns the examples, or raises DataError if they have another form; `name` is a prefix in messages."""
+        spec, inputs = self.spec, examples.inputs
         channels = 1 if inputs.ndim == 2 else inputs.shape[-1]
         found, expected = (count_elements(inputs), channels, inputs.dtype), (spec.length, spec.channels, self.dtype)
         is_text = inputs.ndim == 2
@@ -151,12 +64,166 @@ class Form:
             raise DataError(f"{name}inputs: are sequences of {shown}; must be of {allowed}, as for training")
         if (examples.lengths is not None) != self.is_padded:
             raise DataError(f"{name}lengths: must be given if and only if they were for training")
-        if labels.max() >= spec.num_classes:
-            allowed = f"from 0 to {spec.num_classes - 1}, as there are {spec.num_classes} classes (see num_classes)"
-            raise DataError(f"{name}labels: the largest is {labels.max()}; must be {allowed}")
         if spec.vocabulary_size and inputs.max() >= spec.vocabulary_size:
             allowed = f"from 0 to {spec.vocabulary_size - 1} (see vocabulary_size)"
             raise DataError(f"{name}inputs: the largest token is {inputs.max()}; must be {allowed}")
+        return examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """Sequences as `Examples` holds them, and how they were written: see `Form`."""
+
+    inputs: np.ndarray
+    lengths: np.ndarray | None
+    padding: str
+    channels_first: bool
+
+
+def read_arrays(
+    inputs: ArrayLike,
+    labels: ArrayLike,
+    lengths: ArrayLike | None = None,
+    *,
+    padding: str | None = None,
+    channels_first: bool | None = None,
+    num_classes: int | None = None,
+    vocabulary_size: int | None = None,
+) -> tuple[Examples, Form]:
+    """Checks arrays to train on and converts them to examples.
+
+    Args:
+      inputs: `[N, L, C]` or `[N, L]` of floats (taken as they are), `[N, L, C]` of uint8 (divided by 255), images uint8
+        `[N, H, W, C]` (read row by row, divided by 255), tokens `[N, L]` of integers from 0, or a list of N sequences
+        `[L]` or `[L, C]` of unequal length.
+      labels: integers, booleans or strings `[N]`.
+      lengths: integers `[N]` from 1 to L, the length of each sequence if they are padded; None if not.
+      padding: side of the padding, 'left' or 'right'; None detects it and refuses what is ambiguous.
+      channels_first: whether the channels come before the elements or pixels; None refuses what is ambiguous.
+      num_classes: K, with labels from 0 to K - 1; None takes the labels that occur as the classes.
+      vocabulary_size: number of tokens; None takes the largest and 1.
+
+    Returns:
+      The examples, padded with zeros on the left, and their form.
+
+    Raises:
+      ConfigError: `padding` is not a side.
+      DataError: an array has another shape or type, or values that are not allowed.
+    """
+    read = read_sequences(inputs, lengths, padding, channels_first)
+    known = None if num_classes is None else np.arange(num_classes)
+    indices, classes = encode_labels(labels, len(read.inputs), "labels", known)
+    examples = Examples(read.inputs, indices, read.lengths)
+    spec = describe_sequences(examples, len(classes), vocabulary_size)
+    is_padded = read.lengths is not None
+    names = tuple(classes.tolist())
+    form = Form(spec, examples.inputs.dtype, is_padded, names, read.padding, read.channels_first)
+    return form.check(examples), form
+
+
+def read_sequences(
+    inputs: Any,
+    lengths: ArrayLike | None,
+    padding: str | None = None,
+    channels_first: bool | None = None,
+    longest: int | None = None,
+    name: str = "",
+) -> Sequences:
+    """Reads inputs and lengths; for the arguments and errors see `read_arrays`.
+
+    If `longest` is given, every list of sequences is padded to it; if not, those of unequal length, to the longest. In
+    messages `name` is a prefix of 'inputs' and 'lengths', such as 'test '.
+    """
+    if is_list(inputs) and (longest or is_ragged(inputs)) and lengths is None:
+        array, own = stack_sequences(inputs, channels_first, longest, f"{name}inputs")
+        return Sequences(check_inputs(array, f"{name}inputs"), own, padding or "left", bool(channels_first))
+    array, is_first = move_channels_last(as_array(inputs, f"{name}inputs"), channels_first, f"{name}inputs")
+    if lengths is None:
+        return Sequences(check_inputs(array, f"{name}inputs"), None, padding or "left", is_first)
+    check_kind(array, f"{name}inputs")
+    flat = array.reshape(len(array), count_elements(array), *array.shape[-1:] * (array.ndim > 2))
+    own = check_lengths(lengths, len(flat), flat.shape[1], f"{name}lengths")
+    aligned, side = align_left(flat, own, padding, f"{name}inputs")
+    return Sequences(check_inputs(aligned.reshape(array.shape), f"{name}inputs"), own, side, is_first)
+
+
+def is_list(inputs: Any) -> bool:
+    """Returns whether inputs are a list of sequences: a list or tuple, or an array or series of objects."""
+    is_object = getattr(getattr(inputs, "dtype", None), "kind", "") == "O"
+    return isinstance(inputs, list | tuple) or (is_object and np.ndim(inputs) > 0)
+
+
+def is_ragged(sequences: Sequence[Any]) -> bool:
+    """Returns whether sequences differ in shape."""
+    return len({as_array(each, "inputs").shape for each in sequences}) > 1
+
+
+def check_inputs(array: np.ndarray, name: str) -> np.ndarray:
+    """Returns the inputs of `read_arrays`, with channels, as uint8, float32 or int32."""
+    check_kind(array, name)
+    if array.dtype.kind == "f":
+        return check_finite(array if array.ndim == 3 else array[..., None], name)
+    if array.ndim == 2:
+        if array.min() < 0 or array.max() > np.iinfo(np.int32).max:
+            raise DataError(f"{name}: tokens are from {array.min()} to {array.max()}; must be from 0, and below 2^31")
+        return array.astype(np.int32)
+    return np.ascontiguousarray(array)
+
+
+def check_kind(array: np.ndarray, name: str) -> None:
+    """Raises DataError unless an array has the shape and the type of inputs."""
+    found = f"{name}: {array.dtype} {list(array.shape)}"
+    if 0 in array.shape:
+        raise DataError(f"{found} is empty; must be {FORMS}")
+    kinds = {2: "fiu", 3: "f"}.get(array.ndim, "")
+    if array.dtype.kind not in kinds and not (array.ndim in (3, 4) and array.dtype == np.uint8):
+        raise DataError(f"{found}: must be {FORMS}")
+
+
+def check_finite(array: np.ndarray, name: str) -> np.ndarray:
+    """Returns values as float32; raises DataError if one is not finite."""
+    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, which is reported
+        values = np.ascontiguousarray(array, np.float32)
+    strange = ~np.isfinite(values)
+    if strange.any():
+        place = np.unravel_index(int(strange.argmax()), values.shape)
+        where = ", ".join(map(str, place))
+        count = f"{strange.sum():,} of {values.size:,} values"
+        is_at_end = np.isnan(values[place[0], [0, -1]]).all(axis=-1).any()
+        remedy = "; where NaN is padding, give lengths=" if is_at_end else ""
+        raise DataError(f"{name}: {array[place]} at [{where}], {count}; must be finite in float32{remedy}")
+    return values
+
+
+def check_lengths(lengths: ArrayLike, count: int, longest: int, name: str) -> np.ndarray:
+    """Returns lengths as int32 `[count]`; raises DataError unless they are integers from 1 to `longest`."""
+    array = as_array(lengths, name)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        is_mask = array.shape == (count, longest)
+        remedy = "; of a mask that is true for elements write mask.sum(axis=1)" if is_mask else ""
+        raise DataError(f"{name}: {array.dtype} {list(array.shape)}: must be integers [N], one per sequence{remedy}")
+    if len(array) != count:
+        raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one per sequence")
+    if array.min() < 1 or array.max() > longest:
+        raise DataError(f"{name}: are from {array.min()} to {array.max()}; must be from 1 to {longest}")
+    return array.astype(np.int32)
+
+
+def count_elements(inputs: np.ndarray) -> int:
+    """Returns the length `L` of sequences, or of images that are read pixel by pixel."""
+    return int(np.prod(inputs.shape[1:-1])) if inputs.ndim > 2 else inputs.shape[1]
+
+
+def describe_sequences(examples: Examples, num_classes: int, vocabulary_size: int | None = None) -> SequenceSpec:
+    """Returns the shape of the sequences; tokens are counted from 0 to the largest if their number is not given."""
+    inputs = examples.inputs
+    is_text = inputs.ndim == 2
+    return SequenceSpec(
+        length=count_elements(inputs),
+        channels=1 if is_text else inputs.shape[-1],
+        num_classes=num_classes,
+        vocabulary_size=(vocabulary_size or int(inputs.max()) + 1) if is_text else 0,
+    )
 
 
 def is_arrays(dataset: str) -> bool:

@@ -18,7 +18,7 @@ from aux_rnn.datasets.folders import data_folder
 from aux_rnn.datasets.forms import Form, Images, Values
 from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder
 
-HOW_TO_PREPARE = "prepare it with tfds, builder.download_and_prepare(file_format='array_record')"
+IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official files, without tfds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def open_catalogue(config: DataConfig) -> CatalogueDataset:
       ConfigError: NAME is not a name.
       DataError: the data set is not prepared, is stored in another format, or does not have the features that it needs.
     """
-    folder = PreparedFolder.read(find_folder(config.dataset, data_folder(config)), HOW_TO_PREPARE)
+    folder = PreparedFolder.read(find_folder(config.dataset, data_folder(config)), how_to_prepare(config.dataset))
     input_name, form, label_name = find_features(folder.features, folder.path)
     test_split = next((name for name in ("test", "validation") if name in folder.counts), "")
     if "train" not in folder.counts or not test_split:
@@ -65,11 +65,24 @@ def open_catalogue(config: DataConfig) -> CatalogueDataset:
     )
 
 
+def how_to_prepare(dataset: str) -> str:
+    """Returns the commands that prepare `tfds:NAME` as array_record."""
+    name = dataset.removeprefix("tfds:")
+    if re.split("[/:]", name)[0] in IDX:
+        return f"name --dataset={name.replace(':', '/')}, which is read from its official files"
+    call = f"tfds.builder('{name}', data_dir='FOLDER').download_and_prepare(file_format='array_record')"
+    return (
+        "prepare it with tfds, which needs TensorFlow once for most data sets, in an environment of its own: "
+        "python -m venv tf && tf/bin/pip install tensorflow tensorflow-datasets array_record; "
+        f'tf/bin/python -c "import tensorflow_datasets as tfds; {call}"; then name it with --data_dir=FOLDER'
+    )
+
+
 def find_folder(dataset: str, data_dir: Path) -> Path:
     """Returns the folder of the newest prepared version of `tfds:NAME`."""
     name = dataset.removeprefix("tfds:")
     if not re.fullmatch(r"\w[\w.+-]*([/:]\w[\w.+-]*){0,2}", name):
-        raise reject("dataset", dataset, "tfds:NAME or tfds:NAME/CONFIG, such as tfds:fashion_mnist")
+        raise reject("dataset", dataset, "tfds:NAME or tfds:NAME/CONFIG, such as tfds:svhn_cropped")
     folder = data_dir / name.replace(":", "/")
     # os.path instead of the methods of Path, which raise for a name that is too long.
     if os.path.isfile(folder / FEATURES_FILE):
@@ -79,7 +92,7 @@ def find_folder(dataset: str, data_dir: Path) -> Path:
     if versions:
         return max(versions, key=lambda path: tfds.core.Version(path.name))
     configs = [f"{dataset}/{path.name}" for path in inside if not tfds.core.Version.is_valid(path.name)]
-    remedy = f"name one of {', '.join(configs)}" if configs else f"{HOW_TO_PREPARE}, or name another --data_dir"
+    remedy = f"name one of {', '.join(configs)}" if configs else how_to_prepare(dataset)
     raise DataError(f"--dataset={dataset}: not prepared in {folder}; {remedy}")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets.examples import Examples
 from aux_rnn.datasets.forms import Form
 
 
@@ -35,6 +36,19 @@ class ArrayRecords:
 
     def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
         return [self.sequences[row] for row in rows], self.labels[np.asarray(rows, int)].tolist()
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleRecords:
+    """Examples in memory, which need no conversion."""
+
+    examples: Examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+        return list(self.examples.inputs[rows]), self.examples.labels[rows].tolist()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ class DataDescription:
       was_prepared: whether it was prepared before.
       seconds: time to prepare, if necessary, and to read it.
       spec: the shape of its sequences.
-      text_lengths: bytes of the shortest, the median and the longest text; None for other data.
+      lengths: elements of the shortest, the median and the longest sequence; None if they are not padded.
       sizes: examples of each split.
       published: training and test examples as published.
       stored: training and test examples that were found.
@@ -37,7 +37,7 @@ class DataDescription:
     was_prepared: bool
     seconds: float
     spec: SequenceSpec
-    text_lengths: tuple[int, int, int] | None
+    lengths: tuple[int, int, int] | None
     sizes: SplitSizes
     published: tuple[int, int]
     stored: tuple[int, int]
@@ -65,7 +65,7 @@ def describe_data(config: DataConfig, seed: int) -> DataDescription:
         was_prepared=was_prepared,
         seconds=time.monotonic() - start,
         spec=dataset.sequence_spec(config),
-        text_lengths=measure_texts(splits),
+        lengths=measure_lengths(splits),
         sizes=SplitSizes(len(splits.train), len(splits.validation), len(splits.test)),
         published=(dataset.train_examples, dataset.test_examples),
         stored=(len(opened.open_split("train")), len(splits.test)),
@@ -80,8 +80,8 @@ def class_names(config: DataConfig) -> list[str]:
     return list(find_dataset(config).open(config).class_names)
 
 
-def measure_texts(splits: Splits) -> tuple[int, int, int] | None:
-    """Returns the bytes of the shortest, the median and the longest text of all splits."""
+def measure_lengths(splits: Splits) -> tuple[int, int, int] | None:
+    """Returns the elements of the shortest, the median and the longest sequence of all splits."""
     parts = [part.lengths for part in (splits.train, splits.validation, splits.test) if part.lengths is not None]
     if not parts:
         return None

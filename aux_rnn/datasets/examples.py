@@ -27,6 +27,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def take(self, rows: np.ndarray | slice) -> "Examples":
+        """Returns the examples of the given rows, without ids."""
+        return Examples(**{name: values[rows] for name, values in self.arrays().items()})
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns the arrays of a batch by name, without those that are None."""
         named = {"inputs": self.inputs, "labels": self.labels, "lengths": self.lengths}

@@ -9,6 +9,7 @@ import tarfile
 import tempfile
 import threading
 import urllib.request
+import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -179,12 +180,16 @@ def reporting_damage(path: Path) -> Iterator[None]:
 
 def read_file(path: Path) -> bytes:
     """Reads a file that may be compressed by gzip."""
-    content = path.read_bytes()
+    return unpack(path.read_bytes())
+
+
+def unpack(content: bytes) -> bytes:
+    """Returns the content of a file, decompressed where it was compressed by gzip."""
     return gzip.decompress(content) if content.startswith(GZIP) else content
 
 
 def iterate_files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yields name and content of each file of a tar archive, or of the folder that it was unpacked to.
+    """Yields name and content of each file of a tar or zip archive, or of the folder that it was unpacked to.
 
     The names are without folders; a link is never followed.
     """
@@ -193,6 +198,12 @@ def iterate_files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
             with file.open("rb") as stream:
                 yield file.name, stream
         return
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            for name in packed.namelist():
+                with packed.open(name) as stream:
+                    yield Path(name).name, stream
+        return
     with tarfile.open(path) as archive:
         for member in archive:
             if member.isfile() and (content := archive.extractfile(member)):
@@ -200,6 +211,9 @@ def iterate_files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def read_files(path: Path, names: Collection[str]) -> dict[str, bytes]:
-    """Reads files of an archive or a folder; returns the contents in the order of the names, or raises KeyError."""
-    contents = {name: stream.read() for name, stream in iterate_files(path) if name in names}
+    """Reads files of an archive or a folder, unpacked where they are compressed by gzip.
+
+    Returns the contents in the order of the names, or raises KeyError.
+    """
+    contents = {name: unpack(stream.read()) for name, stream in iterate_files(path) if name in names}
     return {name: contents[name] for name in names}

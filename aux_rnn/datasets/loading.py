@@ -1,5 +1,6 @@
 """Reading a data set into arrays: resizing or padding, and holding out a validation part."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ from absl import logging
 
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records
+from aux_rnn.datasets.dataset import Dataset, ExampleRecords, OpenedDataset, Records
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.permutation import make_permutation
@@ -42,6 +43,8 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
         logging.warning("%s has no test split; its %s split is used instead", dataset.name, dataset.test_split)
 
     def read(records: Records, rows: np.ndarray) -> Examples:
+        if isinstance(records, ExampleRecords):
+            return dataclasses.replace(records.examples.take(np.sort(rows)), ids=np.sort(rows))
         return read_examples(records, np.sort(rows), dataset, opened, config)
 
     return Splits(

@@ -4,13 +4,15 @@ import contextlib
 import dataclasses
 import io
 import json
+import logging as python_logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import logging
 
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.errors import DataError
@@ -39,7 +41,8 @@ class PreparedRecords:
         return len(self.records)
 
     def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
-        examples = self.records.__getitems__(list(rows))
+        with without_advice():
+            examples = self.records.__getitems__(list(rows))
         return [e[self.input_name] for e in examples], [e[self.label_name] for e in examples]
 
 
@@ -94,6 +97,21 @@ class PreparedFolder:
         except Exception as error:  # there are fewer names than classes
             raise damaged(self.path, error, self.remedy) from error
         return OpenedDataset(names, open_split, self.path, self.remedy)
+
+
+@contextlib.contextmanager
+def without_advice() -> Iterator[None]:
+    """Drops what tfds logs about the speed of OpenCV, which is not needed."""
+
+    def is_other(record: python_logging.LogRecord) -> bool:
+        return "OpenCV" not in str(record.msg)
+
+    logger = logging.get_absl_logger()
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def check_classes(folder: Path) -> None:

@@ -10,6 +10,9 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import arrays, builtin
 from aux_rnn.datasets.dataset import Dataset
 
+EMNIST = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
+VARIANTS = {"emnist": [f"emnist/{name}" for name in EMNIST]}  # data sets of modules with several
+
 
 @dataclasses.dataclass(frozen=True)
 class SplitSizes:
@@ -21,8 +24,9 @@ class SplitSizes:
 
 
 def dataset_names() -> list[str]:
-    """Returns the names of the data sets in `aux_rnn.datasets.builtin`, one per module."""
-    return [module.name for module in pkgutil.iter_modules(builtin.__path__)]
+    """Returns the names of the data sets in `aux_rnn.datasets.builtin`, one per module but for those of EMNIST."""
+    modules = [module.name for module in pkgutil.iter_modules(builtin.__path__)]
+    return [name for module in modules for name in VARIANTS.get(module, [module])]
 
 
 def find_dataset(config: DataConfig) -> Dataset:
@@ -38,13 +42,22 @@ def find_dataset(config: DataConfig) -> Dataset:
         from aux_rnn.datasets.catalogue import open_catalogue
 
         dataset: Dataset = open_catalogue(config)
+    elif name.startswith("file:"):
+        # Here and not above: pandas takes a second to import.
+        from aux_rnn.datasets.own_files import open_file
+
+        dataset = open_file(config)
     elif name in dataset_names():
-        dataset = importlib.import_module(f"{builtin.__name__}.{name}").DATASET
+        module = importlib.import_module(f"{builtin.__name__}.{name.partition('/')[0]}")
+        dataset = module.DATASETS[name] if "/" in name else module.DATASET
     elif arrays.is_arrays(name):
         remedy = "call aux_rnn.fit there again, with the same workdir"
         raise ConfigError(f"--dataset={name}: arrays of a program, which are not kept; {remedy}")
     else:
-        raise reject("dataset", name, f"one of {', '.join(dataset_names())} or tfds:NAME")
+        raise reject("dataset", name, f"one of {', '.join(dataset_names())}, tfds:NAME or file:PATH")
+    if (config.padding, config.channels) != ("auto", "auto") and not name.startswith("file:"):
+        setting = "padding" if config.padding != "auto" else "channels"
+        raise reject(setting, getattr(config, setting), "auto (only the arrays of file:PATH may differ)")
     dataset.sequence_spec(config)
     return dataset
 

@@ -28,6 +28,7 @@ from aux_rnn.model.metrics import Mean, Metrics
 from aux_rnn.model.network import AuxiliaryRNN
 from aux_rnn.model.segments import Segments, draw_segments, input_dropout
 from aux_rnn.model.transformer import Transformer
+from aux_rnn.recurrence.precision import standard_promotion
 
 OutputLoss = Callable[[jax.Array], Mean]
 
@@ -149,6 +150,7 @@ def loss_metrics(losses: Losses) -> Metrics:
     return supervised | {f"{kind}_loss": mean for kind, mean in losses.auxiliary.items()}
 
 
+@standard_promotion
 def joint_loss(
     model: AuxiliaryRNN,
     params: Any,
@@ -166,15 +168,15 @@ def joint_loss(
       model: the network. It has `model.spec.num_classes` outputs, which need not be classes.
       params: its parameters, see `init_params`.
       key: a random key, a different one for each step; the anchors are drawn with it.
-      inputs: float32 `[B, L, C]` or, for tokens, int32 `[B, L]`; padded on the left.
+      inputs: floats `[B, L, C]` or, for tokens, integers `[B, L]`; padded on the left.
       loss: a function from the outputs `[B, num_classes]` to a scalar.
-      lengths: int32 `[B]`, the length of each sequence; None where no sequence is padded.
+      lengths: integers `[B]`, the length of each sequence; None where no sequence is padded.
 
     Returns:
-      The sum, and the auxiliary losses by kind, before they are weighted.
+      The sum, and the auxiliary losses by kind, before they are weighted; computed in JAX's default type of floats.
 
     Raises:
-      ConfigError: `inputs` do not match `model.spec`, or `loss` does not return a scalar.
+      ConfigError: `inputs` or `lengths` do not match `model.spec`, or `loss` does not return a scalar.
 
     Source: Trinh, Dai, Luong and Le (2018), section 3.
 
@@ -194,7 +196,8 @@ def joint_loss(
       >>> loss.shape, list(auxiliary)
       ((), ['reconstruct'])
     """
-    check_batch(model.spec, inputs)
+    check_batch(model.spec, inputs, lengths)
+    params, inputs = jax.tree.map(to_default_float, (params, inputs))
     batch = Batch(inputs, lengths, rows=jnp.arange(len(inputs)), mask=jnp.ones(len(inputs), bool))
 
     def loss_fn(outputs: jax.Array) -> Mean:
@@ -208,12 +211,26 @@ def joint_loss(
     return total_loss(losses, model.config.auxiliary_weight), auxiliary
 
 
-def check_batch(spec: SequenceSpec, inputs: jax.Array) -> None:
-    """Raises ConfigError unless the inputs have the shape of the specification, `[B, L, C]` or tokens `[B, L]`."""
+def to_default_float(array: jax.Array) -> jax.Array:
+    """Returns floats as JAX's default type, float32 unless the program has enabled 64 bits; others as they are."""
+    is_float = jnp.issubdtype(jnp.result_type(array), jnp.floating)
+    return jnp.asarray(array, jnp.result_type(float) if is_float else None)
+
+
+def check_batch(spec: SequenceSpec, inputs: jax.Array, lengths: jax.Array | None) -> None:
+    """Raises ConfigError unless the inputs have the shape and type of the specification, and each has one length."""
     expected = (spec.length,) if spec.vocabulary_size else (spec.length, spec.channels)
     if jnp.shape(inputs)[1:] != expected or jnp.ndim(inputs) == 0:
         wanted = ", ".join(map(str, expected))
         raise ConfigError(f"inputs: have the shape {list(jnp.shape(inputs))}; must be [B, {wanted}], as the spec says")
+    wanted, kind = ("integers", jnp.integer) if spec.vocabulary_size else ("floats", jnp.floating)
+    if not jnp.issubdtype(jnp.result_type(inputs), kind):
+        raise ConfigError(f"inputs: are {jnp.result_type(inputs)}; must be {wanted}, as the spec says")
+    if lengths is None:
+        return
+    if jnp.shape(lengths) != jnp.shape(inputs)[:1] or not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
+        found = f"{jnp.result_type(lengths)} {list(jnp.shape(lengths))}"
+        raise ConfigError(f"lengths: are {found}; must be integers [B], of a mask that is true for elements its sums")
 
 
 def make_model(config: ModelConfig, spec: SequenceSpec) -> nn.Module:
@@ -221,6 +238,7 @@ def make_model(config: ModelConfig, spec: SequenceSpec) -> nn.Module:
     return (Transformer if config.encoder == "transformer" else AuxiliaryRNN)(config, spec)
 
 
+@standard_promotion
 def init_params(model: nn.Module, key: jax.Array) -> Any:
     """Initializes the parameters of a network.
 

@@ -38,6 +38,8 @@ RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "text.usetex": False,
+    "text.parse_math": False,  # a class or a data set may have any name
 }
 # Figures of many small panels.
 SMALL: dict[Any, Any] = {

@@ -105,7 +105,7 @@ def count_gates_and_states(encoder: str) -> tuple[int, int]:
 def zero_carry(cell: nn.RNNCellBase, batch: int, input_size: int) -> Carry:
     """Returns the state before the first element, `s[0] = 0`, for `batch` rows."""
     carry = cell.initialize_carry(jax.random.key(0), (batch, input_size))
-    return jax.tree.map(jnp.zeros_like, carry)
+    return jax.tree.map(lambda array: jnp.zeros(array.shape), carry)  # of the default type, as parameters are
 
 
 def hidden_state(carry: Carry) -> jax.Array:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from aux_rnn.recurrence.precision import MatMul
+from aux_rnn.recurrence.precision import MatMul, standard_promotion
 from aux_rnn.recurrence.scan import steps_per_iteration
 
 CHECKPOINT_EVERY = 10  # steps: a chunk's arrays should fit into the cache of a core
@@ -218,6 +218,7 @@ def run_lstm_fwd(return_cells, matmul, params, states, inputs):
     return outputs, Residuals(params, inputs, gates, chunk_states)
 
 
+@standard_promotion
 def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
     """Computes the gradient of `run_lstm` chunk by chunk, from the last chunk to the first."""
     del return_cells

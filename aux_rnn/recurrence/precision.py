@@ -1,17 +1,32 @@
 """The precision of matrix products; parameters, states, sums and losses are float32 in any case."""
 
+import functools
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.extend.backend import get_backend
 
+P = ParamSpec("P")
+T = TypeVar("T")
 MatMul = Callable[[jax.Array, jax.Array], jax.Array]  # [..., K] and [K, N] to [..., N]
 
 
 def highest_precision(function: Callable) -> Callable:
     """Wraps a function so that products are computed in full float32; by default GPUs and TPUs round the factors."""
     return jax.default_matmul_precision("highest")(function)
+
+
+def standard_promotion(function: Callable[P, T]) -> Callable[P, T]:
+    """Wraps a function so that types and ranks are promoted as JAX does by default, in a strict program too."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 @jax.custom_vjp

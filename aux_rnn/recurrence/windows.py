@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from aux_rnn.config.fields import Truncation
 from aux_rnn.recurrence.backends import Backend
+from aux_rnn.recurrence.precision import standard_promotion
 from aux_rnn.recurrence.scan import Tree, stop_gradient
 from aux_rnn.recurrence.scan_backend import ScanBackend
 
@@ -60,6 +61,7 @@ class Windows(NamedTuple):
         return self.latest if self.is_untruncated() else self.latest - int(self.truncation)
 
 
+@standard_promotion
 def encode_windows(
     encoder: Any,
     inputs: jax.Array,

@@ -7,9 +7,11 @@ content, which is verified when the checkpoint is read.
 
 import hashlib
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +24,9 @@ from aux_rnn.storage.tree_shapes import describe_shapes, shapes_of
 STATE, META, DIGEST = "state", "meta", "sha256"
 NEWEST_KEPT = 3
 MAX_REASON = 160  # characters
+# Orbax tells the operations of one process apart by a counter, and waits for minutes if two threads use it at once.
+ORBAX = threading.Lock()
+T = TypeVar("T")
 
 
 class CheckpointError(OneLineError):
@@ -77,11 +82,23 @@ def read_checkpoint(folder: Path, step: int, like: Any) -> Restored:
       CheckpointError: the checkpoint is missing, damaged, or of another architecture.
     """
     try:
-        return _read(folder.resolve() / str(step), step, jax.device_get(like))
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(
+                alone, lambda: _read(folder.resolve() / str(step), step, jax.device_get(like))
+            ).result()
     except Exception as error:  # Orbax raises a different type for each kind of damage.
         reason = first_line(error, MAX_REASON)
         remedy = "choose another --checkpoint"
         raise CheckpointError(f"{folder / str(step)}: cannot be used ({reason}); {remedy}") from error
+
+
+def alone(function: Callable[[], T]) -> T:
+    """Calls a function that uses Orbax while no other thread does.
+
+    It is called in a thread of its own, because Orbax runs an event loop, and the caller's thread may have one.
+    """
+    with ORBAX:
+        return function()
 
 
 def _read(path: Path, step: int, like: Any) -> Restored:
@@ -161,7 +178,10 @@ class CheckpointWriter:
                 primary_host=0, active_processes={0}, barrier_sync_key_prefix=folder.name
             ),
         )
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_names=(STATE, META))
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future = self._thread.submit(alone, lambda: None)
+        make = lambda: ocp.CheckpointManager(folder.resolve(), options=options, item_names=(STATE, META))  # noqa: E731
+        self._manager = self._thread.submit(alone, make).result()
 
     def save(self, step: int, state: Any, meta: dict[str, Any], best_step: int | None) -> None:
         """Copies the state to the host and starts to write it; earlier saves are complete when this returns.
@@ -179,17 +199,23 @@ class CheckpointWriter:
         """
         host = jax.device_get(state)
         self.wait()
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
         self._best.step = best_step
         meta = {**meta, DIGEST: digest_of(step, host, meta)}
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(host), META: ocp.args.JsonSave(meta)})
-        self._manager.save(step, args=items, force=True)
+
+        def write() -> None:
+            if step in self._manager.all_steps():
+                self._manager.delete(step)
+            self._manager.save(step, args=items, force=True)
+            self._manager.wait_until_finished()
+
+        self._last = self._thread.submit(alone, write)
 
     def wait(self) -> None:
         """Waits until all checkpoints are on disk. Raises the error of the last save, if it failed."""
-        self._manager.wait_until_finished()
+        self._last.result()
 
     def close(self) -> None:
         """Waits, and ends the threads of Orbax."""
-        self._manager.close()
+        with self._thread:
+            self._thread.submit(alone, self._manager.close).result()

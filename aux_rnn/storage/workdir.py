@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from aux_rnn.config.fields import ConfigError, is_integer, is_plain_text
-from aux_rnn.config.serialization import diff_configs, from_json, to_json
+from aux_rnn.config.serialization import INTERVALS, diff_configs, from_json, to_json
 from aux_rnn.config.settings import Config
 from aux_rnn.errors import OneLineError
 
@@ -80,16 +80,28 @@ def lock(path: Path) -> TextIO:
     return file
 
 
-def require_same_config(path: Path, config: Config) -> None:
-    """Raises WorkdirError if the folder holds a run with other settings, or checkpoints of unknown settings."""
+def require_same_config(path: Path, config: Config, extends: bool = False) -> None:
+    """Raises WorkdirError if the folder holds a run with other settings, or checkpoints of unknown settings.
+
+    The intervals of records and checkpoints may differ, and with `extends` there may be more epochs of joint training.
+    """
     previous = read_config(path)
     if previous is None and any((path / "checkpoints").glob("*")):
         raise WorkdirError(f"--workdir={path}: has checkpoints but no config.json; restore it, or choose another")
-    if previous is not None and (changes := diff_configs(previous, config)):
+    if previous is None:
+        return
+    has_more = has_more_epochs(previous, config)
+    if changes := diff_configs(previous, config, (*INTERVALS, *(["train_epochs"] if extends and has_more else []))):
+        remedy = ", or add --extend to continue with more epochs" if has_more and not extends else ""
         raise WorkdirError(
             f"--workdir={path}: holds a run with other settings ({changes}); "
-            "choose another folder, or give the old settings"
+            f"choose another folder, or give the old settings{remedy}"
         )
+
+
+def has_more_epochs(previous: Config, config: Config) -> bool:
+    """Returns whether a run would train for more epochs than it was to."""
+    return config.run.train_epochs > previous.run.train_epochs
 
 
 def unwritable(path: Path, error: OSError) -> WorkdirError:
@@ -98,8 +110,11 @@ def unwritable(path: Path, error: OSError) -> WorkdirError:
 
 
 def write_config(path: Path, config: Config) -> None:
-    """Writes `config.json`, unless the folder has one."""
-    if read_config(path) is None:
+    """Writes `config.json`, unless the folder has an equal one; a run that is extended is no longer complete."""
+    previous = read_config(path)
+    if previous is not None and has_more_epochs(previous, config) and (summary := read_summary(path)):
+        write_summary(path, {**summary, "status": "interrupted"})
+    if previous is None or diff_configs(previous, config):
         write_atomically(path / "config.json", to_json(config))
 
 

@@ -19,7 +19,9 @@ from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import (
     REPORT,
     StorageError,
+    has_more_epochs,
     lock,
+    read_config,
     read_summary,
     require_same_config,
     write_config,
@@ -35,7 +37,13 @@ class NullOutputs:
 
     Args:
       path: the folder of the run.
+
+    Attributes:
+      extended_from: the number of epochs of joint training that the run in the folder was to have, if it is fewer than
+        now; else 0.
     """
+
+    extended_from = 0
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -93,6 +101,7 @@ class RunOutputs(NullOutputs):
       path: the folder; it is created if it is missing.
       config: the settings of the run.
       remote: the copy of the folder at an address.
+      extends: whether the run in the folder may be continued with more epochs.
 
     Raises:
       WorkdirError: the folder cannot be written, or belongs to another run.
@@ -101,23 +110,26 @@ class RunOutputs(NullOutputs):
     _records: MetricsFile
     _checkpoints: CheckpointWriter
 
-    def __init__(self, path: Path, config: Config, remote: RemoteCopy | None = None) -> None:
+    def __init__(self, path: Path, config: Config, remote: RemoteCopy | None = None, extends: bool = False) -> None:
         super().__init__(path)
-        self._config, self._remote = config, remote
+        self._config, self._remote, self._extends = config, remote, extends
         self._events: EventFile | None = None
         with contextlib.ExitStack() as opened:
             opened.enter_context(lock(path))
-            require_same_config(path, config)
+            require_same_config(path, config, extends)
+            previous = read_config(path)
+            if previous is not None and has_more_epochs(previous, config):
+                self.extended_from = previous.run.train_epochs
             self._opened = opened.pop_all()
 
     def complete_summary(self) -> dict[str, Any] | None:
         summary = read_summary(self.path)
-        return summary if summary and summary["status"] == "complete" else None
+        return summary if summary and summary["status"] == "complete" and not self.extended_from else None
 
     def write_config(self) -> None:
         if self._remote:
             self._remote.take_ownership(self.path)  # This may download a newer state of the run.
-            require_same_config(self.path, self._config)
+            require_same_config(self.path, self._config, self._extends)
         write_config(self.path, self._config)
         if self._remote:
             self._remote.upload(self.path)
@@ -207,6 +219,8 @@ def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
     return EventFile(path / "tensorboard", step, read_lines(path / "metrics.jsonl"), figures)
 
 
-def open_outputs(path: Path, config: Config, is_main: bool, remote: RemoteCopy | None = None) -> NullOutputs:
+def open_outputs(
+    path: Path, config: Config, is_main: bool, remote: RemoteCopy | None = None, extends: bool = False
+) -> NullOutputs:
     """Returns the outputs of a run for process 0 (`is_main`) or for another process. Raises WorkdirError."""
-    return RunOutputs(path, config, remote) if is_main else NullOutputs(path)
+    return RunOutputs(path, config, remote, extends) if is_main else NullOutputs(path)

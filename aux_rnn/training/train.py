@@ -1,5 +1,6 @@
 """Training from the first step, or the newest checkpoint, to the end: `train_and_evaluate(config, workdir)`."""
 
+import dataclasses
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from aux_rnn.system.signals import StopRequest, catch_signals
 from aux_rnn.training.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.training.loop import Loop
 from aux_rnn.training.memory_check import compile_steps
+from aux_rnn.training.optimizer import make_learning_rate
 from aux_rnn.training.outputs import open_outputs
 from aux_rnn.training.progress import Progress
 
@@ -28,6 +30,8 @@ def train_and_evaluate(
     processes: ProcessGroup = SINGLE_PROCESS,
     remote: RemoteCopy | None = None,
     stop: StopRequest | None = None,
+    *,
+    extends: bool = False,
 ) -> dict[str, Any]:
     """Trains to the end, from the newest checkpoint if there is one, and evaluates.
 
@@ -41,6 +45,8 @@ def train_and_evaluate(
       progress: where to show it.
       processes: those of the run. All of them call this.
       remote: the copy of the folder at an address, updated after each checkpoint; None for no copy.
+      extends: whether a run in the folder may be continued with more epochs of joint training, which delays the
+        halvings of its learning rate.
       stop: a request to stop that may have been made already; SIGINT and SIGTERM make it during training.
 
     Returns:
@@ -54,17 +60,30 @@ def train_and_evaluate(
     """
     check_together(config, processes)
     where = remote.address if remote else str(path)
-    with closing(processes.run_on_all(lambda: open_outputs(path, config, processes.is_main, remote))) as files:
+    with closing(processes.run_on_all(lambda: open_outputs(path, config, processes.is_main, remote, extends))) as files:
         if summary := processes.broadcast(files.complete_summary()):
             progress.say(f"{where}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment_together(config, processes)
         announce(experiment, f"results in {where}", progress, processes.count, STOPPING)
+        if files.extended_from:
+            progress.say(describe_extension(experiment, files.extended_from))
         compile_seconds = compile_run(experiment, processes)
         processes.run_on_all(files.write_config)
         with catch_signals(stop) as stop, closing(Loop(experiment, files, progress, processes, stop)) as loop:
             loop.stats.clock.seconds["compile"] += compile_seconds
             return processes.broadcast(finish(loop))
+
+
+def describe_extension(experiment: Experiment, epochs: int) -> str:
+    """Says what more epochs than the given ones do to the learning rate of a run."""
+    config, plan = experiment.config, experiment.plan
+    before = dataclasses.replace(plan, train_steps=epochs * plan.steps_per_epoch)
+    old, new = (float(make_learning_rate(config.optimizer, each)(before.total_steps)) for each in (before, plan))
+    return (
+        f"extended from {epochs} to {config.run.train_epochs} epochs of training  the learning rate is halved at 30, "
+        f"60 and 90 % of the new number  after {epochs} epochs it is {new:g} instead of {old:g}"
+    )
 
 
 def compile_run(experiment: Experiment, processes: ProcessGroup) -> float:

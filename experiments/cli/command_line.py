@@ -3,11 +3,12 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, setting
+from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, setting, switch
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from cli.parsing import SETTINGS, define_settings, parse_words
@@ -41,6 +42,12 @@ class RunFlags:
     )
     checkpoint: str = setting("latest", "Checkpoint to use: latest, best or a step; not with --mode=train.", CHECKPOINT)
     split: str = setting("test", "Split to classify with --mode=predict.", one_of(SPLITS))
+    extend: bool = setting(
+        False,
+        "Continue the run in --workdir to more epochs (--train_epochs) than it had; its learning rate is then halved "
+        "at 30, 60 and 90 % of the new number.",
+        switch(),
+    )
     cpu_devices: int = setting(
         0, "CPU devices to divide a batch over; 0: one per core, as long as each has 16 examples or more.", DEVICES
     )
@@ -66,6 +73,7 @@ class Invocation:
       place: arguments of `find_processes`.
       checkpoint: which one to use, see `restore_state`; training always continues from the newest.
       split: part of the data to predict.
+      extends: whether a run may be continued with more epochs.
     """
 
     mode: str
@@ -74,6 +82,7 @@ class Invocation:
     place: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     checkpoint: str = "latest"
     split: str = "test"
+    extends: bool = False
 
 
 def define_flags() -> None:
@@ -108,7 +117,10 @@ def invocation_from_flags() -> Invocation:
     given, config = flags.FLAGS, config_from_flags()
     if given.mode not in ("eval", "predict", "reconstruct") and given.checkpoint != "latest":
         raise ConfigError(f"--checkpoint={given.checkpoint}: must be latest, or left out, with --mode={given.mode}")
-    dataset = config.data.dataset.replace(":", "-").replace("/", "-")
+    if given.mode != "train" and given.extend:
+        raise ConfigError(f"--extend: must be left out with --mode={given.mode}; only training continues a run")
+    name = config.data.dataset
+    dataset = Path(name).stem if name.startswith("file:") else name.replace(":", "-").replace("/", "-")
     workdir = os.path.expanduser(given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}")
     place = {name: getattr(given, name) for name in ("num_processes", "process_id", "coordinator_address")}
-    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split)
+    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split, given.extend)

@@ -11,13 +11,14 @@ def format_description(found: DataDescription) -> str:
     test = "" if found.test_split == "test" else f" (its {found.test_split} split)"
     when = ", prepared before" if found.was_prepared else ", prepared now"
     rows = [("data set", found.dataset), ("folder", str(found.folder or "needs no files"))]
-    if found.text_lengths is None:
-        channels = "1 channel" if spec.channels == 1 else f"{spec.channels} channels"
-        rows += [("sequences", f"{spec.length:,} steps x {channels}")]
-    else:
-        shortest, median, longest = found.text_lengths
-        rows += [("sequences", f"at most {spec.length:,} steps, each one of {spec.vocabulary_size} bytes")]
-        rows += [("texts", f"{shortest:,} to {longest:,} bytes long, median {median:,}")]
+    channels = "1 channel" if spec.channels == 1 else f"{spec.channels} channels"
+    bytes_or_tokens = "bytes" if spec.vocabulary_size == 256 else "tokens"
+    elements = f", each one of {spec.vocabulary_size} {bytes_or_tokens}" if spec.vocabulary_size else f" x {channels}"
+    rows += [("sequences", "at most " * (found.lengths is not None) + f"{spec.length:,} steps{elements}")]
+    if found.lengths is not None:
+        name, unit = ("texts", "bytes") if spec.vocabulary_size == 256 else ("lengths", "steps")
+        shortest, median, longest = found.lengths
+        rows += [(name, f"{shortest:,} to {longest:,} {unit} long, median {median:,}")]
     rows += [
         ("examples", f"{sizes.train:,} train, {sizes.validation:,} validation, {sizes.test:,} test{test}"),
         ("classes", str(spec.num_classes)),

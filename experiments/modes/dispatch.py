@@ -24,6 +24,7 @@ from aux_rnn.storage.addresses import is_address, local_copy
 from aux_rnn.storage.checkpoints import CheckpointError
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import REPORT, InUseError, StorageError, WorkdirError
+from aux_rnn.system.jax_settings import standard_jax
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.loop import TrainingError
 from aux_rnn.training.progress import Progress, format_summary, unseen_progress
@@ -73,7 +74,8 @@ def run_mode_on_all(invocation: Invocation, processes: ProcessGroup, stop: StopR
     try:
         if invocation.mode not in ("prepare", "report"):
             processes.run_on_all(require_devices)
-        return HANDLERS[invocation.mode](invocation, processes, stop)
+        with standard_jax():
+            return HANDLERS[invocation.mode](invocation, processes, stop)
     except InUseError as error:
         return report(error, IN_USE)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
@@ -120,7 +122,8 @@ def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) ->
     """Trains to the end, continuing the run in the folder if there is one."""
     with working_folder(invocation.workdir, processes) as (folder, remote):
         with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
-            summary = train_and_evaluate(invocation.config, folder, progress, processes, remote, stop)
+            arguments = invocation.config, folder, progress, processes, remote, stop
+            summary = train_and_evaluate(*arguments, extends=invocation.extends)
         made = REPORT if (folder / REPORT).is_file() else ""
     if processes.is_main:
         print(format_summary(summary, invocation.workdir, made))

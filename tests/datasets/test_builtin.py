@@ -49,7 +49,7 @@ def test_sequences_are_known_without_data(name, image_size, expected):
 
 def test_the_modules_define_the_data_sets_and_only_pmnist_is_permuted():
     found = {name: find_dataset(DataConfig(dataset=name)) for name in dataset_names()}
-    assert len(found) == 8
+    assert len(found) == 16
     assert {name: dataset.name for name, dataset in found.items()} == {name: name for name in found}
     assert [name for name, dataset in found.items() if dataset.permuted] == ["pmnist"]
     assert found["pmnist"].source is found["mnist"].source
@@ -61,7 +61,7 @@ def test_the_modules_define_the_data_sets_and_only_pmnist_is_permuted():
         (
             find_dataset,
             {"dataset": "svhn"},
-            r"--dataset=svhn: must be one of .*mnist, pmnist, recall, stanford_dogs or tfds:NAME",
+            r"--dataset=svhn: must be one of .*mnist, pmnist, recall, stanford_dogs, tfds:NAME or file:PATH",
         ),
         (find_dataset, {"dataset": "digits", "image_size": 9}, "--image_size=9: must be at most 8"),
         (sequence_spec, {"dataset": "cifar10", "image_size": 33}, "--image_size=33: must be at most 32"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from absl import logging
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -19,6 +20,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import DataError, describe_data, find_dataset, load_splits, sequence_spec, split_sizes
+from aux_rnn.datasets.prepared import without_advice
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
 
 SIZES = {"train": 20, "test": 5}
@@ -258,6 +260,28 @@ def test_sequences_of_floats_are_read(tmp_path):
     splits = load_splits(config, seed=0)
     assert splits.train.inputs.dtype == np.float32
     assert sort_rows(splits.train.inputs) == sort_rows(waves)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "remedy"),
+    [
+        ("tfds:svhn_cropped", "tf/bin/pip install tensorflow tensorflow-datasets array_record; tf/bin/python -c"),
+        ("tfds:emnist/letters", "name --dataset=emnist/letters, which is read from its official files"),
+    ],
+)
+def test_a_data_set_that_is_not_prepared_is_refused_with_the_commands_that_prepare_it(dataset, remedy, tmp_path):
+    with pytest.raises(DataError) as caught:
+        find_dataset(catalogue_config(tmp_path, dataset))
+    assert remedy in str(caught.value)
+    assert_one_line(caught.value)
+
+
+def test_advice_about_opencv_is_dropped_while_records_are_read(caplog):
+    with without_advice():
+        logging.warning("OpenCV is not installed.")
+        logging.warning("damaged")
+    logging.warning("OpenCV again")
+    assert [record.message for record in caplog.records] == ["damaged", "OpenCV again"]
 
 
 def test_names_that_are_too_long_are_refused(tmp_path):

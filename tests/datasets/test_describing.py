@@ -20,7 +20,7 @@ FOUND = DataDescription(
     was_prepared=False,
     seconds=1.26,
     spec=SequenceSpec(1014, 1, 14, 256),
-    text_lengths=(3, 290, 1014),
+    lengths=(3, 290, 1014),
     sizes=SplitSizes(9_000, 1_000, 500),
     published=(560_000, 70_000),
     stored=(10_000, 500),
@@ -47,7 +47,7 @@ def test_the_report_of_a_text_is_neat():
 
 def test_the_report_of_images_says_what_stands_in_for_the_test_split():
     found = dataclasses.replace(
-        FOUND, spec=SequenceSpec(25, 3, 2), text_lengths=None, test_split="validation", was_prepared=True
+        FOUND, spec=SequenceSpec(25, 3, 2), lengths=None, test_split="validation", was_prepared=True
     )
     report = format_description(found)
     assert "sequences   25 steps x 3 channels" in report
@@ -69,7 +69,7 @@ def test_a_data_set_without_files_is_measured():
     found = describe_data(DataConfig(dataset="digits_text"), seed=0)
     assert found.folder is None
     assert found.sizes == SplitSizes(1293, 144, 360)
-    assert found.text_lengths == (45, 57, 64)
+    assert found.lengths == (45, 57, 64)
     assert (found.smallest, found.largest) == (("8", 141), ("1", 146))
     assert "folder      needs no files" in format_description(found)
 

@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 import urllib.error
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch):
     assert files.CONNECT_SECONDS < 15
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "stanford_dogs"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "emnist/letters", "cifar10", "stanford_dogs"])
 def test_tfds_knows_the_checksum_of_every_file(name):
     source = find_dataset(DataConfig(dataset=name)).source
     assert {file.url for file in source.files} <= set(source.url_infos())
@@ -215,6 +216,33 @@ def test_mnist_is_read_packed_and_unpacked(tmp_path, is_packed):
             (folder / name).write_bytes(content)
     splits = load_splits(official_config(tmp_path, "mnist"), seed=0)
     np.testing.assert_array_equal(splits.train.inputs[..., 0], DIGITS["train"])
+    np.testing.assert_array_equal(splits.test.inputs[..., 0], DIGITS["t10k"])
+    assert splits.train.labels.tolist() == [*range(10)] * 3
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
+def test_data_sets_in_the_format_of_mnist_are_read(tmp_path, name):
+    write_mnist(tmp_path / "manual")
+    splits = load_splits(official_config(tmp_path, name), seed=0)
+    np.testing.assert_array_equal(splits.train.inputs[..., 0], DIGITS["train"])
+    with pytest.raises(DataError, match="wrong checksum"):
+        load_splits(official_config(tmp_path, name, data_dir=str(tmp_path / "other"), allow_partial=False), seed=0)
+    for name, content in mnist_files().items():
+        (tmp_path / "manual" / f"{name}.gz").unlink()
+        (tmp_path / "manual" / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"unpacked files have no published checksums and are not read"):
+        load_splits(official_config(tmp_path, "kmnist", data_dir=str(tmp_path / "third")), seed=0)
+
+
+@pytest.mark.parametrize(("division", "first"), [("digits", 0), ("letters", 1)])
+def test_a_division_of_emnist_is_read_from_its_archive(manual, tmp_path, division, first):
+    with zipfile.ZipFile(manual / "gzip.zip", "w") as archive:
+        for name, content in mnist_files().items():
+            part, kind = name.replace("t10k", "test").split("-", 1)
+            labels = bytes(label + first for label in content[8:]) if "labels" in kind else b""
+            content = gzip.compress(content[:8] + labels if labels else content)
+            archive.writestr(f"gzip/emnist-{division}-{part}-{kind}.gz", content)
+    splits = load_splits(official_config(tmp_path, f"emnist/{division}"), seed=0)
     np.testing.assert_array_equal(splits.test.inputs[..., 0], DIGITS["t10k"])
     assert splits.train.labels.tolist() == [*range(10)] * 3
 

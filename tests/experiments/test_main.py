@@ -146,7 +146,7 @@ MISTAKES = [
     ("--dataset=mnist\nerror:", "--dataset=mnist\\nerror:: must be text"),
     ("--dataset=" + "x" * 100_000, "--dataset=xxx"),
     ("--dataset=imagenet", "--dataset=imagenet: must be one of"),
-    ("--dataset=tfds:fashion_mnist", "--dataset=tfds:fashion_mnist: not prepared in"),
+    ("--dataset=tfds:svhn_cropped", "--dataset=tfds:svhn_cropped: not prepared in"),
     ("--dataset=dbpedia --image_size=9", "--image_size=9: must be 0"),
     ("--dataset=dbpedia --sequence_length=500", "--segment_length=600: must be at most 500"),
     ("--dataset=stanford_dogs --image_size=129", "--image_size=129: must be"),

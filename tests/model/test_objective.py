@@ -1,8 +1,11 @@
 """A loss of one's own beside the auxiliary losses: the sum that is asked for, and no gradient past a truncation."""
 
+import contextlib
+
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import linen as nn
 
@@ -75,3 +78,57 @@ def test_without_an_own_loss_only_the_auxiliary_one_shapes_the_encoder():
     gradient = jax.grad(lambda p: loss(p, jax.random.key(2), inputs)[0])(params)
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient["head"]))
     assert any((leaf != 0).any() for leaf in jax.tree.leaves(gradient["encoder"]))
+
+
+STRICT = {
+    "64-bit types": [(jax.enable_x64, True)],
+    "strict types": [(jax.numpy_dtype_promotion, "strict")],
+    "strict ranks": [(jax.numpy_rank_promotion, "raise")],
+    "all of them": [
+        (jax.enable_x64, True),
+        (jax.numpy_dtype_promotion, "strict"),
+        (jax.numpy_rank_promotion, "raise"),
+        (jax.debug_nans, True),
+        (jax.default_prng_impl, "rbg"),
+    ],
+}
+
+
+@pytest.mark.parametrize("settings", STRICT)
+@pytest.mark.parametrize("options", [{}, {"cell": nn.GRUCell}, {"vocabulary_size": 7}, {"recurrence": "scan"}], ids=str)
+def test_programs_with_other_settings_of_jax_have_the_loss_and_its_gradient(settings, options):
+    """Traced only, which is where types and ranks matter."""
+    options = {**SMALL, "auxiliary": "both", "dropconnect": 0.5, "decoder_input_dropout": 0.5, **options}
+    spec = SequenceSpec(length=12, channels=2, num_classes=1, vocabulary_size=options.pop("vocabulary_size", 0))
+    cell = {"cell": options.pop("cell")} if "cell" in options else {}
+    lengths = np.array([12, 7, 3])
+    with contextlib.ExitStack() as stack:
+        for setting, value in STRICT[settings]:
+            stack.enter_context(setting(value))
+        for dtype in ("float32", "float64"):
+            model = AuxiliaryRNN(ModelConfig(**options), spec, **cell)
+            inputs = np.ones((3, 12), int) if spec.vocabulary_size else np.ones((3, 12, 2), dtype)
+            params = jax.eval_shape(lambda key, model=model: init_params(model, key), jax.random.key(0))
+
+            def loss(params, key, model=model, inputs=inputs):
+                return joint_loss(model, params, key, inputs, lambda outputs: jnp.mean(outputs**2), lengths)[0]
+
+            value, gradient = jax.eval_shape(jax.value_and_grad(loss), params, jax.random.key(1))
+            assert value.dtype == jnp.result_type(float)
+            chex.assert_trees_all_equal_shapes_and_dtypes(gradient, params)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "lengths", "message"),
+    [
+        (np.zeros((3, 12, 2), np.uint8), None, "inputs: are uint8; must be floats, as the spec says"),
+        (np.zeros((3, 2, 12)), None, "inputs: have the shape [3, 2, 12]; must be [B, 12, 2]"),
+        (np.zeros((3, 12, 2)), np.ones((3, 12), bool), "lengths: are bool [3, 12]; must be integers [B], of a mask"),
+        (np.zeros((3, 12, 2)), np.ones(2, int), "[2]; must be integers [B]"),
+    ],
+)
+def test_inputs_and_lengths_that_do_not_fit_are_refused(inputs, lengths, message):
+    model = AuxiliaryRNN(ModelConfig(**SMALL), SequenceSpec(length=12, channels=2, num_classes=1))
+    with pytest.raises(ConfigError) as caught:
+        joint_loss(model, {}, jax.random.key(0), inputs, jnp.mean, lengths)
+    assert message in str(caught.value)

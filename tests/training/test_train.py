@@ -1,5 +1,6 @@
 """The training loop: what it writes, exact resume, and the ways a run may end."""
 
+import io
 import json
 import math
 import shutil
@@ -13,7 +14,7 @@ from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.restore import load_run
 from aux_rnn.config.serialization import from_json, with_settings
 from aux_rnn.datasets import DataError
-from aux_rnn.storage.workdir import WorkdirError, lock, require_same_config
+from aux_rnn.storage.workdir import WorkdirError, lock, read_summary, require_same_config, write_config
 from aux_rnn.training import loop as loop_lib
 from aux_rnn.training import steps as steps_lib
 from aux_rnn.training.actions import Evaluate, SaveCheckpoint
@@ -219,6 +220,34 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny, quiet, tmp_path, monkeypa
     assert str(tmp_path / "run/checkpoints/2") in message
     assert "\n" not in message
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
+
+
+def test_a_finished_run_is_extended_on_request_alone(reference, finished, tiny, tmp_path):
+    """The earlier records stay; intervals may change; the learning rate that follows is announced."""
+    path, shown = tmp_path / "run", io.StringIO()
+    shutil.copytree(finished, path)
+    longer = with_settings(tiny, train_epochs=4, log_every_steps=3, checkpoint_every_steps=4)
+    with pytest.raises(WorkdirError, match=r"other settings \(train_epochs: 2 -> 4\).* or add --extend to continue"):
+        train_and_evaluate(longer, path, Progress(shown))
+    with pytest.raises(WorkdirError, match=r"other settings \(seed: 0 -> 1\)"):
+        train_and_evaluate(with_settings(longer, seed=1), path, Progress(shown), extends=True)
+    summary = train_and_evaluate(longer, path, Progress(shown), extends=True)
+    assert "extended from 2 to 4 epochs of training" in shown.getvalue()
+    assert "after 2 epochs it is 0.0005 instead of 0.000125" in shown.getvalue()
+    assert (summary["status"], summary["steps"]) == ("complete", 15)
+    before, after = (read_metrics(folder) for folder in (finished, path))
+    assert after[: len(before)] == before
+    rates = {r["step"]: r["learning_rate"] for r in after if r["kind"] == "train"}
+    assert [rates[step] for step in (9, 12, 15)] == pytest.approx([0.000125, 0.00025, 0.000125])
+    assert from_json((path / "config.json").read_text()) == longer
+    again = train_and_evaluate(with_settings(longer, log_every_steps=7), path, Progress(shown), extends=True)
+    assert again == summary
+
+
+def test_a_run_that_is_to_be_extended_is_no_longer_complete(reference, finished, tiny, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
+    write_config(tmp_path / "run", with_settings(tiny, train_epochs=4))
+    assert read_summary(tmp_path / "run")["status"] == "interrupted"
 
 
 def test_other_settings_on_a_used_workdir_are_refused_with_the_difference(reference, finished, tiny, quiet):

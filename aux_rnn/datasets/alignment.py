@@ -1,0 +1,132 @@
+"""Orientation and padding of arrays of sequences, converted to channels last and zeros on the left."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.datasets.errors import DataError
+from aux_rnn.errors import first_line
+
+SIDES = ("left", "right")
+MOST_COLORS = 4  # channels of an image
+
+
+def as_array(values: Any, name: str) -> np.ndarray:
+    """Returns what NumPy makes of values; raises DataError for what it cannot have, and for masked values."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "O" and array.size and np.ndim(array.flat[0]) == 0:
+            numbers = np.array(array.tolist())
+            array = numbers if numbers.dtype.kind in "fiu" else array
+    except Exception as error:  # NumPy, PyTorch and pandas raise many kinds of errors
+        raise DataError(f"{name}: cannot be converted to a NumPy array ({first_line(error)})") from error
+    if np.ma.is_masked(values):
+        raise DataError(f"{name}: {np.ma.count_masked(values):,} values are masked; fill them, or give lengths=")
+    return array
+
+
+def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str) -> tuple[np.ndarray, bool]:
+    """Returns `[N, L, C]` or `[N, H, W, C]`, and whether the channels came first.
+
+    Raises:
+      DataError: `channels_first` is None and the shape suggests that they come first.
+    """
+    if array.ndim not in (3, 4):
+        return array, bool(channels_first)
+    first, last = array.shape[1], array.shape[-1]
+    looks_first = first <= MOST_COLORS < last if array.ndim == 4 else first < last
+    if channels_first is None and looks_first:
+        shape = "H, W" if array.ndim == 4 else "L"
+        remedy = f"give channels_first=True, or channels_first=False if they are [N, {shape}, C]"
+        found = f"{name}: {array.dtype} {list(array.shape)} look like [N, C, {shape}], with the channels first"
+        raise DataError(f"{found}; {remedy}")
+    return (np.moveaxis(array, 1, -1) if channels_first else array), bool(channels_first)
+
+
+def align_left(sequences: np.ndarray, lengths: np.ndarray, padding: str | None, name: str) -> tuple[np.ndarray, str]:
+    """Moves the padding of sequences to the left and sets it to zero.
+
+    Args:
+      sequences: `[N, L, C]`, or tokens `[N, L]`.
+      lengths: int32 `[N]`, from 1 to L.
+      padding: side of the padding, 'left' or 'right'; None takes the only side that is filled with one value.
+      name: how messages call the sequences.
+
+    Returns:
+      The sequences, and the side of the padding.
+
+    Raises:
+      ConfigError: `padding` is neither of these.
+      DataError: the padding cannot be told, or is obviously on the other side.
+    """
+    if padding not in (None, *SIDES):
+        raise ConfigError(f"padding={padding!r}: must be 'left', 'right' or None")
+    longest = sequences.shape[1]
+    if lengths.min() == longest:
+        return sequences, padding or "left"
+    places, free = np.arange(longest), longest - lengths[:, None]
+    masks = {"left": places < free, "right": places >= lengths[:, None]}
+    filled = [side for side in SIDES if is_filled(sequences, masks[side], 0 if side == "left" else -1)]
+    if padding is None and len(filled) != 1:
+        found = "both ends look" if filled else "neither end looks"
+        raise DataError(f"{name}: {found} like padding, going by the lengths; give padding='left' or padding='right'")
+    if padding is not None and filled == [side for side in SIDES if side != padding]:
+        remedy = f"give padding='{filled[0]}', or fill the padding with zeros"
+        raise DataError(f"{name}: are padded on the {filled[0]}, going by the lengths; {remedy}")
+    side = padding or filled[0]
+    if side == "right":
+        order = (places - free) % longest
+        sequences = np.take_along_axis(sequences, order.reshape(*order.shape, *[1] * (sequences.ndim - 2)), axis=1)
+    blank = masks["left"].reshape(*masks["left"].shape, *[1] * (sequences.ndim - 2))
+    return np.where(blank, sequences.dtype.type(0), sequences), side
+
+
+def is_filled(sequences: np.ndarray, mask: np.ndarray, end: int) -> bool:
+    """Returns whether every sequence `[L]` or `[L, C]` repeats its value at one end wherever the mask is true.
+
+    If the mask selects at most one element of each, these must be zero, NaN, or the same in several sequences.
+    """
+    outer = sequences[:, end : sequences.shape[1] if end else 1]
+    equal = (sequences == outer) | ((sequences != sequences) & (outer != outer))
+    if not equal.reshape(*mask.shape, -1).all(axis=-1)[mask].all():
+        return False
+    counts = mask.sum(axis=1)
+    single = outer[counts == 1]
+    if counts.max() > 1 or not single.size:
+        return True
+    return bool(((single == 0) | (single != single)).all()) or (len(single) > 1 and bool((single == single[0]).all()))
+
+
+def stack_sequences(
+    sequences: Sequence[Any], channels_first: bool | None, longest: int | None, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pads a list of sequences of unequal length with zeros on the left.
+
+    Args:
+      sequences: N arrays `[L]` or `[L, C]`; `[C, L]` if the channels come first.
+      channels_first: whether they do; None is refused if only the second axis varies.
+      longest: length to pad to; None takes that of the longest.
+      name: how messages call them.
+
+    Returns:
+      `[N, L]` or `[N, L, C]`, and the length of each, int32 `[N]`.
+
+    Raises:
+      DataError: the sequences differ in more than their length, or one is too long.
+    """
+    arrays = [as_array(each, name) for each in sequences]
+    if channels_first:
+        arrays = [each.T for each in arrays]
+    lengths, shapes = [len(each) if each.ndim else 0 for each in arrays], {each.shape[1:] for each in arrays}
+    if len(shapes) > 1 or len(next(iter(shapes))) > 1 or not min(lengths):
+        found = ", ".join(sorted({str(list(each.shape)) for each in arrays})[:3])
+        remedy = "; channels_first=True takes [C, L]" if len(set(lengths)) == 1 and not channels_first else ""
+        raise DataError(f"{name}: are of the shapes {found}; must be [L, C] or [L], and differ in L alone{remedy}")
+    if longest is not None and max(lengths) > longest:
+        raise DataError(f"{name}: have up to {max(lengths):,} elements; must have at most {longest:,}, as for training")
+    padded = np.zeros((len(arrays), longest or max(lengths), *shapes.pop()), np.result_type(*arrays))
+    for row, each in zip(padded, arrays, strict=True):
+        row[len(row) - len(each) :] = each
+    return padded, np.array(lengths, np.int32)

@@ -1,0 +1,54 @@
+"""EMNIST (Cohen, Afshar, Tapson and van Schaik, 2017): digits and letters in the format of MNIST, in six divisions.
+
+The images are stored as published: their rows are the columns of the characters.
+"""
+
+import string
+from collections.abc import Callable, Iterator
+
+from aux_rnn.datasets.files import OfficialFile, Source, read_files, reporting_damage
+from aux_rnn.datasets.forms import Images
+from aux_rnn.datasets.idx import read_images, read_labels
+from aux_rnn.datasets.official import Files, OfficialDataset, Piece
+
+ARCHIVE = OfficialFile("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip")
+MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"  # small letters unlike the capital ones
+# The names of the classes, and the numbers of training and test examples.
+DIVISIONS = {
+    "byclass": (string.digits + string.ascii_uppercase + string.ascii_lowercase, 697_932, 116_323),
+    "bymerge": (MERGED, 697_932, 116_323),
+    "balanced": (MERGED, 112_800, 18_800),
+    "letters": (string.ascii_uppercase, 124_800, 20_800),
+    "digits": (string.digits, 240_000, 40_000),
+    "mnist": (string.digits, 60_000, 10_000),
+}
+
+
+def reader(division: str, first_label: int) -> Callable[[Files, str], Iterator[Piece]]:
+    """Makes the function that reads a split of a division, whose labels begin at `first_label`."""
+
+    def read_split(files: Files, split: str) -> Iterator[Piece]:
+        names = [f"emnist-{division}-{split}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
+        with reporting_damage(files[ARCHIVE.name]):
+            images, labels = read_files(files[ARCHIVE.name], names).values()
+            yield read_images(images), read_labels(labels) - first_label
+
+    return read_split
+
+
+def make_division(name: str, classes: str, train_examples: int, test_examples: int) -> OfficialDataset:
+    """Describes a division."""
+    return OfficialDataset(
+        name=f"emnist/{name}",
+        form=Images((28, 28, 1)),
+        num_classes=len(classes),
+        train_examples=train_examples,
+        test_examples=test_examples,
+        source=Source("emnist", (ARCHIVE,), checksums="emnist", remark=" (packed, as published)"),
+        read_split=reader(name, first_label=int(name == "letters")),
+        read_class_names=lambda files: tuple(classes),
+        variant=name,
+    )
+
+
+DATASETS = {f"emnist/{name}": make_division(name, *facts) for name, facts in DIVISIONS.items()}

@@ -1,0 +1,98 @@
+"""Labels of any kind, mapped to the classes 0 .. K - 1 of a network."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from aux_rnn.datasets.alignment import as_array
+from aux_rnn.datasets.errors import DataError
+
+ALLOWED = "one class per sequence: integers, booleans or strings [N]"
+MISSING = ("", "nan", "<NA>")  # what NumPy and pandas make of a missing string
+MOST_NAMED = 10  # classes in a message
+
+
+def encode_labels(
+    labels: ArrayLike | None, count: int, name: str = "labels", classes: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Maps labels to classes.
+
+    Args:
+      labels: integers, booleans, strings or floats without a fraction `[N]`.
+      count: N.
+      name: how messages call the labels.
+      classes: the classes `[K]` that the labels must be among; None takes those that occur, in ascending order.
+
+    Returns:
+      The index of the class of each label, int32 `[N]`, and the classes `[K]`.
+
+    Raises:
+      DataError: labels are missing, of another shape or kind, or not among the classes.
+    """
+    array = read_labels(labels, count, name)
+    if classes is None:
+        classes = np.unique(array)
+        if array.dtype.kind in "if" and {-1, 0} <= set(classes.tolist()):
+            remedy = "leave these examples out, or add 1 to all labels if -1 is a class"
+            raise DataError(f"{name}: are from -1, which often marks a missing label, to {classes[-1]}; {remedy}")
+    indices = {label: index for index, label in enumerate(classes.tolist())}
+    unknown = sorted({label for label in array.tolist() if label not in indices})
+    if unknown:
+        known = ", ".join(map(repr, classes[:MOST_NAMED].tolist())) + ", ..." * (len(classes) > MOST_NAMED)
+        allowed = f"one of the {len(classes)} classes {known} (see num_classes)"
+        raise DataError(f"{name}: {unknown[0]!r} is unknown; must be {allowed}")
+    return np.array([indices[label] for label in array.tolist()], np.int32), classes
+
+
+def read_labels(labels: ArrayLike | None, count: int, name: str) -> np.ndarray:
+    """Returns labels `[N]` as an array of integers, booleans, whole floats or strings; raises DataError for others."""
+    if labels is None:
+        raise DataError(f"{name}: are None; must be {ALLOWED}")
+    array = as_array(labels, name) if hasattr(labels, "dtype") else as_objects(labels, name)
+    found = f"{name}: {array.dtype} {list(array.shape)}"
+    if array.ndim == 2:
+        is_one_hot = array.shape[1] > 1 and bool(((array != 0).sum(axis=1) == 1).all())
+        remedy = f"; write {name.split()[-1]}" + (".argmax(axis=1)" if is_one_hot else "[:, 0]")
+        raise DataError(f"{found}: must be {ALLOWED}{remedy * (is_one_hot or array.shape[1] == 1)}")
+    if array.ndim != 1:
+        raise DataError(f"{found}: must be {ALLOWED}")
+    if len(array) != count:
+        raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one per sequence")
+    missing = np.array([is_missing(label) for label in array.tolist()])
+    if missing.any():
+        remedy = "leave these examples out"
+        raise DataError(
+            f"{name}: {missing.sum():,} of {count:,} are missing, the first at [{missing.argmax()}]; {remedy}"
+        )
+    return to_plain_kind(array, found)
+
+
+def as_objects(labels: Any, name: str) -> np.ndarray:
+    """Returns a sequence as an array; one of objects where NumPy would convert None and numbers to strings."""
+    array = as_array(labels, name)
+    return np.array(labels, object) if array.dtype.kind in "US" else array
+
+
+def is_missing(label: Any) -> bool:
+    """Returns whether a label is None, NaN, pandas.NA, NaT, or what they become as a string."""
+    if isinstance(label, str):
+        return label in MISSING
+    if label is None or type(label).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(label, float) and label != label
+
+
+def to_plain_kind(array: np.ndarray, found: str) -> np.ndarray:
+    """Returns an array of objects as one of their type; raises DataError for labels that are no classes."""
+    if array.dtype.kind in "OT":
+        kinds = {type(label) for label in array.tolist()}
+        if not all(issubclass(kind, str | int) for kind in kinds) or (str in kinds and len(kinds) > 1):
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise DataError(f"{found} with elements of {names}: must be {ALLOWED}")
+        array = np.array(array.tolist())
+    if array.dtype.kind == "f" and (strange := array[array != np.floor(array)]).size:
+        raise DataError(f"{found} with values such as {strange[0]}: must be {ALLOWED}")
+    if array.dtype.kind not in "biufUS":
+        raise DataError(f"{found}: must be {ALLOWED}")
+    return array

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, setting
+from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, reject, setting
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from cli.parsing import SETTINGS, define_settings, parse_words
@@ -53,6 +53,12 @@ class RunFlags:
     coordinator_address: str = setting(
         "", "HOST:PORT at which process 0 waits for the others; empty: detected.", plain_text()
     )
+    topology: str = setting(
+        "",
+        "Hardware that --mode=dry_run compiles for, which need not be present: a TPU slice such as v5e:2x4, or h100; "
+        "empty: this machine.",
+        plain_text(),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +72,7 @@ class Invocation:
       place: arguments of `find_processes`.
       checkpoint: which one to use, see `restore_state`; training always continues from the newest.
       split: part of the data to predict.
+      topology: hardware to compile for in a dry run; empty for the devices of this machine.
     """
 
     mode: str
@@ -74,6 +81,7 @@ class Invocation:
     place: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     checkpoint: str = "latest"
     split: str = "test"
+    topology: str = ""
 
 
 def define_flags() -> None:
@@ -108,7 +116,9 @@ def invocation_from_flags() -> Invocation:
     given, config = flags.FLAGS, config_from_flags()
     if given.mode not in ("eval", "predict", "reconstruct") and given.checkpoint != "latest":
         raise ConfigError(f"--checkpoint={given.checkpoint}: must be latest, or left out, with --mode={given.mode}")
+    if given.topology and given.mode != "dry_run":
+        raise reject("topology", given.topology, f"left out with --mode={given.mode}; it is for dry_run")
     dataset = config.data.dataset.replace(":", "-").replace("/", "-")
     workdir = os.path.expanduser(given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}")
     place = {name: getattr(given, name) for name in ("num_processes", "process_id", "coordinator_address")}
-    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split)
+    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split, given.topology)

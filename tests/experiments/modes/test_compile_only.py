@@ -5,6 +5,8 @@ Where libtpu is not installed (`EXTRAS=compile-tpu`), these tests are skipped, e
 
 from importlib.util import find_spec
 
+import jax
+import jax.numpy as jnp
 import pytest
 from absl import flags
 from modes import topologies
@@ -12,6 +14,7 @@ from modes.compile_only import compile_for, format_compiled
 from modes.compiled_loops import read_program
 
 from aux_rnn.config.serialization import from_flat
+from aux_rnn.recurrence.precision import MATMULS
 from aux_rnn.recurrence.scan import steps_per_iteration, traced_for
 from experiments import main
 
@@ -121,9 +124,11 @@ def test_an_h100_has_kernels_and_no_cycles():
 
 
 def test_loops_are_traced_for_the_platform_of_the_topology():
-    with traced_for("gpu"):
-        assert steps_per_iteration() == 10
-    assert steps_per_iteration() == 1
+    a = jnp.ones((2, 2))
+    for platform, steps, precision in (("gpu", 10, "TF32_TF32_F32"), ("tpu", 1, "HIGHEST"), (None, 1, "HIGHEST")):
+        with traced_for(platform):
+            assert steps_per_iteration() == steps
+            assert precision in str(jax.make_jaxpr(lambda a: MATMULS["tensorfloat32"](a, a))(a))
 
 
 @needs_libtpu

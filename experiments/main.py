@@ -3,6 +3,7 @@
   python experiments/main.py --flagfile=digits.flags
   python experiments/main.py --flagfile=cifar.flags --auxiliary=predict
   python experiments/main.py --mode=dry_run --flagfile=cifar.flags
+  python experiments/main.py --mode=dry_run --topology=v5e:2x4
   python experiments/main.py --mode=eval --workdir=runs/p --checkpoint=best
   python experiments/main.py --mode=predict --workdir=runs/p --split=validation
   python experiments/main.py --mode=prepare --dataset=mnist --manual_dir=DEST
@@ -11,6 +12,7 @@ Flags after --flagfile override the file. The same command continues a run that
 was interrupted.
 """
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +43,8 @@ def configure_jax(config: Config, workdir: str) -> None:
         batch_size = (read_config(Path(workdir)) or config).run.batch_size
     except WorkdirError:  # reported when the run is opened
         batch_size = config.run.batch_size
+    if flags.FLAGS.topology:
+        os.environ["JAX_PLATFORMS"] = "cpu"  # the devices of the topology are none that JAX starts
     host = flags.FLAGS.coordinator_address.rpartition(":")[0]
     are_all_here = host in ("localhost", "127.0.0.1", "[::1]")
     environment.configure_jax(batch_size, flags.FLAGS.cpu_devices, max(1, flags.FLAGS.num_processes), are_all_here)

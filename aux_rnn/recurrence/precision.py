@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.extend.backend import get_backend
 
+from aux_rnn.recurrence.scan import PLATFORM
+
 P = ParamSpec("P")
 T = TypeVar("T")
 MatMul = Callable[[jax.Array, jax.Array], jax.Array]  # [..., K] and [K, N] to [..., N]
@@ -67,8 +69,9 @@ def tensorfloat32_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
 
     The gradient of a product is computed in the same way.
     """
-    # AMD's devices are 'gpu' to JAX, too.
-    has_tensorfloat32 = "cuda" in get_backend().platform_version
+    # AMD's devices are 'gpu' to JAX, too; the GPU of a topology is one of NVIDIA.
+    target = PLATFORM.get()
+    has_tensorfloat32 = target == "gpu" or (target is None and "cuda" in get_backend().platform_version)
     precision = jax.lax.DotAlgorithmPreset.TF32_TF32_F32 if has_tensorfloat32 else jax.lax.Precision.HIGHEST
     return jnp.matmul(a, b, precision=precision)
 

@@ -1,6 +1,8 @@
 """Runs the steps of a recurrence over a sequence, in chunks between which no gradient flows."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -11,6 +13,8 @@ from flax import linen as nn
 from aux_rnn.config.fields import Truncation
 
 GPU_UNROLL = 10  # 80 to 50 ms per step of mnist.flags on an H200; compiled programs become larger
+
+PLATFORM: ContextVar[str | None] = ContextVar("PLATFORM", default=None)  # see `traced_for`
 
 Tree = Any
 StepFn = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
@@ -31,9 +35,19 @@ def tree_where(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
     return jax.tree.map(pick, chosen, other)
 
 
+@contextlib.contextmanager
+def traced_for(platform: str | None) -> Iterator[None]:
+    """Traces loops for devices of a platform that JAX need not have, such as 'gpu'; None takes JAX's own."""
+    token = PLATFORM.set(platform)
+    try:
+        yield
+    finally:
+        PLATFORM.reset(token)
+
+
 def steps_per_iteration() -> int:
     """Returns how many steps an iteration of a compiled loop runs: several on GPUs, which start kernels slowly."""
-    return GPU_UNROLL if jax.default_backend() == "gpu" else 1
+    return GPU_UNROLL if (PLATFORM.get() or jax.default_backend()) == "gpu" else 1
 
 
 def scan_steps(step: StepFn, module: Any, state: Tree, elements: Tree, unroll: int | None = None) -> tuple[Tree, Tree]:

@@ -4,7 +4,7 @@ A step is compiled ahead of time and belongs to its `CompiledStep`. What `jax.pm
 a cache of the process until `jax.clear_caches()`, which would also drop the compiled functions of the host program.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aux_rnn.recurrence.precision import highest_precision
+from aux_rnn.recurrence.scan import traced_for
 
 AXIS = "devices"
 
@@ -25,11 +26,14 @@ class CompiledStep:
     Args:
       function: the step of one device, which may sum over `AXIS`.
       donates: whether the first argument's memory is reused for the result.
+      devices: all devices of all processes; None for those of JAX. A step for the devices of a topology can be
+        compiled, from shapes alone, but not called.
     """
 
-    def __init__(self, function: Callable, donates: bool = False) -> None:
+    def __init__(self, function: Callable, donates: bool = False, devices: Sequence[jax.Device] | None = None) -> None:
         self._function = highest_precision(function)
         self._donate_argnums = (0,) if donates else ()
+        self._devices = devices
         self._compiled: jax.stages.Compiled | None = None
 
     def __call__(self, replicated: Any, batch: dict[str, Any]) -> Any:
@@ -44,10 +48,16 @@ class CompiledStep:
     def lower(self, replicated: Any, batch: dict[str, Any]) -> jax.stages.Lowered:
         """Traces and lowers the step for a state as `replicate` returns it and a batch as `shard` returns it."""
         mapped = jax.pmap(
-            self._function, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=self._donate_argnums
+            self._function,
+            axis_name=AXIS,
+            in_axes=(None, 0),
+            out_axes=None,
+            devices=self._devices,
+            donate_argnums=self._donate_argnums,
         )
         try:
-            return mapped.lower(jax.tree.map(local_copy, replicated), batch)
+            with traced_for(self._devices[0].platform if self._devices else None):
+                return mapped.lower(jax.tree.map(local_copy, replicated), batch)
         finally:
             forget(self._function)
 

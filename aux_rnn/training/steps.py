@@ -6,6 +6,7 @@ layout.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -110,8 +111,14 @@ def roll_states_over_batch(states: Any, batch: Batch) -> Any:
     return jax.tree.map(lambda s: jax.lax.all_gather(s, AXIS, tiled=True)[others], states)
 
 
-def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.ndarray | None = None) -> Steps:
-    """Builds the steps of a run.
+def make_steps(
+    config: Config,
+    spec: SequenceSpec,
+    plan: Plan,
+    permutation: np.ndarray | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Steps:
+    """Builds the steps of a run, for `devices` as in `CompiledStep`.
 
     A batch holds `inputs` as in `Examples`, each `[D, B / D, ...]`, where they are padded their `lengths` int32,
     `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's place in the global batch
@@ -152,10 +159,10 @@ def make_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: np.n
         return gather_predictions(model, params, make_batch(raw))
 
     return Steps(
-        pretrain=CompiledStep(partial(update, train_classifier=False), donates=True),
-        train=CompiledStep(partial(update, train_classifier=True), donates=True),
-        evaluate=CompiledStep(evaluate),
-        predict=CompiledStep(predict),
+        pretrain=CompiledStep(partial(update, train_classifier=False), donates=True, devices=devices),
+        train=CompiledStep(partial(update, train_classifier=True), donates=True, devices=devices),
+        evaluate=CompiledStep(evaluate, devices=devices),
+        predict=CompiledStep(predict, devices=devices),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, setting, switch
+from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, reject, setting, switch
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from cli.parsing import SETTINGS, define_settings, parse_words
@@ -60,6 +60,12 @@ class RunFlags:
     coordinator_address: str = setting(
         "", "HOST:PORT at which process 0 waits for the others; empty: detected.", plain_text()
     )
+    topology: str = setting(
+        "",
+        "Hardware that --mode=dry_run compiles for, which need not be present: a TPU slice such as v5e:2x4, or h100; "
+        "empty: this machine.",
+        plain_text(),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +80,7 @@ class Invocation:
       checkpoint: which one to use, see `restore_state`; training always continues from the newest.
       split: part of the data to predict.
       extends: whether a run may be continued with more epochs.
+      topology: hardware to compile for in a dry run; empty for the devices of this machine.
     """
 
     mode: str
@@ -83,6 +90,7 @@ class Invocation:
     checkpoint: str = "latest"
     split: str = "test"
     extends: bool = False
+    topology: str = ""
 
 
 def define_flags() -> None:
@@ -119,8 +127,10 @@ def invocation_from_flags() -> Invocation:
         raise ConfigError(f"--checkpoint={given.checkpoint}: must be latest, or left out, with --mode={given.mode}")
     if given.mode != "train" and given.extend:
         raise ConfigError(f"--extend: must be left out with --mode={given.mode}; only training continues a run")
+    if given.topology and given.mode != "dry_run":
+        raise reject("topology", given.topology, f"left out with --mode={given.mode}; it is for dry_run")
     name = config.data.dataset
     dataset = Path(name).stem if name.startswith("file:") else name.replace(":", "-").replace("/", "-")
     workdir = os.path.expanduser(given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}")
     place = {name: getattr(given, name) for name in ("num_processes", "process_id", "coordinator_address")}
-    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split, given.extend)
+    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split, given.extend, given.topology)

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from aux_rnn.system.machine import usable_cores
+from cli.machine import has_accelerator
 
 MIN_ROWS = 16  # examples per device below which its matrix products are no longer efficient (results/speed)
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
@@ -43,6 +45,8 @@ def configure_jax(batch_size: int, cpu_devices: int = 0, processes: int = 1, are
         jax.config.update("jax_compilation_cache_dir", folder)
         if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
             jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
+    if "JAX_PLATFORMS" not in os.environ and find_spec("libtpu") and not has_accelerator():
+        jax.config.update("jax_platforms", "cpu")  # libtpu was installed to compile; JAX would search for a TPU
     is_chosen = DEVICE_COUNT in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
     if cpu_devices or not is_chosen:
         cores = len(usable_cores()) // (processes if are_all_here else 1)

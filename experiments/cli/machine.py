@@ -9,11 +9,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def has_accelerator() -> bool:
-    """Returns whether JAX has a plugin for GPUs or TPUs; it is not started, as it would reserve the device's memory."""
+def has_accelerator(devices: Path = Path("/dev")) -> bool:
+    """Returns whether JAX has a plugin for GPUs, or libtpu and a TPU; none is started, as it would reserve memory.
+
+    Args:
+      devices: folder of the device files. libtpu alone may be installed to compile for TPUs that are not present.
+    """
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
-    return bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
+    has_tpu = any(devices.glob("accel[0-9]*")) or any(devices.glob("vfio/[0-9]*"))
+    return bool(entry_points(group="jax_plugins")) or (has_tpu and find_spec("libtpu") is not None)
 
 
 def code_version(root: Path = ROOT) -> str:

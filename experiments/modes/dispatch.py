@@ -109,9 +109,13 @@ def prepare(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) 
 
 def print_dry_run(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Prints the settings, size, memory and expected time of a run without starting it."""
-    # Imported here because no other mode needs it.
+    # Imported here because no other mode needs them.
+    from modes.compile_only import compile_for, format_compiled
     from modes.dry_run import dry_run, format_dry_run
 
+    if invocation.topology:
+        print(format_compiled(invocation.config, *compile_for(invocation.config, invocation.topology)))
+        return 0
     found = dry_run(invocation.config, processes)
     if processes.is_main:
         print(format_dry_run(found, invocation.workdir, processes.count))

@@ -9,16 +9,17 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from benchmarking.batches import make_batch
 from cli.tables import format_entry, format_table
 
 from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.config.spec import SequenceSpec, check_sequence
 from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
 from aux_rnn.datasets.batches import local_rows
 from aux_rnn.datasets.permutation import make_permutation
@@ -27,7 +28,7 @@ from aux_rnn.model.flops import count_training_step
 from aux_rnn.storage.tree_shapes import shapes_of
 from aux_rnn.system.memory import describe_devices
 from aux_rnn.system.timing import format_duration
-from aux_rnn.training.experiment import check_together
+from aux_rnn.training.experiment import check_pixel_loss, check_together
 from aux_rnn.training.memory_check import CompiledPhase, compile_steps
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import broadcast, replicate, shard
@@ -69,6 +70,27 @@ class DryRun:
         return points * validation + (points if run.evaluate_test else 1) * test
 
 
+class Planned(NamedTuple):
+    """What follows from the settings without reading data: see the attributes of `DryRun`."""
+
+    spec: SequenceSpec
+    sizes: SplitSizes
+    plan: Plan
+    permutation: np.ndarray | None
+
+
+def plan_run(config: Config) -> Planned:
+    """Returns the course of a run on the whole data set. Raises ConfigError and DataError as training does."""
+    dataset = find_dataset(config.data)
+    spec = dataset.sequence_spec(config.data)
+    check_pixel_loss(config, np.dtype(dataset.form.dtype))
+    check_sequence(config, spec)
+    sizes = divide_examples(config.data, dataset.train_examples, dataset.test_examples)
+    plan = Plan.of(config, steps_per_epoch(sizes.train, config.run.batch_size))
+    permutation = make_permutation(spec.length, config.data.permutation_seed) if dataset.permuted else None
+    return Planned(spec, sizes, plan, permutation)
+
+
 def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
     """Compiles and times the steps of a run; all of its processes call this together.
 
@@ -76,11 +98,7 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
       ConfigError, DataError, ProcessError: as training does, except for data that is not prepared yet.
     """
     check_together(config, processes)
-    dataset, run = find_dataset(config.data), config.run
-    spec = dataset.sequence_spec(config.data)
-    sizes = divide_examples(config.data, dataset.train_examples, dataset.test_examples)
-    plan = Plan.of(config, steps_per_epoch(sizes.train, run.batch_size))
-    permutation = make_permutation(spec.length, config.data.permutation_seed) if dataset.permuted else None
+    run, (spec, sizes, plan, permutation) = config.run, plan_run(config)
     steps = make_steps(config, spec, plan, permutation)
     rows = local_rows(run.batch_size, processes.index, processes.count)
     batch = {name: values[rows] for name, values in make_batch(spec, run.batch_size, run.seed).items()}
@@ -116,9 +134,14 @@ def format_dry_run(found: DryRun, workdir: str, processes: int = 1) -> str:
     facts = [
         line for name, value in list_facts(found, workdir, processes) for line in format_entry(name, value).split("\n")
     ]
-    parts = [opening, list_parameters(found.shapes), facts, list_times(found)]
-    first, *rest = ("\n".join(f"# {line}".rstrip() for line in lines) for lines in parts)
-    return "\n\n".join([first, "\n".join(format_flags(found.config)), *rest])
+    parts = [list_parameters(found.shapes), facts, list_times(found)]
+    return format_flag_file(found.config, opening, parts)
+
+
+def format_flag_file(config: Config, opening: list[str], parts: list[list[str]]) -> str:
+    """Formats a flag file of all settings between an opening and further parts, which are comments."""
+    first, *rest = ("\n".join(f"# {line}".rstrip() for line in lines) for lines in [opening, *parts])
+    return "\n\n".join([first, "\n".join(format_flags(config)), *rest])
 
 
 def format_flags(config: Config) -> list[str]:

@@ -75,6 +75,20 @@ def test_an_accelerator_is_a_plugin_of_jax_and_not_a_device_file(monkeypatch):
     assert not machine.has_accelerator()
 
 
+def test_libtpu_without_a_tpu_is_no_accelerator(monkeypatch, tmp_path):
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    monkeypatch.setattr(machine, "entry_points", lambda group: [])
+    monkeypatch.setattr(machine, "find_spec", lambda name: name)
+    assert not machine.has_accelerator(tmp_path)
+    monkeypatch.setattr(environment, "find_spec", lambda name: name)
+    monkeypatch.setattr(environment, "has_accelerator", lambda: False)
+    monkeypatch.setitem(sys.modules, "jax", jax := Jax())
+    environment.configure_jax(128)
+    assert jax.values["jax_platforms"] == "cpu"
+    (tmp_path / "accel0").touch()
+    assert machine.has_accelerator(tmp_path)
+
+
 def test_a_run_has_the_devices_asked_for_and_fills_the_cache(tmp_path, data_dir):
     """Through the real command, in a living Python process, which it does not replace."""
     ours = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")

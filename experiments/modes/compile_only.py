@@ -1,0 +1,170 @@
+"""`--mode=dry_run --topology=...`: compiles the steps of a run for hardware that need not be present."""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from benchmarking.batches import make_batch
+from cli.tables import format_entry
+from jax.errors import JaxRuntimeError
+
+from aux_rnn.config.fields import ConfigError, reject
+from aux_rnn.config.settings import Config
+from aux_rnn.errors import first_line
+from aux_rnn.storage.tree_shapes import shapes_of
+from aux_rnn.training.memory_check import too_large
+from aux_rnn.training.steps import Steps, create_train_state, make_steps
+from modes.compiled_loops import Program, read_program
+from modes.dry_run import format_bytes, format_flag_file, list_parameters, plan_run
+from modes.topologies import Topology, find_topology
+
+TPU_NOTE = "Never run on a TPU: cycles are the compiler's estimate, not times."
+GPU_NOTE = "Not run: an operation is the launch of a kernel, and no time is estimated."
+LONGEST_UNCACHED = "jax_persistent_cache_min_compile_time_secs"
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledFor:
+    """A step that was compiled for a topology; memory is that of one device.
+
+    Attributes:
+      seconds: time that compiling took on this machine.
+      argument_bytes: of the state, or in evaluation the parameters, and a share of the batch.
+      scratch_bytes: of intermediate values.
+      peak_bytes: of arguments, results, which may take the place of arguments, and scratch together.
+      program: its loops.
+    """
+
+    seconds: float
+    argument_bytes: int
+    scratch_bytes: int
+    peak_bytes: int
+    program: Program
+
+
+def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, CompiledFor], dict[str, list[int]]]:
+    """Compiles all steps that a run has.
+
+    Returns:
+      The topology, the compiled steps 'pretrain', 'train' and 'evaluate', and the shapes of the parameters by path.
+
+    Raises:
+      ConfigError: the topology does not exist, its compiler is not installed, its devices do not divide the batch, or a
+        step does not fit into their memory.
+      DataError: a data set whose form is unknown until it has been prepared is not.
+    """
+    planned, topology = plan_run(config), find_topology(name)
+    count, batch_size = len(topology.devices), config.run.batch_size
+    if batch_size % count:
+        raise reject("batch_size", batch_size, f"a multiple of the {count} devices of --topology={name}")
+    steps = make_steps(config, planned.spec, planned.plan, planned.permutation, topology.devices)
+    state = jax.eval_shape(partial(create_train_state, config, planned.spec, planned.plan))
+    batch = {
+        name: jax.ShapeDtypeStruct((count, batch_size // count, *row.shape[1:]), row.dtype)
+        for name, row in make_batch(planned.spec, 1, config.run.seed).items()
+    }
+    phases = {"pretrain": planned.plan.pretrain_steps, "train": planned.plan.train_steps, "evaluate": 1}
+    with without_cache():
+        compiled = {
+            phase: compile_phase(config, topology, steps, phase, state.params if phase == "evaluate" else state, batch)
+            for phase, is_run in phases.items()
+            if is_run
+        }
+    return topology, compiled, shapes_of(state.params)
+
+
+@contextlib.contextmanager
+def without_cache() -> Iterator[None]:
+    """Keeps compiled programs out of JAX's cache, from which those for other hardware cannot be read again."""
+    before = jax.config.values[LONGEST_UNCACHED]
+    jax.config.update(LONGEST_UNCACHED, math.inf)
+    try:
+        yield
+    finally:
+        jax.config.update(LONGEST_UNCACHED, before)
+
+
+def compile_phase(
+    config: Config, topology: Topology, steps: Steps, phase: str, replicated: Any, batch: dict[str, Any]
+) -> CompiledFor:
+    """Compiles one step. Raises ConfigError if it does not fit into the memory of a device."""
+    begin = time.monotonic()
+    try:
+        compiled = getattr(steps, phase).compile(replicated, batch)
+    except JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise does_not_fit(config, topology, phase, first_line(error).partition(": ")[2]) from error
+    seconds, memory = time.monotonic() - begin, compiled.memory_analysis()
+    peak = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+    if peak > topology.usable_bytes:
+        reason = f"{format_bytes(peak)} are needed and {format_bytes(topology.usable_bytes)} available"
+        raise does_not_fit(config, topology, phase, reason)
+    program = read_program(compiled.as_text())
+    return CompiledFor(seconds, memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, program)
+
+
+def does_not_fit(config: Config, topology: Topology, phase: str, reason: str) -> ConfigError:
+    rows = config.run.batch_size // len(topology.devices)
+    where = f"the {phase} step with {rows} rows on each device of --topology={topology.name} does not fit ({reason})"
+    return too_large("batch_size", config.run.batch_size, where)
+
+
+def format_compiled(
+    config: Config, topology: Topology, compiled: dict[str, CompiledFor], shapes: dict[str, list[int]]
+) -> str:
+    """Formats a flag file of at most 80 columns, apart from settings with longer values."""
+    note = TPU_NOTE if topology.devices[0].platform == "tpu" else GPU_NOTE
+    opening = [f"Compiled for {topology.name}; nothing was trained or written.", note]
+    facts = [
+        line for name, value in list_facts(config, topology, shapes) for line in format_entry(name, value).split("\n")
+    ]
+    loops = [line for phase, step in compiled.items() for line in ["", *list_loops(phase, step.program)]]
+    return format_flag_file(config, opening, [list_parameters(shapes), facts, [*list_memory(compiled), *loops]])
+
+
+def list_facts(config: Config, topology: Topology, shapes: dict[str, list[int]]) -> Iterator[tuple[str, str]]:
+    count, batch_size = len(topology.devices), config.run.batch_size
+    hosts = "1 host" if topology.hosts == 1 else f"{topology.hosts} hosts, {count // topology.hosts} on each"
+    parameters = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
+    yield "devices", f"{count} x {topology.devices[0].device_kind}, {hosts}"
+    yield "rows", f"{batch_size // count} on each device, {batch_size // topology.hosts} from each host"
+    yield "memory", f"{format_bytes(topology.usable_bytes)} on each device"
+    yield "parameters", f"{format_bytes(parameters)} on each device"
+
+
+def list_memory(compiled: dict[str, CompiledFor]) -> Iterator[str]:
+    """Yields the memory on each device during each step."""
+    yield f"{'on a device':<18}{'compiling':>12}{'arguments':>16}{'scratch':>16}{'peak':>16}"
+    for phase, step in compiled.items():
+        sizes = "".join(f"{format_bytes(b):>16}" for b in (step.argument_bytes, step.scratch_bytes, step.peak_bytes))
+        yield f"{phase:<18}{step.seconds:>10.1f} s{sizes}"
+
+
+def list_loops(phase: str, program: Program) -> Iterator[str]:
+    """Yields operations and cycles of one iteration of each loop, and their sums over the step."""
+    yield f"{'loops of ' + phase:<40}{'iterations':>11}{'operations':>11}{'cycles':>14}"
+    for loop in program.loops:
+        name = "  " * loop.depth + loop.name
+        yield f"{name:<40}{loop.iterations:>11,}{loop.operations:>11,}{format_cycles(loop.cycles):>14}"
+        if loop.in_hbm and loop.cycles:
+            yield f"{'':<{2 * loop.depth}}  {len(loop.in_hbm)} states or weights in HBM, such as [{loop.in_hbm[0]}]"
+        if loop.collectives:
+            yield f"{'':<{2 * loop.depth}}  {loop.collectives} exchanges with other devices"
+    yield f"{'the step, with all iterations':<51}{program.operations:>11,}{format_cycles(program.cycles):>14}"
+
+
+def format_cycles(cycles: int) -> str:
+    """Formats an estimate; GPUs have none."""
+    return f"{cycles:,}" if cycles else "-"

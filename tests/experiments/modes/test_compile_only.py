@@ -1,0 +1,195 @@
+"""Compiles the steps for TPUs that are not present, with the compiler of `libtpu`, and reads what it reports of them.
+
+Where libtpu is not installed (`EXTRAS=compile-tpu`), these tests are skipped, except for those of the messages.
+"""
+
+from importlib.util import find_spec
+
+import jax
+import jax.numpy as jnp
+import pytest
+from absl import flags
+from modes import topologies
+from modes.compile_only import compile_for, format_compiled
+from modes.compiled_loops import read_program
+
+from aux_rnn.config.serialization import from_flat
+from aux_rnn.recurrence.precision import MATMULS
+from aux_rnn.recurrence.scan import steps_per_iteration, traced_for
+from experiments import main
+
+needs_cuda = pytest.mark.skipif(
+    find_spec("jax_cuda12_plugin") is None, reason="the CUDA plugin of JAX is not installed: EXTRAS=cuda"
+)
+needs_libtpu = pytest.mark.skipif(find_spec("libtpu") is None, reason="libtpu is not installed: EXTRAS=compile-tpu")
+
+SMALL = dict(
+    dataset="digits",
+    image_size=4,
+    embedding_size=8,
+    hidden_size=16,
+    head_sizes=(16,),
+    decoder_sizes=(16, 16),
+    decoder_head_sizes=(16,),
+    segment_length=10,
+    supervised_truncation=10,
+    auxiliary_truncation=10,
+    decoder_truncation="full",
+    optimizer="sgd",
+    batch_size=64,
+    pretrain_epochs=0,
+)
+TRANSFORMER = dict(encoder="transformer", auxiliary="none", transformer_layers=1)
+CIFAR = dict(dataset="cifar10", decoder_input_dropout=0.5, auxiliary_weight=10.0)
+TEXT = """
+%body (p: (s32[], f32[8,16], f32[16,64], f32[40,8,64])) -> (s32[], f32[8,16], f32[16,64], f32[40,8,64]) {
+  %a = f32[8,16]{1,0:T(8,128)S(1)} fusion(%p), kind=kLoop, backend_config={"estimated_cycles":"900"}
+  %b = f32[8,16]{1,0:T(8,128)S(1)} all-reduce(%a), to_apply=%add, backend_config={"estimated_cycles":"50"}
+}
+
+%condition (p: (s32[], f32[8,16])) -> pred[] {
+  %bound = s32[]{:T(128)} constant(40)
+}
+
+ENTRY %main (x: f32[8,16]) -> f32[8,16] {
+  %c = f32[8,16]{1,0:T(8,128)} copy(%x), backend_config={"estimated_cycles":"7"}
+  %w = (s32[]{:T(128)}, f32[8,16]{1,0:T(8,128)S(1)}, f32[16,64]{1,0:T(8,128)}, f32[40,8,64]{2,1,0:T(8,128)}) \
+while(%t), condition=%condition, body=%body, \
+metadata={op_name="jit(f)/shard_map/transpose(jvp(Net))/Net.decode/layers/while"}
+}
+"""
+
+
+def test_loops_are_read_from_the_text_of_a_program():
+    program = read_program(TEXT)
+    (loop,) = program.loops
+    assert (loop.name, loop.depth, loop.iterations) == ("decode/layers backward", 0, 40)
+    assert (loop.operations, loop.cycles, loop.in_hbm, loop.collectives) == (1, 950, ("16,64",), 1)
+    assert (program.operations, program.cycles, program.collectives) == (41, 40 * 950 + 7, 1)
+
+
+def check_programs(settings, topology, stays_on_chip=True):
+    """Compiles all steps; states and weights of every loop stay on the chip, exchanges outside of the loops."""
+    found, compiled, shapes = compile_for(from_flat(settings), topology)
+    for step in compiled.values():
+        assert 0 < step.peak_bytes < found.usable_bytes
+        assert step.program.cycles > step.program.operations > 0
+        assert step.program.collectives > 0
+        loops = step.program.loops
+        assert [loop for loop in loops if loop.collectives] == []
+        # A loop around others runs chunks of steps, and may sum the gradient of the weights in HBM, as on a v4.
+        followed = zip(loops, [*loops[1:], loops[0]], strict=True) if loops else ()
+        in_hbm = [loop for loop, after in followed if after.depth <= loop.depth and loop.in_hbm]
+        assert not (stays_on_chip and in_hbm)
+    return format_compiled(from_flat(settings), found, compiled, shapes), compiled
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_all_steps_compile_and_are_shown_in_80_columns():
+    page, compiled = check_programs({**SMALL, "pretrain_epochs": 1}, "v5e:2x2")
+    assert list(compiled) == ["pretrain", "train", "evaluate"]
+    # 16 steps before the last window of 10, that window and those of the anchors together, and 10 of the decoder.
+    assert [loop.iterations for loop in compiled["train"].program.loops[:3]] == [6, 10, 10]
+    assert max(map(len, page.splitlines())) <= 80
+    assert "# rows        16 on each device, 64 from each host" in page
+    assert "--hidden_size=16\n" in page
+
+
+@needs_libtpu
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("topology", "changes"),
+    [
+        ("v6e:4x4", {"precision": "bfloat16"}),  # four hosts
+        ("v5e:2x2", {"recurrence": "scan"}),
+        ("v6e:2x2", {"encoder": "gru"}),
+        ("v6e:2x2", {"dataset": "digits_text", "image_size": 0}),  # tokens, unequal lengths
+        ("v5e:2x2", TRANSFORMER),
+    ],
+)
+def test_every_kind_of_model_compiles(topology, changes):
+    _, compiled = check_programs({**SMALL, **changes}, topology)
+    assert bool(compiled["train"].program.loops) == ("transformer" not in changes.values())
+
+
+@needs_cuda
+@pytest.mark.slow
+def test_an_h100_has_kernels_and_no_cycles():
+    settings = from_flat({**SMALL, "segment_length": 15, "image_size": 0})
+    found, compiled, shapes = compile_for(settings, "h100")
+    # 64 steps, the windows of 10 of them at the end, and 15 of the decoder: one iteration is ten steps.
+    assert [loop.iterations for loop in compiled["train"].program.loops][:2] == [5, 1]
+    assert compiled["train"].program.operations > compiled["train"].program.cycles == 0
+    assert max(map(len, format_compiled(settings, found, compiled, shapes).splitlines())) <= 80
+
+
+def test_loops_are_traced_for_the_platform_of_the_topology():
+    a = jnp.ones((2, 2))
+    for platform, steps, precision in (("gpu", 10, "TF32_TF32_F32"), ("tpu", 1, "HIGHEST"), (None, 1, "HIGHEST")):
+        with traced_for(platform):
+            assert steps_per_iteration() == steps
+            assert precision in str(jax.make_jaxpr(lambda a: MATMULS["tensorfloat32"](a, a))(a))
+
+
+@needs_libtpu
+@pytest.mark.long
+@pytest.mark.parametrize("topology", ["v4:2x2x1", "v5e:2x4", "v5p:2x2x1", "v6e:2x4"])
+def test_the_sizes_of_the_paper_compile(topology):
+    check_programs(CIFAR, topology, stays_on_chip=not topology.startswith("v5p"))  # which leaves some states in HBM
+
+
+@needs_libtpu
+def test_the_devices_of_several_hosts_are_those_of_one_host_after_another():
+    found = topologies.find_topology("v6e:4x4")
+    assert [device.process_index for device in found.devices] == [host for host in range(4) for _ in range(4)]
+    assert topologies.find_topology("v5e:2x4").hosts == found.hosts / 4 == 1
+
+
+def refusal(capsys, *words):
+    """Returns the message with which the command refuses the words."""
+    flags.FLAGS.unparse_flags()
+    flags.FLAGS.mark_as_parsed()
+    settings = ["--dataset=cifar10", "--auxiliary=none", "--supervised_truncation=4"]
+    assert main.main(main.parse_flags(["main.py", *settings, *words])) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--topology=v5e:3x3"], "error: --topology=v5e:3x3: must be such as v5e:2x4; v5e: and v6e: have 1x1, 2x2"),
+        (["--topology=v7"], "v4: and v5p: have 2x2x1, 2x2x2"),
+        (["--topology=v5e:2x4", "--mode=train"], "must be left out with --mode=train"),
+        pytest.param(
+            ["--topology=v5e:2x4", "--batch_size=12"],
+            "--batch_size=12: must be a multiple of the 8 devices of --topology=v5e:2x4",
+            marks=needs_libtpu,
+        ),
+        pytest.param(
+            ["--topology=v5e:1x1", "--batch_size=32768", "--encoder=transformer", "--transformer_layers=1"],
+            "--batch_size=32768: must be smaller",
+            marks=needs_libtpu,
+        ),
+    ],
+)
+def test_a_topology_that_cannot_be_used_gets_one_line(words, message, capsys):
+    assert message in refusal(capsys, "--mode=dry_run", *words)
+
+
+@pytest.mark.parametrize("installed", ["0.0.4", None])
+def test_a_compiler_that_is_missing_or_of_another_version_names_the_extra(installed, capsys, monkeypatch):
+    def version(name):
+        if installed is None:
+            raise topologies.metadata.PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr(topologies.metadata, "version", version)
+    monkeypatch.setattr(topologies, "find_spec", lambda name: None)
+    message = refusal(capsys, "--mode=dry_run", "--topology=v5e:2x4")
+    assert "EXTRAS=compile-tpu" in message
+    assert f"libtpu {installed or 'is not installed'}" in message
+    assert "EXTRAS=cuda" in refusal(capsys, "--mode=dry_run", "--topology=h100")

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aux_rnn.config.fields import ConfigError, integer, is_plain_text, reject, to_plain
+from aux_rnn.config.fields import ConfigError, format_value, integer, is_plain_text, reject, to_plain
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches, find_dataset
@@ -23,6 +23,7 @@ from aux_rnn.datasets.own_files import FileDataset
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.model.inputs import make_input_fn
 from aux_rnn.model.objective import make_model
+from aux_rnn.recurrence.cells import CellFactory, check_cell
 from aux_rnn.recurrence.precision import highest_precision
 from aux_rnn.storage.addresses import is_address, local_copy
 from aux_rnn.storage.remote import RemoteCopy
@@ -112,6 +113,7 @@ def fit(
     channels_first: bool | None = None,
     num_classes: int | None = None,
     vocabulary_size: int | None = None,
+    cell: CellFactory | None = None,
     workdir: str | os.PathLike | None = None,
     extend: bool = False,
     progress: Progress | bool | None = None,
@@ -136,6 +138,8 @@ def fit(
       num_classes: K, if labels are from 0 to K - 1 and some do not occur; by default the labels that occur are the
         classes, in ascending order.
       vocabulary_size: of tokens; by default the largest of them and 1.
+      cell: a function from a number of units to a cell of `flax.linen`, whose carry ends with its hidden state, such as
+        the class `flax.linen.GRUCell`; None takes the cell that the setting `encoder` names.
       workdir: a folder or an address such as 'gs://BUCKET/RUN' for checkpoints, metrics, pictures, a report and the
         summary. The same call with the same folder continues a run that was interrupted. None writes nothing.
       extend: whether to continue the run in the folder with more `train_epochs` than it had; its learning rate is then
@@ -176,8 +180,8 @@ def fit(
     if test is not None:
         if len(test) not in (2, 3):
             raise DataError(f"test: has {len(test)} parts; must be (inputs, labels) or (inputs, labels, lengths)")
-        reported = form.read(*test, name="test ")  # type: ignore[misc, arg-type]
-    config = configure(settings, form, fingerprint(examples, reported))
+        reported = form.read(test[0], test[1], *test[2:], name="test ")
+    config = configure(with_cell(settings, cell), form, fingerprint(examples, reported))
     check_step(config, form.spec)
     experiment = assemble(config, form.spec, split(config, examples, reported))
     return train(experiment, form, workdir, progress, extend)
@@ -224,6 +228,17 @@ def form_of(experiment: Experiment) -> Form:
         return dataset.array_form
     examples, spec = experiment.splits.train, experiment.spec
     return Form(spec, examples.inputs.dtype, examples.lengths is not None, tuple(range(spec.num_classes)))
+
+
+def with_cell(settings: dict[str, Any], cell: CellFactory | None) -> dict[str, Any]:
+    """Returns the settings with a cell as their `encoder`. Raises ConfigError if they name another one."""
+    if cell is None:
+        return settings
+    if not callable(cell):
+        check_cell(cell)
+    if "encoder" in settings:
+        raise ConfigError(f"encoder={format_value(settings['encoder'])}: must be left out where there is a cell")
+    return {**settings, "encoder": cell}
 
 
 def configure(settings: dict[str, Any], form: Form, data: str) -> Config:

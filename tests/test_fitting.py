@@ -3,9 +3,11 @@
 import json
 import pickle
 
+import jax.numpy as jnp
 import numpy as np
 import own_data
 import pytest
+from flax import linen as nn
 
 import aux_rnn
 from aux_rnn.analysis.evaluate import evaluate_run
@@ -203,3 +205,35 @@ def test_the_class_of_the_toy_problem_is_where_its_bump_is():
     assert examples.inputs.shape == (50, 48, 1)
     assert np.abs(sequences.argmax(1)[:, 0] // 8 - labels).max() <= 1
     assert (sequences[:, 40:] < 0.5).all()
+
+
+def small_cell(size):
+    return nn.GRUCell(size, gate_fn=nn.tanh)
+
+
+class Pair(nn.RNNCellBase):
+    """A cell whose state ends with an array that is no hidden state."""
+
+    features: int
+
+    def __call__(self, carry, inputs):
+        return carry, carry[0]
+
+    def initialize_carry(self, rng, input_shape):
+        return jnp.zeros((*input_shape[:-1], self.features)), jnp.zeros(())
+
+
+def test_any_cell_of_flax_is_trained_and_its_run_is_continued(tmp_path):
+    options = dict(workdir=tmp_path, pictures=False, **SMALL)
+    fitted = aux_rnn.fit(FLOATS, LABELS, cell=small_cell, **options)
+    again = aux_rnn.fit(FLOATS, LABELS, cell=small_cell, **options)
+    assert fitted.summary["params_digest"] == again.summary["params_digest"]
+    assert fitted.summary["encoder"] == again.summary["encoder"] == "test_fitting.small_cell"
+    with pytest.raises(aux_rnn.WorkdirError, match=r"other settings \(encoder: test_fitting.small_cell -> flax.linen"):
+        aux_rnn.fit(FLOATS, LABELS, cell=nn.MGUCell, **options)
+    assert refused(FLOATS, LABELS, cell=nn.MGUCell, encoder="lstm").startswith("encoder=lstm: must be left out")
+
+
+@pytest.mark.parametrize("cell", [nn.Dense, nn.GRUCell(8), nn.ConvLSTMCell, Pair, print, "GRUCell", 3])
+def test_what_is_no_cell_is_refused(cell):
+    assert "must be a function from a number of units to a cell of flax.linen" in refused(FLOATS, LABELS, cell=cell)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from aux_rnn.errors import OneLineError
 
 Truncation = int | Literal["full"]
+Encoder = str | Callable[[int], Any]
 LARGEST = 2**31 - 1
 LARGEST_NUMBER = 1e38  # what float32 holds
 MOST_LAYERS = 100  # each is a program of its own
@@ -70,6 +71,20 @@ def positive_sizes() -> Allowed:
     )
 
 
+def encoder_of(names: Iterable[str]) -> Allowed:
+    """Allows one of the names, a function that makes a cell, and the dotted name of one, as `config.json` has it."""
+    named = one_of(names)
+    return Allowed(
+        named.phrase,
+        lambda value: callable(value) or named.accepts(value) or (isinstance(value, str) and is_dotted_name(value)),
+    )
+
+
+def is_dotted_name(text: str) -> bool:
+    """Returns whether a text is a module and a name in it, such as 'flax.linen.recurrent.GRUCell'."""
+    return "." in text and is_plain_text(text) and not any(character.isspace() for character in text)
+
+
 def switch() -> Allowed:
     return Allowed("true or false", lambda value: isinstance(value, bool))
 
@@ -118,7 +133,12 @@ def to_plain(value: Any) -> Any:
 
 
 def format_value(value: Any) -> str:
-    """Returns a value as it is written on the command line; the beginning of one that cannot be written there."""
+    """Returns a value as it is written on the command line; the beginning of one that cannot be written there.
+
+    A function or class is written as its module and its name.
+    """
+    if callable(value):
+        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     if isinstance(value, tuple):
         return ",".join(map(format_value, value))
     if isinstance(value, bool):

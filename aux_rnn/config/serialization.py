@@ -56,8 +56,8 @@ def with_data_paths(config: Config, data: DataConfig) -> Config:
 
 
 def to_json(config: Config) -> str:
-    """Formats a configuration as the content of `config.json`."""
-    return json.dumps(to_flat(config), indent=2) + "\n"
+    """Formats a configuration as the content of `config.json`; a cell of the program is written as its name."""
+    return json.dumps(to_flat(config), indent=2, default=format_value) + "\n"
 
 
 def from_json(text: str) -> Config:
@@ -79,12 +79,14 @@ def from_json(text: str) -> Config:
 def diff_configs(old: Config, new: Config, ignored: Collection[str] = ()) -> str:
     """Returns 'name: old -> new' for every setting that differs and counts; empty if none does."""
     before, after = to_flat(old), to_flat(new)
-    changes = [name for name in after if before[name] != after[name] and name not in (*NOT_COMPARED, *ignored)]
-    return ", ".join(f"{name}: {format_value(before[name])} -> {format_value(after[name])}" for name in changes)
+    names = [name for name in after if before[name] != after[name] and name not in (*NOT_COMPARED, *ignored)]
+    changes = [(name, format_value(before[name]), format_value(after[name])) for name in names]
+    # A cell of the program equals its name in the file.
+    return ", ".join(f"{name}: {was} -> {now}" for name, was, now in changes if name != "encoder" or was != now)
 
 
 def name_model(config: Config) -> str:
     """Returns the paper's name of the model: 'LSTM', 'r-LSTM', 'p-LSTM'; 'r-p-LSTM' with both losses."""
     prefix = "".join(f"{kind[0]}-" for kind in config.model.auxiliaries)
-    encoder = config.model.encoder
-    return prefix + CELLS.get(encoder, encoder.capitalize()).removesuffix("Cell")
+    name = format_value(config.model.encoder).rpartition(".")[2]
+    return prefix + CELLS.get(name, name[:1].upper() + name[1:]).removesuffix("Cell")

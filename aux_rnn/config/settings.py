@@ -10,8 +10,11 @@ import dataclasses
 
 from aux_rnn.config.fields import (
     MOST_LAYERS,
+    Encoder,
     Settings,
     Truncation,
+    encoder_of,
+    format_value,
     integer,
     number,
     one_of,
@@ -81,7 +84,9 @@ class ModelConfig(Settings):
       (('reconstruct', 'predict'), 128)
     """
 
-    encoder: str = setting("lstm", f"Recurrent cell, or no recurrence: {', '.join(ENCODERS)}.", one_of(ENCODERS))
+    encoder: Encoder = setting(
+        "lstm", f"Recurrent cell, or no recurrence: {', '.join(ENCODERS)}.", encoder_of(ENCODERS)
+    )
     recurrence: str = setting(
         "auto",
         "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster) or auto "
@@ -127,7 +132,7 @@ class ModelConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        encoder, precision = self.encoder, self.precision
+        encoder, precision = format_value(self.encoder), self.precision
         if encoder != "lstm" and self.recurrence == "fused":
             raise reject("recurrence", "fused", f"auto or scan with --encoder={encoder}; fused is for lstm")
         if encoder != "lstm" and precision != "float32":

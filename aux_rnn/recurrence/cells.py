@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen import initializers
 
+from aux_rnn.config.fields import ConfigError, Encoder, format_value
 from aux_rnn.config.settings import CELLS
+from aux_rnn.errors import first_line
 from aux_rnn.recurrence.precision import MATMULS, MatMul
 
 Carry = tuple[jax.Array, ...] | jax.Array
@@ -83,13 +85,44 @@ class LSTMCell(nn.RNNCellBase):
         return 1
 
 
-def cell_factory(encoder: str, precision: str) -> CellFactory:
-    """Returns the function that makes the named cell; flax's cells compute float32 products only."""
-    return partial(LSTMCell, matmul=MATMULS[precision]) if encoder == "lstm" else getattr(nn, CELLS[encoder])
+def cell_factory(encoder: Encoder, precision: str) -> CellFactory:
+    """Returns the function that makes the cell `config.encoder`; flax's cells compute float32 products only.
+
+    Raises:
+      ConfigError: it is the name of a cell that is not part of flax.
+    """
+    if not isinstance(encoder, str):
+        return encoder
+    if encoder == "lstm":
+        return partial(LSTMCell, matmul=MATMULS[precision])
+    name = encoder.rpartition(".")[2] if encoder.startswith("flax.linen.") else CELLS.get(encoder, "")
+    if not hasattr(nn, name):
+        remedy = "pass the function that makes it as cell="
+        raise ConfigError(f"--encoder={encoder}: a cell that is not part of flax.linen; {remedy}")
+    return getattr(nn, name)
+
+
+def check_cell(cell: CellFactory) -> None:
+    """Raises ConfigError unless a function makes flax cells whose state ends with the hidden state."""
+
+    def run_one_step() -> Any:
+        made = cell(3)
+        carry = zero_carry(made, batch=2, input_size=5)
+        (carry, output), _ = made.init_with_output(jax.random.key(0), carry, jnp.zeros((2, 5)))
+        return hidden_state(carry), output
+
+    try:
+        found = [array.shape for array in jax.eval_shape(run_one_step)]
+        reason = f"its hidden state and output for two rows of three units are {found}" if found != [(2, 3)] * 2 else ""
+    except Exception as error:  # a function of somebody else, called with what it may not expect
+        reason = first_line(error, 200)
+    if reason:
+        allowed = "a function from a number of units to a cell of flax.linen, such as flax.linen.GRUCell"
+        raise ConfigError(f"cell={format_value(cell)}: must be {allowed} ({reason})")
 
 
 @cache
-def count_gates_and_states(encoder: str) -> tuple[int, int]:
+def count_gates_and_states(encoder: Encoder) -> tuple[int, int]:
     """Returns how many pairs of matrices `[E, H]` and `[H, H]` a cell has, and how many arrays `[H]` its state has."""
 
     def initialize() -> Any:

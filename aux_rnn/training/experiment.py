@@ -15,6 +15,7 @@ from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
 from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.distributed import ProcessGroup
+from aux_rnn.recurrence.cells import check_cell
 from aux_rnn.storage.workdir import WorkdirError
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.steps import Steps, make_steps
@@ -60,8 +61,10 @@ def check(config: Config) -> SequenceSpec:
 
 
 def check_step(config: Config, spec: SequenceSpec) -> None:
-    """Raises ConfigError if a step on such sequences does not fit the settings or the devices."""
+    """Raises ConfigError if a step on such sequences does not fit the settings or the devices, or a cell is none."""
     check_sequence(config, spec)
+    if callable(config.model.encoder):
+        check_cell(config.model.encoder)
     check_devices(config, jax.device_count())
 
 

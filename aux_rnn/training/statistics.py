@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from aux_rnn.config.fields import format_value
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import Splits
 from aux_rnn.system.machine import describe_machine, usable_cores
@@ -74,7 +75,7 @@ class RunStats:
         return {
             "dataset": config.data.dataset,
             "auxiliary": config.model.auxiliary,
-            "encoder": config.model.encoder,
+            "encoder": format_value(config.model.encoder),
             "seed": config.run.seed,
             "examples": self.examples,
             "status": "complete" if step == total_steps and self.is_evaluated else "interrupted",

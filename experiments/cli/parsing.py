@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from aux_rnn.config.fields import ConfigError, Truncation, format_value
+from aux_rnn.config.fields import ConfigError, Encoder, Truncation, format_value
 from aux_rnn.config.serialization import iterate_settings
 from cli.flag_files import FLAG_FILES, expand_flag_files
 from cli.tables import format_entry
@@ -40,7 +40,7 @@ class SettingParser(flags.ArgumentParser):
             return tuple(int(part) for part in text.split(","))
         if self._type is Truncation:
             return text if text == "full" else int(text)
-        return self._type(text)
+        return text if self._type is Encoder else self._type(text)
 
 
 class SettingSerializer(flags.ArgumentSerializer):

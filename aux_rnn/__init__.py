@@ -17,6 +17,7 @@ with epy.lazy_api_imports(globals()):
     from aux_rnn.config.spec import SequenceSpec
     from aux_rnn.datasets.errors import DataError
     from aux_rnn.fitting import Fitted, fit, fit_dataset
+    from aux_rnn.loading import load
     from aux_rnn.model.decoder import Decoder
     from aux_rnn.model.losses import auxiliary_loss, supervised_loss
     from aux_rnn.model.metrics import Mean
@@ -25,6 +26,7 @@ with epy.lazy_api_imports(globals()):
     from aux_rnn.model.segments import Segments, draw_segments
     from aux_rnn.recurrence.windows import Windows, encode_windows
     from aux_rnn.storage.checkpoints import CheckpointError
+    from aux_rnn.storage.model_file import ModelFileError
     from aux_rnn.storage.workdir import StorageError, WorkdirError
     from aux_rnn.training.loop import TrainingError
     from aux_rnn.training.progress import Progress
@@ -41,6 +43,7 @@ __all__ = [
     "Fitted",
     "Mean",
     "ModelConfig",
+    "ModelFileError",
     "Progress",
     "Segments",
     "SequenceSpec",
@@ -55,5 +58,6 @@ __all__ = [
     "fit_dataset",
     "init_params",
     "joint_loss",
+    "load",
     "supervised_loss",
 ]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,22 +11,24 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 from numpy.typing import ArrayLike
 
 from aux_rnn.config.fields import ConfigError, format_value, integer, is_plain_text, reject, to_plain
-from aux_rnn.config.serialization import from_flat
+from aux_rnn.config.serialization import from_flat, to_json
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches, find_dataset
+from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, read_arrays
+from aux_rnn.datasets.describing import describe_form
 from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import divide_rows
-from aux_rnn.datasets.own_files import FileDataset
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.model.inputs import make_input_fn
 from aux_rnn.model.objective import make_model
 from aux_rnn.recurrence.cells import CellFactory, check_cell
 from aux_rnn.recurrence.precision import highest_precision
 from aux_rnn.storage.addresses import is_address, local_copy
+from aux_rnn.storage.model_file import form_to_json, write_model
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import REPORT
 from aux_rnn.system.jax_settings import standard_jax
@@ -94,6 +97,27 @@ class Fitted:
     def predict(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
         """Returns the likeliest class of each sequence, `[N]` of `classes_`; for arguments and errors see `logits`."""
         return self.classes_[self.logits(inputs, lengths).argmax(-1)]
+
+    def save(self, path: str | os.PathLike, *, decoders: bool = True) -> None:
+        """Writes the network into one file, which `aux_rnn.load` reads in any other program.
+
+        The file is an archive of NumPy without pickled objects.
+
+        Args:
+          path: the file; it is replaced if it exists.
+          decoders: whether to include the decoders, which are only needed to reconstruct or predict segments. At the
+            paper's sizes they are four fifths of the file.
+
+        Raises:
+          ModelFileError: the file cannot be written.
+        """
+        params = {name: tree for name, tree in self.params.items() if decoders or not name.startswith("decoders_")}
+        arrays = {f"params/{name}": np.asarray(a) for name, a in traverse_util.flatten_dict(params, sep="/").items()}
+        if self.permutation is not None:
+            arrays["permutation"] = self.permutation
+        config = json.loads(to_json(self.config))
+        header = {"config": config, "form": form_to_json(self.form), "summary": self.summary}
+        write_model(Path(to_plain(path)).expanduser(), header, arrays)
 
     @functools.cached_property
     def _classify(self) -> Any:
@@ -171,20 +195,41 @@ def fit(
       aux_rnn.config.fields.ConfigError: --segment_length=600: must be at most 8 to reconstruct sequences of 8 ...
     """
     counts = {"num_classes": num_classes, "vocabulary_size": vocabulary_size}
-    for name, count in counts.items():
-        if count is not None and not integer(1).accepts(to_plain(count)):
-            raise reject(name, count, integer(1).phrase)
+    check_counts(**counts)
     layout = {"padding": padding, "channels_first": channels_first}
     examples, form = read_arrays(inputs, labels, lengths, **layout, **counts)  # type: ignore[arg-type]
-    reported = examples.take(slice(0))
+    reported = None
     if test is not None:
         if len(test) not in (2, 3):
             raise DataError(f"test: has {len(test)} parts; must be (inputs, labels) or (inputs, labels, lengths)")
-        reported = form.read(test[0], test[1], *test[2:], name="test ")
-    config = configure(with_cell(settings, cell), form, fingerprint(examples, reported))
+        reported = form.read(*test, name="test ")  # type: ignore[misc, arg-type]
+    return fit_examples(
+        examples, form, with_cell(settings, cell), reported, workdir=workdir, progress=progress, extend=extend
+    )
+
+
+def check_counts(**counts: Any) -> None:
+    """Raises ConfigError for a number, such as `num_classes`, that is neither None nor a positive integer."""
+    for name, count in counts.items():
+        if count is not None and not integer(1).accepts(to_plain(count)):
+            raise reject(name, count, integer(1).phrase)
+
+
+def fit_examples(
+    examples: Examples,
+    form: Form,
+    settings: dict[str, Any],
+    test: Examples | None = None,
+    *,
+    workdir: str | os.PathLike | None = None,
+    progress: Progress | bool | None = None,
+    extend: bool = False,
+) -> Fitted:
+    """Trains a network on examples that have been read; for arguments and errors see `fit`."""
+    test = examples.take(slice(0)) if test is None else test
+    config = configure(settings, form, fingerprint(examples, test))
     check_step(config, form.spec)
-    experiment = assemble(config, form.spec, split(config, examples, reported))
-    return train(experiment, form, workdir, progress, extend)
+    return train(assemble(config, form.spec, split(config, examples, test)), form, workdir, progress, extend)
 
 
 def fit_dataset(
@@ -218,16 +263,7 @@ def fit_dataset(
       aux_rnn.datasets.errors.DataError: ...
     """
     experiment = create_experiment(from_flat({"dataset": dataset, **settings}))
-    return train(experiment, form_of(experiment), workdir, progress, extend)
-
-
-def form_of(experiment: Experiment) -> Form:
-    """Returns the form of the sequences of a data set."""
-    dataset = find_dataset(experiment.config.data)
-    if isinstance(dataset, FileDataset):
-        return dataset.array_form
-    examples, spec = experiment.splits.train, experiment.spec
-    return Form(spec, examples.inputs.dtype, examples.lengths is not None, tuple(range(spec.num_classes)))
+    return train(experiment, describe_form(experiment.config.data), workdir, progress, extend)
 
 
 def with_cell(settings: dict[str, Any], cell: CellFactory | None) -> dict[str, Any]:
@@ -275,7 +311,7 @@ def train(
         if files.extended_from:
             shown.say(describe_extension(experiment, files.extended_from))
         compile_seconds = compile_run(experiment, SINGLE_PROCESS)
-        files.write_config()
+        files.write_config(form)
         loop = stack.enter_context(contextlib.closing(Loop(experiment, files, shown, SINGLE_PROCESS, StopRequest())))
         loop.stats.clock.seconds["compile"] += compile_seconds
         summary = finish(loop)

@@ -21,6 +21,7 @@ LAYERS = (
     "training",
     "analysis",
     "fitting",
+    "loading",
     "__init__",
 )
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -29,6 +29,8 @@ class Form:
       classes: the labels of the K classes, in the order of the network's outputs.
       padding: side on which sequences are padded, 'left' or 'right'.
       channels_first: whether inputs are `[N, C, L]` or `[N, C, H, W]`.
+      names: the names of the classes of a data set; empty for arrays, whose labels say it.
+      permuted: whether the elements are read in one fixed random order.
     """
 
     spec: SequenceSpec
@@ -37,6 +39,8 @@ class Form:
     classes: tuple[Any, ...]
     padding: str = "left"
     channels_first: bool = False
+    names: tuple[str, ...] = ()
+    permuted: bool = False
 
     def read(
         self, inputs: ArrayLike, labels: ArrayLike | None, lengths: ArrayLike | None = None, name: str = ""

@@ -8,6 +8,7 @@ import numpy as np
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets import arrays
 from aux_rnn.datasets.examples import Splits
 from aux_rnn.datasets.loading import load_splits
 from aux_rnn.datasets.registry import SplitSizes, find_dataset
@@ -78,6 +79,23 @@ def describe_data(config: DataConfig, seed: int) -> DataDescription:
 def class_names(config: DataConfig) -> list[str]:
     """Returns the names of the classes of a data set, by label; raises the errors of `load_splits`."""
     return list(find_dataset(config).open(config).class_names)
+
+
+def describe_form(config: DataConfig) -> arrays.Form:
+    """Returns the form of the sequences of a data set; raises the errors of `load_splits`.
+
+    The classes are integers from 0, or the labels in a file of the user.
+    """
+    dataset = find_dataset(config)
+    if config.dataset.startswith("file:"):
+        # Here and not above, as in `find_dataset`.
+        from aux_rnn.datasets.own_files import open_file
+
+        return open_file(config).array_form
+    spec, dtype = dataset.sequence_spec(config), np.dtype(dataset.form.dtype)
+    classes, names = tuple(range(spec.num_classes)), tuple(class_names(config))
+    is_padded = bool(spec.vocabulary_size)
+    return arrays.Form(spec, dtype, is_padded, classes, names=names, permuted=dataset.permuted)
 
 
 def measure_lengths(splits: Splits) -> tuple[int, int, int] | None:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from aux_rnn.config.settings import Config
+from aux_rnn.datasets.arrays import Form
 from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import MAX_REASON, CheckpointWriter, Restored, list_steps, read_latest
 from aux_rnn.storage.metrics_file import MetricsFile, read_lines
+from aux_rnn.storage.model_file import write_form
 from aux_rnn.storage.plots_folder import find_reconstructions, save_reconstructions
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import (
@@ -52,8 +54,8 @@ class NullOutputs:
         """Returns the content of `summary.json` if the run in the folder is complete."""
         return None
 
-    def write_config(self) -> None:
-        """Writes `config.json`; called once only training itself can still fail."""
+    def write_config(self, form: Form) -> None:
+        """Writes `config.json` and `form.json`; called once only training itself can still fail."""
 
     def restore(self, like: Any) -> Restored | None:
         """Reads the newest intact checkpoint; returns None for a new run. See `read_latest`."""
@@ -126,10 +128,11 @@ class RunOutputs(NullOutputs):
         summary = read_summary(self.path)
         return summary if summary and summary["status"] == "complete" and not self.extended_from else None
 
-    def write_config(self) -> None:
+    def write_config(self, form: Form) -> None:
         if self._remote:
             self._remote.take_ownership(self.path)  # This may download a newer state of the run.
             require_same_config(self.path, self._config, self._extends)
+        write_form(self.path, form)
         write_config(self.path, self._config)
         if self._remote:
             self._remote.upload(self.path)

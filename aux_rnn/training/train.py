@@ -10,6 +10,7 @@ import jax
 from aux_rnn.config.serialization import name_model
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import train_batches
+from aux_rnn.datasets.describing import describe_form
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.system.signals import StopRequest, catch_signals
@@ -69,7 +70,7 @@ def train_and_evaluate(
         if files.extended_from:
             progress.say(describe_extension(experiment, files.extended_from))
         compile_seconds = compile_run(experiment, processes)
-        processes.run_on_all(files.write_config)
+        processes.run_on_all(lambda: files.write_config(describe_form(config.data)))
         with catch_signals(stop) as stop, closing(Loop(experiment, files, progress, processes, stop)) as loop:
             loop.stats.clock.seconds["compile"] += compile_seconds
             return processes.broadcast(finish(loop))

@@ -1,0 +1,164 @@
+"""Networks are saved to one file without pickle, and runs are loaded without their data, in any process."""
+
+import dataclasses
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import aux_rnn
+from aux_rnn.analysis.predict import predict_run, save_predictions
+from aux_rnn.config.serialization import from_flat, to_json
+from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets import load_splits
+from aux_rnn.datasets.arrays import Form
+from aux_rnn.datasets.describing import describe_form
+from aux_rnn.datasets.permutation import make_permutation
+from aux_rnn.storage.checkpoints import CheckpointWriter
+from aux_rnn.storage.model_file import read_form, write_form
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.steps import create_train_state
+from aux_rnn.training.train import train_and_evaluate
+
+FLOATS = np.random.default_rng(0).random((24, 6, 2))
+KINDS = np.array(["left", "right", "up"])[np.arange(24) % 3]
+SMALL = dict(
+    segment_length=3,
+    embedding_size=3,
+    hidden_size=4,
+    head_sizes=(4,),
+    decoder_sizes=(4,),
+    decoder_head_sizes=(4,),
+    supervised_truncation=3,
+    auxiliary_truncation=2,
+    batch_size=8,
+    pretrain_epochs=0,
+    train_epochs=1,
+)
+ELSEWHERE = """
+import sys, numpy as np, aux_rnn
+loaded = aux_rnn.load(sys.argv[1])
+np.savez(sys.argv[3], logits=loaded.logits(np.load(sys.argv[2])), classes=loaded.classes_, names=loaded.form.names)
+"""
+
+
+def load_elsewhere(path, inputs, folder):
+    """Loads a network in another process and returns its logits, classes and their names."""
+    np.save(folder / "inputs.npy", inputs)
+    arguments = [path, folder / "inputs.npy", folder / "found.npz"]
+    subprocess.run([sys.executable, "-c", ELSEWHERE, *map(str, arguments)], check=True, cwd=folder)
+    return np.load(folder / "found.npz")
+
+
+def test_a_fitted_network_is_saved_and_loaded_in_another_process(tmp_path):
+    fitted = aux_rnn.fit(FLOATS, KINDS, **SMALL)
+    before = fitted.logits(FLOATS)
+    fitted.save(tmp_path / "all.npz")
+    fitted.save(tmp_path / "small.npz", decoders=False)
+    assert (tmp_path / "small.npz").stat().st_size < (tmp_path / "all.npz").stat().st_size
+    found = load_elsewhere(tmp_path / "small.npz", FLOATS, tmp_path)
+    np.testing.assert_allclose(found["logits"], before, atol=1e-6)
+    assert found["classes"].tolist() == ["left", "right", "up"]
+    loaded = aux_rnn.load(str(tmp_path / "all.npz"))
+    assert (loaded.config, loaded.form, loaded.summary) == (fitted.config, fitted.form, fitted.summary)
+    assert loaded.predict(FLOATS).tolist() == fitted.predict(FLOATS).tolist()
+    with pytest.raises(aux_rnn.ConfigError, match="--checkpoint=best: must be left out for"):
+        aux_rnn.load(tmp_path / "all.npz", checkpoint="best")
+
+
+def test_files_that_are_no_network_are_refused(tmp_path):
+    fitted = aux_rnn.fit(FLOATS, KINDS, **{**SMALL, "auxiliary": "none"})
+    fitted.save(tmp_path / "network")
+    content = (tmp_path / "network").read_bytes()
+    middle = len(content) // 2
+    for name, damaged in (
+        ("flipped", content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]),
+        ("short", content[:middle]),
+        ("empty", b""),
+        ("text", b"no network"),
+    ):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(aux_rnn.ModelFileError, match=f"{name}: not a network that Fitted.save wrote"):
+            aux_rnn.load(tmp_path / name)
+    np.savez(tmp_path / "objects.npz", header=np.array([{"version": 1}], object))
+    for name in ("objects.npz", "missing"):
+        with pytest.raises(aux_rnn.ModelFileError, match=f"{name}: not a network that Fitted.save wrote"):
+            aux_rnn.load(tmp_path / name)
+    with pytest.raises(aux_rnn.ModelFileError, match="cannot be written"):
+        fitted.save(tmp_path / "nowhere/network")
+
+
+def test_a_run_is_loaded_and_predicts_what_the_mode_predict_writes(tiny, quiet, tmp_path):
+    run = tmp_path / "run"
+    train_and_evaluate(tiny, run, quiet)
+    assert read_form(run) == describe_form(tiny.data)
+    save_predictions(run, predict_run(run, tiny.data, "test"))
+    images = load_splits(tiny.data, tiny.run.seed).test.inputs
+    found = load_elsewhere(run, images, tmp_path)
+    with np.load(run / "predictions-test.npz") as written:
+        np.testing.assert_allclose(found["logits"], written["logits"], atol=1e-5)
+        assert found["names"].tolist() == written["classes"].tolist()
+    assert found["classes"].tolist() == list(range(10))
+
+
+def write_run(config, path, form=None):
+    """Writes a run without training it, with checkpoints 2, the best, and 4, whose parameters differ by 2."""
+    path.mkdir()
+    (path / "config.json").write_text(to_json(config))
+    if form:
+        write_form(path, form)
+    spec = (form or describe_form(config.data)).spec
+    state = create_train_state(config, spec, Plan.of(config, 1))
+    writer = CheckpointWriter(path / "checkpoints")
+    for step in (2, 4):
+        params = jax.tree.map(lambda array, step=step: array + step, state.params)
+        writer.save(step, state.replace(step=np.int32(step), params=params), {"best": {"step": 2}}, 2)
+    writer.close()
+
+
+def test_a_run_is_loaded_without_its_data_with_permutation_and_names(tmp_path):
+    config = from_flat({**SMALL, "dataset": "tfds:gone", "permutation_seed": 3})
+    form = Form(SequenceSpec(6, 2, 3), np.dtype(np.uint8), False, (0, 1, 2), names=("a", "b", "c"), permuted=True)
+    write_run(config, tmp_path / "run", form)
+    latest, best, second = (aux_rnn.load(tmp_path / "run", checkpoint=name) for name in ("latest", "best", 2))
+    assert latest.form == form
+    np.testing.assert_array_equal(latest.permutation, make_permutation(6, 3))
+    chex.assert_trees_all_equal(best.params, second.params)
+    chex.assert_trees_all_close(jax.tree.map(lambda array: array + 2, best.params), latest.params)
+    pixels = np.random.default_rng(0).integers(256, size=(5, 6, 2), dtype=np.uint8)
+    best.save(tmp_path / "best.npz")
+    np.testing.assert_array_equal(aux_rnn.load(tmp_path / "best.npz").logits(pixels), best.logits(pixels))
+    with pytest.raises(aux_rnn.CheckpointError, match=r"--checkpoint=3: .* has checkpoints 4, 2"):
+        aux_rnn.load(tmp_path / "run", checkpoint=3)
+    with pytest.raises(aux_rnn.ConfigError, match="--checkpoint=newest: must be latest, best or the step"):
+        aux_rnn.load(tmp_path / "run", checkpoint="newest")
+    with pytest.raises(aux_rnn.WorkdirError, match="holds no run"):
+        aux_rnn.load(tmp_path)
+    (tmp_path / "run/form.json").write_text("{}")
+    with pytest.raises(aux_rnn.WorkdirError, match=r"form.json: damaged"):
+        aux_rnn.load(tmp_path / "run")
+
+
+def test_a_run_of_an_earlier_version_is_loaded_with_the_form_of_its_data_set(tiny, tmp_path):
+    write_run(tiny, tmp_path / "run")
+    assert aux_rnn.load(tmp_path / "run").form == describe_form(tiny.data)
+
+
+def own_cell(size):
+    return nn.GRUCell(size, gate_fn=nn.tanh)
+
+
+def test_a_cell_that_is_not_of_flax_is_given_again(tmp_path):
+    for cell, again in ((own_cell, own_cell), (nn.OptimizedLSTMCell, None)):
+        fitted = aux_rnn.fit(FLOATS, KINDS, cell=cell, **{**SMALL, "auxiliary": "none"})
+        fitted.save(tmp_path / "network")
+        loaded = aux_rnn.load(tmp_path / "network", cell=again)
+        np.testing.assert_array_equal(loaded.logits(FLOATS), fitted.logits(FLOATS))
+    fitted = dataclasses.replace(fitted, config=from_flat({**SMALL, "encoder": own_cell}))
+    fitted.save(tmp_path / "network")
+    with pytest.raises(aux_rnn.ConfigError, match=r"--encoder=test_loading.own_cell: .* pass the function .* as cell="):
+        aux_rnn.load(tmp_path / "network").logits(FLOATS)

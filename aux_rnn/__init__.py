@@ -16,6 +16,7 @@ with epy.lazy_api_imports(globals()):
     from aux_rnn.config.settings import ModelConfig
     from aux_rnn.config.spec import SequenceSpec
     from aux_rnn.datasets.errors import DataError
+    from aux_rnn.estimator import SequenceClassifier
     from aux_rnn.fitting import Fitted, fit, fit_dataset
     from aux_rnn.loading import load
     from aux_rnn.model.decoder import Decoder
@@ -46,6 +47,7 @@ __all__ = [
     "ModelFileError",
     "Progress",
     "Segments",
+    "SequenceClassifier",
     "SequenceSpec",
     "StorageError",
     "TrainingError",

@@ -22,6 +22,7 @@ LAYERS = (
     "analysis",
     "fitting",
     "loading",
+    "estimator",
     "__init__",
 )
 MODULES = sorted(ROOT.rglob("*.py"))

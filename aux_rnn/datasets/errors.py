@@ -3,7 +3,7 @@
 from aux_rnn.errors import OneLineError
 
 
-class DataError(OneLineError):
+class DataError(OneLineError, ValueError):
     """Raised if data is missing, damaged or cannot be stored. The text names it and the remedy in one line.
 
     Examples:

@@ -1,0 +1,145 @@
+"""`SequenceClassifier` follows the conventions of scikit-learn and reads the kinds of arrays that people have."""
+
+import pickle
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+from flax import linen as nn
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+import aux_rnn
+from aux_rnn import SequenceClassifier
+from aux_rnn.config.settings import ModelConfig
+
+# Sequences that are high in the first half or in the second.
+KINDS = np.array(["first", "second"])[np.arange(40) % 2]
+ROWS = np.random.default_rng(0).normal(size=(40, 6)) + 3 * ((np.arange(6) > 2) == (KINDS == "second")[:, None])
+SMALL = dict(
+    auxiliary="none",
+    embedding_size=4,
+    hidden_size=8,
+    head_sizes=(8,),
+    learning_rate=0.03,
+    train_epochs=15,
+    batch_size=16,
+)
+EXPECTED_FAILED_CHECKS: dict[str, str] = {}
+
+
+@pytest.mark.slow
+def test_the_checks_of_scikit_learn_pass():
+    check_estimator(SequenceClassifier(**SMALL), expected_failed_checks=EXPECTED_FAILED_CHECKS)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return SequenceClassifier(**SMALL).fit(ROWS, KINDS)
+
+
+def test_it_classifies_and_is_pickled(fitted):
+    assert fitted.classes_.tolist() == ["first", "second"]
+    assert fitted.score(ROWS, KINDS) > 0.9
+    probabilities = fitted.predict_proba(ROWS)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_array_equal(fitted.classes_[probabilities.argmax(axis=1)], fitted.predict(ROWS))
+    again = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(again.predict_proba(ROWS), probabilities)
+    assert again.get_params() == fitted.get_params()
+
+
+def test_parameters_are_the_settings_of_fit():
+    classifier = SequenceClassifier(hidden_size=7, cell=nn.GRUCell)
+    assert set(vars(ModelConfig())) <= set(classifier.get_params())
+    assert clone(classifier).set_params(auxiliary="both").get_params() == {
+        **classifier.get_params(),
+        "auxiliary": "both",
+    }
+    assert "hidden_size=7" in repr(classifier)
+    with pytest.raises(TypeError, match="no parameter hidden; it has auxiliary, "):
+        SequenceClassifier(hidden=7)
+    with pytest.raises(aux_rnn.ConfigError, match="--hidden_size=-1: must be an integer from 1"):
+        SequenceClassifier(hidden_size=-1).fit(ROWS, KINDS)
+    with pytest.raises(NotFittedError):
+        classifier.predict(ROWS)
+
+
+def test_it_shares_its_implementation_with_fit(fitted):
+    same = aux_rnn.fit(ROWS, KINDS, validation_fraction=0, pretrain_epochs=0, optimizer="adam", **SMALL)
+    assert same.summary["params_digest"] == fitted.fitted_.summary["params_digest"]
+    assert same.classes_.tolist() == fitted.classes_.tolist()
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda rows: rows[..., None],
+        lambda rows: rows.tolist(),
+        pd.DataFrame,
+        jnp.asarray,
+        lambda rows: rows.astype(np.float16),
+    ],
+    ids=["channels", "lists", "pandas", "jax", "float16"],
+)
+def test_kinds_of_arrays(convert, fitted):
+    expected = fitted.predict(ROWS.astype(np.float16))
+    with np.errstate(all="ignore"):
+        assert (fitted.predict(convert(ROWS)) == expected).mean() > 0.95
+
+
+def test_what_numpy_cannot_have_is_refused_in_one_line(fitted):
+    class OnAnotherDevice:
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy\nUse Tensor.cpu()")
+
+    with pytest.raises(aux_rnn.DataError, match=r"^X: cannot be converted to a NumPy array .*cuda:0") as caught:
+        fitted.predict(OnAnotherDevice())
+    assert "\n" not in str(caught.value)
+
+
+def test_sequences_of_unequal_length_and_cells_of_flax():
+    rows = [row[: 3 + number % 4] for number, row in enumerate(ROWS)]
+    lengths = np.array([len(row) for row in rows])
+    right, left = np.zeros((40, 6)), np.zeros((40, 6))
+    for number, row in enumerate(rows):
+        right[number, : len(row)], left[number, 6 - len(row) :] = row, row
+    small = {**SMALL, "auxiliary": "predict", "cell": nn.OptimizedLSTMCell, "decoder_sizes": (4,), "train_epochs": 2}
+    classifier = SequenceClassifier(**small).fit(rows, KINDS)
+    same = SequenceClassifier(padding="right", **small).fit(right, KINDS, lengths)
+    expected = classifier.predict_proba(rows)
+    np.testing.assert_array_equal(same.predict_proba(right, lengths), expected)
+    assert same.score(right, KINDS, lengths=lengths) == classifier.score(rows, KINDS)
+    np.testing.assert_allclose(classifier.predict_proba(rows[:1]), expected[:1], atol=1e-6)
+    np.testing.assert_allclose(classifier.predict_proba([[0.5] * 9, rows[1]])[1:], expected[1:2], atol=1e-6)  # longer
+    assert classifier.fitted_.config.model.segment_length == 5
+
+
+def test_tokens_need_a_vocabulary():
+    tokens = (ROWS > 1.5).astype(int)
+    classifier = SequenceClassifier(vocabulary_size=2, **SMALL).fit(tokens, KINDS)
+    assert classifier.fitted_.form.spec.vocabulary_size == 2
+    assert SequenceClassifier(**SMALL).fit(tokens, KINDS).fitted_.form.spec.vocabulary_size == 0
+    with pytest.raises(aux_rnn.DataError, match="must be tokens, integers, by vocabulary_size"):
+        classifier.predict(ROWS)
+
+
+def test_searches_and_pipelines():
+    pipeline = make_pipeline(StandardScaler(), SequenceClassifier(**SMALL))
+    assert cross_val_score(pipeline, ROWS, KINDS, cv=2).mean() > 0.8
+    rows = [row[: 4 + number % 3] for number, row in enumerate(ROWS)]
+    search = GridSearchCV(SequenceClassifier(**SMALL), {"hidden_size": [4, 8]}, cv=2).fit(rows, KINDS)
+    assert search.best_params_["hidden_size"] in (4, 8)
+    assert search.predict(rows).shape == (40,)
+
+
+@pytest.mark.slow
+def test_a_search_in_two_processes():
+    grid = {"auxiliary": ["none", "reconstruct"]}
+    search = GridSearchCV(SequenceClassifier(**SMALL), grid, cv=2, n_jobs=2).fit(ROWS, KINDS)
+    assert search.cv_results_["mean_test_score"].min() > 0.8

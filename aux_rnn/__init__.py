@@ -17,8 +17,8 @@ with epy.lazy_api_imports(globals()):
     from aux_rnn.config.spec import SequenceSpec
     from aux_rnn.datasets.errors import DataError
     from aux_rnn.estimator import SequenceClassifier
-    from aux_rnn.fitting import Fitted, fit, fit_dataset
-    from aux_rnn.loading import load
+    from aux_rnn.fitted import Fitted, load
+    from aux_rnn.fitting import fit, fit_dataset
     from aux_rnn.model.decoder import Decoder
     from aux_rnn.model.losses import auxiliary_loss, supervised_loss
     from aux_rnn.model.metrics import Mean

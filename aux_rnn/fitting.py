@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,25 +9,20 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import traverse_util
 from numpy.typing import ArrayLike
 
-from aux_rnn.config.fields import ConfigError, format_value, integer, is_plain_text, reject, to_plain
-from aux_rnn.config.serialization import from_flat, to_json
+from aux_rnn.config.fields import ConfigError, integer, reject, to_plain
+from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, evaluation_batches
+from aux_rnn.datasets import DataError, Examples, Splits, divide_examples
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, read_arrays
 from aux_rnn.datasets.describing import describe_form
 from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.distributed import SINGLE_PROCESS
-from aux_rnn.model.inputs import make_input_fn
-from aux_rnn.model.objective import make_model
-from aux_rnn.recurrence.cells import CellFactory, check_cell
-from aux_rnn.recurrence.precision import highest_precision
-from aux_rnn.storage.addresses import is_address, local_copy
-from aux_rnn.storage.model_file import form_to_json, write_model
-from aux_rnn.storage.remote import RemoteCopy
+from aux_rnn.fitted import Fitted
+from aux_rnn.recurrence.cells import CellFactory, with_cell
+from aux_rnn.storage.addresses import open_workdir
 from aux_rnn.storage.workdir import REPORT
 from aux_rnn.system.jax_settings import standard_jax
 from aux_rnn.system.signals import StopRequest
@@ -40,91 +33,6 @@ from aux_rnn.training.progress import Progress, unseen_progress
 from aux_rnn.training.train import announce, compile_run, describe_extension, finish
 
 FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
-
-
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """A trained network.
-
-    Attributes:
-      config: all settings it was trained with.
-      form: the form of its sequences.
-      permutation: the place `[L]` in the sequence that is read at each step; None reads them in order.
-      params: its parameters, nested dictionaries of float32 arrays.
-      summary: what `summary.json` of a run holds: `test_accuracy` and `validation_accuracy` from 0 to 1 (None without
-        such examples), all losses in `results`, `seconds`, `parameters` and more.
-
-    Examples:
-      >>> sequences = np.random.default_rng(0).random((40, 8, 2))
-      >>> small = dict(segment_length=4, hidden_size=4, decoder_sizes=(4,), batch_size=16, pretrain_epochs=0)
-      >>> fitted = fit(sequences, np.arange(40) % 3, train_epochs=1, **small)
-      >>> fitted.logits(sequences).shape, fitted.predict(sequences[:5]).shape
-      ((40, 3), (5,))
-    """
-
-    config: Config
-    form: Form
-    permutation: np.ndarray | None
-    params: Any
-    summary: dict[str, Any]
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """The labels of the classes `[K]`, in the order of the logits."""
-        return np.array(self.form.classes)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # no compiled function
-
-    def logits(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
-        """Computes the logits of the classifier.
-
-        Args:
-          inputs: sequences in the form of those it was trained on, `[N, ...]`.
-          lengths: integers `[N]`, if and only if there were some for training.
-
-        Returns:
-          float32 `[N, num_classes]`; a softmax converts them to probabilities.
-
-        Raises:
-          DataError: the sequences have another form.
-        """
-        examples = self.form.read_unlabeled(inputs, lengths)
-        batches = evaluation_batches(examples, self.config.run.batch_size)
-        with standard_jax():
-            return np.concatenate([np.asarray(self._classify(self.params, b)) for b in batches])[: len(examples)]
-
-    def predict(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
-        """Returns the likeliest class of each sequence, `[N]` of `classes_`; for arguments and errors see `logits`."""
-        return self.classes_[self.logits(inputs, lengths).argmax(-1)]
-
-    def save(self, path: str | os.PathLike, *, decoders: bool = True) -> None:
-        """Writes the network into one file, which `aux_rnn.load` reads in any other program.
-
-        The file is an archive of NumPy without pickled objects.
-
-        Args:
-          path: the file; it is replaced if it exists.
-          decoders: whether to include the decoders, which are only needed to reconstruct or predict segments. At the
-            paper's sizes they are four fifths of the file.
-
-        Raises:
-          ModelFileError: the file cannot be written.
-        """
-        params = {name: tree for name, tree in self.params.items() if decoders or not name.startswith("decoders_")}
-        arrays = {f"params/{name}": np.asarray(a) for name, a in traverse_util.flatten_dict(params, sep="/").items()}
-        if self.permutation is not None:
-            arrays["permutation"] = self.permutation
-        config = json.loads(to_json(self.config))
-        header = {"config": config, "form": form_to_json(self.form), "summary": self.summary}
-        write_model(Path(to_plain(path)).expanduser(), header, arrays)
-
-    @functools.cached_property
-    def _classify(self) -> Any:
-        spec = self.form.spec
-        model, read = make_model(self.config.model, spec), make_input_fn(spec, self.permutation)
-
-        return jax.jit(highest_precision(lambda params, batch: model.apply({"params": params}, *read(batch))[0]))
 
 
 def fit(
@@ -266,17 +174,6 @@ def fit_dataset(
     return train(experiment, describe_form(experiment.config.data), workdir, progress, extend)
 
 
-def with_cell(settings: dict[str, Any], cell: CellFactory | None) -> dict[str, Any]:
-    """Returns the settings with a cell as their `encoder`. Raises ConfigError if they name another one."""
-    if cell is None:
-        return settings
-    if not callable(cell):
-        check_cell(cell)
-    if "encoder" in settings:
-        raise ConfigError(f"encoder={format_value(settings['encoder'])}: must be left out where there is a cell")
-    return {**settings, "encoder": cell}
-
-
 def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
     """The configuration for arrays. Its data set is named after them, so that a run never goes on with others."""
     config = from_flat({**settings, "dataset": (TOKENS if form.spec.vocabulary_size else VALUES) + data})
@@ -319,14 +216,6 @@ def train(
             shown.say(f"report in {workdir}/{REPORT}")
         params = jax.device_get(loop.state.params)
         return Fitted(experiment.config, form, experiment.permutation, params, summary)
-
-
-def open_workdir(workdir: str | os.PathLike) -> contextlib.AbstractContextManager[tuple[Path, RemoteCopy | None]]:
-    """Opens the folder, with ~ resolved, or a local copy of the address of a run, which is updated."""
-    name = to_plain(workdir)
-    if not isinstance(name, str) or not name or not is_plain_text(name):
-        raise reject("workdir", workdir, "a folder, an address such as gs://BUCKET/RUN, or None to write nothing")
-    return local_copy(name) if is_address(name) else contextlib.nullcontext((Path(os.path.expanduser(name)), None))
 
 
 def open_progress(progress: Progress | bool | None) -> Progress | None:

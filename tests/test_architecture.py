@@ -20,8 +20,8 @@ LAYERS = (
     "plots",
     "training",
     "analysis",
+    "fitted",
     "fitting",
-    "loading",
     "estimator",
     "__init__",
 )

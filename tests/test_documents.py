@@ -2,12 +2,14 @@
 
 import functools
 import importlib
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import benchmark
 import pytest
@@ -21,6 +23,7 @@ from aux_rnn.config.fields import ConfigError
 from experiments import main
 
 ROOT = Path(__file__).parent.parent
+QUICKSTART = ROOT / "docs/quickstart.ipynb"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
 LINK = re.compile(r"\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
 NAMED = re.compile(r"\[`(\w+(?:\.\w+)+)`\]\(\.\./aux_rnn/([\w/]+)\.py\)")
@@ -188,6 +191,30 @@ def test_own_data_shows_what_the_auxiliary_loss_is_worth(tmp_path):
     assert with_it > without + 15
     assert (tmp_path / "mine/reconstruct/report.html").exists()
     assert (tmp_path / "mine/reconstruct/plots/reconstructions-840.png").exists()
+
+
+def read_code(notebook: Path) -> list[dict[str, Any]]:
+    return [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs(tmp_path):
+    program = "\n".join("".join(cell["source"]) for cell in read_code(QUICKSTART))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    without, with_it = map(float, re.findall(r"test accuracy ([\d.]+)", done.stdout))
+    assert with_it > without
+    assert f"accuracy {with_it:.3f}" in done.stdout.partition("KiB")[2]
+
+
+def test_the_quickstart_shows_what_its_cells_print():
+    for cell in read_code(QUICKSTART):
+        shows_something = any(word in "".join(cell["source"]) for word in ("print(", "plt.show("))
+        assert bool(cell["outputs"]) == shows_something
+        assert not [output for output in cell["outputs"] if output.get("name") == "stderr" or "ename" in output]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -121,6 +121,17 @@ def check_cell(cell: CellFactory) -> None:
         raise ConfigError(f"cell={format_value(cell)}: must be {allowed} ({reason})")
 
 
+def with_cell(settings: dict[str, Any], cell: CellFactory | None) -> dict[str, Any]:
+    """Returns the settings with a cell as their `encoder`. Raises ConfigError if they name another one."""
+    if cell is None:
+        return settings
+    if not callable(cell):
+        check_cell(cell)
+    if "encoder" in settings:
+        raise ConfigError(f"encoder={format_value(settings['encoder'])}: must be left out where there is a cell")
+    return {**settings, "encoder": cell}
+
+
 @cache
 def count_gates_and_states(encoder: Encoder) -> tuple[int, int]:
     """Returns how many pairs of matrices `[E, H]` and `[H, H]` a cell has, and how many arrays `[H]` its state has."""

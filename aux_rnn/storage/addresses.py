@@ -2,6 +2,7 @@
 
 import contextlib
 import logging as python_logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import fsspec
 from absl import logging
 from fsspec.asyn import AsyncFileSystem
 
-from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.fields import ConfigError, is_plain_text, reject, to_plain
 from aux_rnn.errors import OneLineError, first_line
 from aux_rnn.storage.remote import MAX_REASON, RemoteCopy
 
@@ -86,3 +87,11 @@ def open_remote(address: str) -> RemoteCopy:
     if isinstance(filesystem, AsyncFileSystem) and not root.partition("/")[0]:
         raise ConfigError(f"--workdir={address}: must name a bucket, as in {protocol}://BUCKET/RUN")
     return RemoteCopy(address, filesystem, root)
+
+
+def open_workdir(workdir: str | os.PathLike) -> contextlib.AbstractContextManager[tuple[Path, RemoteCopy | None]]:
+    """Opens the folder, with ~ resolved, or a local copy of the address of a run, which is updated."""
+    name = to_plain(workdir)
+    if not isinstance(name, str) or not name or not is_plain_text(name):
+        raise reject("workdir", workdir, "a folder, an address such as gs://BUCKET/RUN, or None to write nothing")
+    return local_copy(name) if is_address(name) else contextlib.nullcontext((Path(os.path.expanduser(name)), None))

@@ -17,6 +17,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import aux_rnn
 from aux_rnn import SequenceClassifier
 from aux_rnn.config.settings import ModelConfig
+from aux_rnn.estimator import lower
 
 # Sequences that are high in the first half or in the second.
 KINDS = np.array(["first", "second"])[np.arange(40) % 2]
@@ -69,6 +70,14 @@ def test_parameters_are_the_settings_of_fit():
         classifier.predict(ROWS)
 
 
+def test_segments_and_batches_are_at_most_as_large_as_the_data():
+    settings = dict(auxiliary="both", segment_length=600, batch_size=64)
+    assert lower(settings, length=6, count=42) == {**settings, "segment_length": 5, "batch_size": 40}
+    assert lower({**settings, "segment_length": 2}, length=6, count=99) == {**settings, "segment_length": 2}
+    with pytest.raises(aux_rnn.DataError, match="n_samples=3: must be at least 4, the number of devices"):
+        lower(settings, length=6, count=3)
+
+
 def test_it_shares_its_implementation_with_fit(fitted):
     same = aux_rnn.fit(ROWS, KINDS, validation_fraction=0, pretrain_epochs=0, optimizer="adam", **SMALL)
     assert same.summary["params_digest"] == fitted.fitted_.summary["params_digest"]
@@ -108,7 +117,7 @@ def test_sequences_of_unequal_length_and_cells_of_flax():
     right, left = np.zeros((40, 6)), np.zeros((40, 6))
     for number, row in enumerate(rows):
         right[number, : len(row)], left[number, 6 - len(row) :] = row, row
-    small = {**SMALL, "auxiliary": "predict", "cell": nn.OptimizedLSTMCell, "decoder_sizes": (4,), "train_epochs": 2}
+    small = {**SMALL, "cell": nn.OptimizedLSTMCell, "train_epochs": 2}
     classifier = SequenceClassifier(**small).fit(rows, KINDS)
     same = SequenceClassifier(padding="right", **small).fit(right, KINDS, lengths)
     expected = classifier.predict_proba(rows)
@@ -116,7 +125,6 @@ def test_sequences_of_unequal_length_and_cells_of_flax():
     assert same.score(right, KINDS, lengths=lengths) == classifier.score(rows, KINDS)
     np.testing.assert_allclose(classifier.predict_proba(rows[:1]), expected[:1], atol=1e-6)
     np.testing.assert_allclose(classifier.predict_proba([[0.5] * 9, rows[1]])[1:], expected[1:2], atol=1e-6)  # longer
-    assert classifier.fitted_.config.model.segment_length == 5
 
 
 def test_tokens_need_a_vocabulary():
@@ -131,9 +139,8 @@ def test_searches_and_pipelines():
     pipeline = make_pipeline(StandardScaler(), SequenceClassifier(**SMALL))
     assert cross_val_score(pipeline, ROWS, KINDS, cv=2).mean() > 0.8
     rows = [row[: 4 + number % 3] for number, row in enumerate(ROWS)]
-    search = GridSearchCV(SequenceClassifier(**SMALL), {"hidden_size": [4]}, cv=2).fit(rows, KINDS)
-    assert search.best_params_ == {"hidden_size": 4}
-    assert search.predict(rows).shape == (40,)
+    search = GridSearchCV(SequenceClassifier(**SMALL), {"hidden_size": [4]}, cv=2, refit=False).fit(rows, KINDS)
+    assert search.best_score_ > 0.6
 
 
 @pytest.mark.slow

@@ -232,6 +232,7 @@ def test_any_cell_of_flax_is_trained_and_its_run_is_continued(tmp_path):
     with pytest.raises(aux_rnn.WorkdirError, match=r"other settings \(encoder: test_fitting.small_cell -> flax.linen"):
         aux_rnn.fit(FLOATS, LABELS, cell=nn.MGUCell, **options)
     assert refused(FLOATS, LABELS, cell=nn.MGUCell, encoder="lstm").startswith("encoder=lstm: must be left out")
+    assert "a cell that is not part of flax.linen" in refused(FLOATS, LABELS, encoder="somewhere.Cell")
 
 
 @pytest.mark.parametrize("cell", [nn.Dense, nn.GRUCell(8), nn.ConvLSTMCell, Pair, print, "GRUCell", 3])

@@ -138,7 +138,8 @@ def format_value(value: Any) -> str:
     A function or class is written as its module and its name.
     """
     if callable(value):
-        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+        named = value if hasattr(value, "__qualname__") else type(value)
+        return f"{named.__module__}.{named.__qualname__}"
     if isinstance(value, tuple):
         return ",".join(map(format_value, value))
     if isinstance(value, bool):

@@ -97,9 +97,9 @@ def require_libtpu(name: str) -> None:
     except metadata.PackageNotFoundError:
         installed = ""
     if not f"{installed}.".startswith(prefix):
-        state = f"libtpu {installed} does" if installed else "libtpu is not installed, and other versions do"
-        remedy = "EXTRAS=compile-tpu ./launch.sh ... installs it"
-        raise ConfigError(f"--topology={name}: {state} not belong to JAX {jax.__version__}, {needed} does; {remedy}")
+        state = f"libtpu {installed} is installed" if installed else "libtpu is not installed"
+        remedy = f"JAX {jax.__version__} needs {needed}, which EXTRAS=compile-tpu ./launch.sh ... installs"
+        raise ConfigError(f"--topology={name}: {state}; {remedy}")
 
 
 def find_h100() -> Topology:

@@ -20,7 +20,7 @@ LINKED = (
     "experiments/**/*.py",
     "experiments/flags/*.flags",
     "experiments/launch/*",
-    "tests/naive.py",
+    "tests/**/*.py",
     "results/**/*.svg",
     "results/**/*.png",
     "results/**/*.csv",

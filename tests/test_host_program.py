@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 
 import aux_rnn
+from aux_rnn.training.experiment import find_steps
+from aux_rnn.training.sharding import CompiledStep
 
 MAPPINGS, FILES = Path("/proc/self/maps"), Path("/proc/self/fd")
 LABELS = np.arange(24) % 3
@@ -98,6 +100,20 @@ def test_fits_in_threads_are_the_same_in_a_strict_program_with_a_running_event_l
         plain, strict = threads.submit(fit, "plain"), threads.submit(lambda: asyncio.run(fit_in_loop()))
     assert plain.result()[1] == strict.result()[1]
     np.testing.assert_array_equal(plain.result()[0], strict.result()[0])
+
+
+def test_a_fit_with_another_seed_compiles_nothing(monkeypatch):
+    compiled = []
+    lower = CompiledStep.lower
+    monkeypatch.setattr(CompiledStep, "lower", lambda self, *args: compiled.append(1) or lower(self, *args))
+    find_steps.cache_clear()
+    digests = {aux_rnn.fit(FLOATS, LABELS, seed=seed, **SMALL).summary["params_digest"] for seed in (0, 1)}
+    assert len(digests) == 2
+    once = len(compiled)
+    aux_rnn.fit(FLOATS, LABELS, seed=2, **SMALL)
+    assert len(compiled) == once > 0
+    aux_rnn.fit(FLOATS, LABELS, **{**SMALL, "train_epochs": 2})
+    assert len(compiled) == 2 * once
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Experiments: a configuration with its data, its plan and its compiled steps."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from aux_rnn.config.fields import ConfigError, reject
 from aux_rnn.config.serialization import diff_configs, from_json, to_json
-from aux_rnn.config.settings import ENCODERS, Config
+from aux_rnn.config.settings import ENCODERS, Config, RunConfig
 from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
 from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
 from aux_rnn.datasets.permutation import make_permutation
@@ -86,7 +87,16 @@ def create_experiment(config: Config) -> Experiment:
 def assemble(config: Config, spec: SequenceSpec, splits: Splits, permutation: np.ndarray | None = None) -> Experiment:
     """Builds the experiment on data in memory. Raises ConfigError if there are too few examples for a batch."""
     plan = Plan.of(config, steps_per_epoch(len(splits.train), config.run.batch_size))
-    return Experiment(config, spec, splits, plan, make_steps(config, spec, plan, permutation), permutation)
+    same_for_all_seeds = dataclasses.replace(config, run=RunConfig(batch_size=config.run.batch_size))
+    order = None if permutation is None else tuple(permutation.tolist())
+    steps = find_steps(same_for_all_seeds, spec, plan, order)
+    return Experiment(config, spec, splits, plan, steps, permutation)
+
+
+@functools.lru_cache(maxsize=1)
+def find_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: tuple[int, ...] | None) -> Steps:
+    """Returns the steps of the latest run again if they fit, as in a cross-validation; they are compiled only once."""
+    return make_steps(config, spec, plan, None if permutation is None else np.array(permutation))
 
 
 def check_together(config: Config, processes: ProcessGroup) -> None:

@@ -4,6 +4,7 @@ A step is compiled ahead of time and belongs to its `CompiledStep`. What `jax.pm
 a cache of the process until `jax.clear_caches()`, which would also drop the compiled functions of the host program.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -35,15 +36,17 @@ class CompiledStep:
         self._donate_argnums = (0,) if donates else ()
         self._devices = devices
         self._compiled: jax.stages.Compiled | None = None
+        self._lock = threading.Lock()  # several threads may train with the same step
 
     def __call__(self, replicated: Any, batch: dict[str, Any]) -> Any:
         return self.compile(replicated, batch)(replicated, to_global(batch))
 
     def compile(self, replicated: Any, batch: dict[str, Any]) -> jax.stages.Compiled:
         """Compiles for arguments like these, unless that is done already; returns the executable."""
-        if self._compiled is None:
-            self._compiled = self.lower(replicated, batch).compile()
-        return self._compiled
+        with self._lock:
+            if self._compiled is None:
+                self._compiled = self.lower(replicated, batch).compile()
+            return self._compiled
 
     def lower(self, replicated: Any, batch: dict[str, Any]) -> jax.stages.Lowered:
         """Traces and lowers the step for a state as `replicate` returns it and a batch as `shard` returns it."""

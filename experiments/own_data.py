@@ -1,4 +1,4 @@
-"""Trains on your own array, with and without the auxiliary loss, in a minute.
+"""Trains on your own array, with and without the auxiliary loss, in half a minute.
 
   python experiments/own_data.py [FOLDER]
 

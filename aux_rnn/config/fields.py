@@ -1,4 +1,4 @@
-"""Dataclass fields with a help text and a constraint, which `config.py` is made of."""
+"""Dataclass fields with a help text and a constraint, of which `settings.py` consists."""
 
 import dataclasses
 import os

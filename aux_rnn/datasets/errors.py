@@ -8,7 +8,7 @@ class DataError(OneLineError, ValueError):
 
     Examples:
       >>> from aux_rnn import fit
-      >>> fit([[[0.1], [0.2]], [[0.3], [float("nan")]]], [0, 1])
+      >>> fit([[[0.1], [0.2]], [[0.3], [float("inf")]]], [0, 1])
       Traceback (most recent call last):
-      aux_rnn.datasets.errors.DataError: inputs: nan at [1, 1, 0], 1 of 4 values; must be finite in float32
+      aux_rnn.datasets.errors.DataError: inputs: inf at [1, 1, 0], 1 of 4 values; must be finite in float32
     """

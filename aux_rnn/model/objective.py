@@ -6,8 +6,8 @@
     L_rec  = err(decode(s_T[a]), x[a-S : a])  a ~ Uniform{S, ..., L}
     L_pred = err(decode(s_T[a]), x[a : a+S])  a ~ Uniform{1, ..., L-S}
 
-`compute_losses` computes the terms and `total_loss` sums them. `segments.py` draws the anchors, `windows.py` stops the
-gradients, and `losses.py` defines the errors.
+`compute_losses` computes the terms and `total_loss` sums them. `segments.py` draws the anchors and `losses.py` defines
+the errors; `recurrence/windows.py` stops the gradients of the encoder, `scan.py` and `fused_lstm.py` the decoder's.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The backend for our LSTM on any device: the hand-written gradient of `fused.py`."""
+"""The backend for our LSTM on any device: the hand-written gradient of `fused_lstm.py`."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""Distributes steps over devices: `jax.pmap`, its axis, and the placement of arrays, here and nowhere else.
+"""Distributes steps over devices: `jax.pmap`, its axis, and the placement of arrays, in this module alone.
 
 A step is compiled ahead of time and belongs to its `CompiledStep`. What `jax.pmap` compiles when it is called stays in
 a cache of the process until `jax.clear_caches()`, which would also drop the compiled functions of the host program.

@@ -1,4 +1,4 @@
-"""Defines the exit codes of the programs and reports the reason in one line."""
+"""Defines the exit codes of the programs, which `modes/dispatch.py` chooses, and reports the reason in one line."""
 
 import sys
 from collections.abc import Callable

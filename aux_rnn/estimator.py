@@ -20,7 +20,8 @@ from aux_rnn.datasets import DataError
 from aux_rnn.datasets.alignment import as_array
 from aux_rnn.datasets.arrays import is_list, is_ragged, read_arrays
 from aux_rnn.fitted import Fitted
-from aux_rnn.fitting import check_counts, fit_examples, with_cell
+from aux_rnn.fitting import check_counts, fit_examples
+from aux_rnn.recurrence.cells import with_cell
 
 OF_RUNS = ("batch_size", "pretrain_epochs", "train_epochs")  # the settings of a run that mean something here
 # The paper's values are made for long sequences and accelerators; these are for some hundred short ones and a CPU.

@@ -13,7 +13,7 @@ from flax import traverse_util
 from numpy.typing import ArrayLike
 
 from aux_rnn.analysis.restore import find_checkpoint
-from aux_rnn.config.fields import reject, to_plain
+from aux_rnn.config.fields import checkpoint_name, reject, to_plain
 from aux_rnn.config.serialization import from_flat, to_json
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import evaluation_batches
@@ -147,8 +147,8 @@ def load(path: str | os.PathLike, checkpoint: str | int = "latest", cell: CellFa
       True
     """
     name, chosen = to_plain(path), str(checkpoint)
-    if chosen not in ("latest", "best") and not (chosen.isascii() and chosen.isdigit()):
-        raise reject("checkpoint", checkpoint, "latest, best or the step of a checkpoint")
+    if not checkpoint_name().accepts(chosen):
+        raise reject("checkpoint", checkpoint, checkpoint_name().phrase)
     if not is_address(name) and not os.path.isdir(os.path.expanduser(name)):
         if chosen != "latest":
             raise reject("checkpoint", checkpoint, f"left out for {name}, which is not the folder of a run")

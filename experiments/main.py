@@ -65,10 +65,6 @@ def main(argv: Sequence[str]) -> int:
         return report(error, BAD_INPUT)
     except KeyboardInterrupt:
         return report(OUTSIDE_OF_TRAINING, INTERRUPTED)
-    except ImportError:  # becomes of a KeyboardInterrupt while an extension module is imported
-        if not stop.signal_name:
-            raise
-        return report(OUTSIDE_OF_TRAINING, INTERRUPTED)
 
 
 def main_and_end(argv: Sequence[str]) -> int:

@@ -85,6 +85,13 @@ def is_dotted_name(text: str) -> bool:
     return "." in text and is_plain_text(text) and not any(character.isspace() for character in text)
 
 
+def checkpoint_name() -> Allowed:
+    return Allowed(
+        "latest, best or the step of a checkpoint",
+        lambda name: name in ("latest", "best") or (name.isascii() and name.isdigit()),
+    )
+
+
 def switch() -> Allowed:
     return Allowed("true or false", lambda value: isinstance(value, bool))
 

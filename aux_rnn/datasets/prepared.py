@@ -4,19 +4,18 @@ import contextlib
 import dataclasses
 import io
 import json
-import logging as python_logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.errors import first_line
+from aux_rnn.system.logs import filtered_log
 
 FEATURES_FILE = "features.json"
 CLASS_NAMES = ("pythonClassName", "python_class_name", "type")  # keys of a feature's class, in all versions of tfds
@@ -99,19 +98,9 @@ class PreparedFolder:
         return OpenedDataset(names, open_split, self.path, self.remedy)
 
 
-@contextlib.contextmanager
-def without_advice() -> Iterator[None]:
+def without_advice() -> contextlib.AbstractContextManager[None]:
     """Drops what tfds logs about the speed of OpenCV, which is not needed."""
-
-    def is_other(record: python_logging.LogRecord) -> bool:
-        return "OpenCV" not in str(record.msg)
-
-    logger = logging.get_absl_logger()
-    logger.addFilter(is_other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_other)
+    return filtered_log(lambda record: "OpenCV" not in str(record.msg))
 
 
 def check_classes(folder: Path) -> None:

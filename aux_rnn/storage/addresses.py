@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
-from absl import logging
 from fsspec.asyn import AsyncFileSystem
 
 from aux_rnn.config.fields import ConfigError, is_plain_text, reject, to_plain
 from aux_rnn.errors import OneLineError, first_line
 from aux_rnn.storage.remote import MAX_REASON, RemoteCopy
+from aux_rnn.system.logs import filtered_log
 
 GLOB_CHARACTERS = "*?["
 EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}  # of this package, per protocol
@@ -53,20 +53,14 @@ def local_copy(address: str) -> Iterator[tuple[Path, RemoteCopy]]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _renamed_in_log(old: str, new: str) -> Iterator[None]:
+def _renamed_in_log(old: str, new: str) -> contextlib.AbstractContextManager[None]:
     """Replaces a name in what is logged."""
 
     def rename(record: python_logging.LogRecord) -> bool:
         record.msg, record.args = record.getMessage().replace(old, new), ()
         return True
 
-    logger = logging.get_absl_logger()
-    logger.addFilter(rename)
-    try:
-        yield
-    finally:
-        logger.removeFilter(rename)
+    return filtered_log(rename)
 
 
 def open_remote(address: str) -> RemoteCopy:

@@ -35,7 +35,12 @@ def interrupt_on_signals() -> Iterator[StopRequest]:
     """
     request = StopRequest()
     with handle_signals(request, interrupt):
-        yield request
+        try:
+            yield request
+        except ImportError as error:  # becomes of a KeyboardInterrupt while an extension module is imported
+            if request:
+                raise KeyboardInterrupt from error
+            raise
 
 
 def interrupt() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from aux_rnn.config.fields import Allowed, ConfigError, integer, one_of, plain_text, reject, setting, switch
+from aux_rnn.config.fields import ConfigError, checkpoint_name, integer, one_of, plain_text, reject, setting, switch
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from cli.parsing import SETTINGS, define_settings, parse_words
@@ -26,12 +26,6 @@ DEVICES = integer(0, 1_024)
 SPLITS = ("train", "validation", "test")
 
 
-CHECKPOINT = Allowed(
-    "latest, best or the step of a checkpoint",
-    lambda name: name in ("latest", "best") or (name.isascii() and name.isdigit()),
-)
-
-
 @dataclasses.dataclass(frozen=True)
 class RunFlags:
     """The flags of main.py that are not settings."""
@@ -40,7 +34,9 @@ class RunFlags:
     workdir: str = setting(
         "", "Folder or address (gs://BUCKET/RUN) of the run; empty: runs/DATASET-AUXILIARY-seedSEED.", plain_text()
     )
-    checkpoint: str = setting("latest", "Checkpoint to use: latest, best or a step; not with --mode=train.", CHECKPOINT)
+    checkpoint: str = setting(
+        "latest", "Checkpoint to use: latest, best or a step; not with --mode=train.", checkpoint_name()
+    )
     split: str = setting("test", "Split to classify with --mode=predict.", one_of(SPLITS))
     extend: bool = setting(
         False,

@@ -1,12 +1,12 @@
 """Four CPU devices for every test, and a tiny experiment that trains in seconds."""
 
+import functools
 import os
 import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from faulty import INTERRUPTED, XLA_FLAGS, Undisturbed, command, interrupt
 
@@ -18,9 +18,7 @@ import pytest
 
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.training import experiment, steps
-from aux_rnn.training.plan import Plan
+from aux_rnn.training import experiment
 from aux_rnn.training.progress import Progress, unseen_progress
 
 
@@ -78,24 +76,9 @@ def forget_programs() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def shared_steps() -> Iterator[None]:
-    """Traces and compiles the steps of a configuration once for all runs of a file, whatever their seeds."""
-    shared: dict[Any, steps.Steps] = {}
-    make_steps = experiment.make_steps
-
-    def make_or_find(config: Config, spec: SequenceSpec, plan: Plan, permutation: Any = None) -> steps.Steps:
-        key = (
-            config.data,
-            config.model,
-            config.optimizer,
-            config.run.batch_size,
-            spec,
-            plan,
-            steps.metric_names(config),
-        )
-        return shared.setdefault(key, make_steps(config, spec, plan, permutation))
-
+    """Traces and compiles the steps of every configuration once for all runs of a file, whatever their seeds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "make_steps", make_or_find)
+        patch.setattr(experiment, "find_steps", functools.cache(experiment.find_steps.__wrapped__))
         yield
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import own_data
 import pytest
 from flax import linen as nn
+from small_network import SMALL_NETWORK
 
 import aux_rnn
 from aux_rnn.analysis.evaluate import evaluate_run
@@ -18,19 +19,7 @@ from aux_rnn.datasets.arrays import read_arrays
 LABELS = np.arange(24) % 3
 FLOATS = np.random.default_rng(0).random((24, 6, 2))
 TOKENS = np.random.default_rng(0).integers(5, size=(24, 6))
-SMALL = dict(
-    segment_length=3,
-    embedding_size=3,
-    hidden_size=4,
-    head_sizes=(4,),
-    decoder_sizes=(4,),
-    decoder_head_sizes=(4,),
-    supervised_truncation=3,
-    auxiliary_truncation=2,
-    batch_size=8,
-    pretrain_epochs=0,
-    train_epochs=1,
-)
+SMALL = {**SMALL_NETWORK, "pretrain_epochs": 0}
 
 
 def refused(*arguments, **options):

@@ -15,6 +15,7 @@ import jax
 import matplotlib
 import numpy as np
 import pytest
+from small_network import SMALL_NETWORK
 
 import aux_rnn
 from aux_rnn.training.experiment import find_steps
@@ -23,18 +24,6 @@ from aux_rnn.training.sharding import CompiledStep
 MAPPINGS, FILES = Path("/proc/self/maps"), Path("/proc/self/fd")
 LABELS = np.arange(24) % 3
 FLOATS = np.random.default_rng(0).random((24, 6, 2))
-SMALL = dict(
-    segment_length=3,
-    embedding_size=3,
-    hidden_size=4,
-    head_sizes=(4,),
-    decoder_sizes=(4,),
-    decoder_head_sizes=(4,),
-    supervised_truncation=3,
-    auxiliary_truncation=2,
-    batch_size=8,
-    train_epochs=1,
-)
 
 
 def global_state():
@@ -72,7 +61,7 @@ def test_fit_changes_no_global_state_and_recompiles_no_function_of_the_caller(tm
     aux_rnn.fit  # noqa: B018 - imports the libraries, which have loggers of their own
     monkeypatch.chdir(tmp_path)
     before = global_state()
-    aux_rnn.fit(FLOATS, LABELS, pretrain_epochs=0, workdir=workdir / "run", **SMALL)
+    aux_rnn.fit(FLOATS, LABELS, pretrain_epochs=0, workdir=workdir / "run", **SMALL_NETWORK)
     after = global_state()
     # A library that is imported for the first time may add a logger or a variable of its own.
     changed = [(part, name) for part in before for name in before[part] if after[part].get(name) != before[part][name]]
@@ -85,7 +74,7 @@ def test_fits_in_threads_are_the_same_in_a_strict_program_with_a_running_event_l
     """One of the threads computes in 64 bits with strict promotion, and has an event loop; both write checkpoints."""
 
     def fit(name):
-        settings = {**SMALL, "auxiliary": "none", "checkpoint_every_steps": 1, "pictures": False}
+        settings = {**SMALL_NETWORK, "auxiliary": "none", "checkpoint_every_steps": 1, "pictures": False}
         fitted = aux_rnn.fit(FLOATS, LABELS, workdir=tmp_path / name, **settings)
         return fitted.logits(FLOATS), fitted.summary["params_digest"]
 
@@ -107,12 +96,12 @@ def test_a_fit_with_another_seed_compiles_nothing(monkeypatch):
     lower = CompiledStep.lower
     monkeypatch.setattr(CompiledStep, "lower", lambda self, *args: compiled.append(1) or lower(self, *args))
     find_steps.cache_clear()
-    digests = {aux_rnn.fit(FLOATS, LABELS, seed=seed, **SMALL).summary["params_digest"] for seed in (0, 1)}
+    digests = {aux_rnn.fit(FLOATS, LABELS, seed=seed, **SMALL_NETWORK).summary["params_digest"] for seed in (0, 1)}
     assert len(digests) == 2
     once = len(compiled)
-    aux_rnn.fit(FLOATS, LABELS, seed=2, **SMALL)
+    aux_rnn.fit(FLOATS, LABELS, seed=2, **SMALL_NETWORK)
     assert len(compiled) == once > 0
-    aux_rnn.fit(FLOATS, LABELS, **{**SMALL, "train_epochs": 2})
+    aux_rnn.fit(FLOATS, LABELS, **{**SMALL_NETWORK, "train_epochs": 2})
     assert len(compiled) == 2 * once
 
 
@@ -122,7 +111,7 @@ def test_many_fits_leave_no_compiled_program_and_no_open_file_behind():
     counts = []
     for seed in range(8):
         find_steps.cache_clear()  # else the second fit would compile nothing
-        aux_rnn.fit(FLOATS, LABELS, pretrain_epochs=1, seed=seed, **SMALL)
+        aux_rnn.fit(FLOATS, LABELS, pretrain_epochs=1, seed=seed, **SMALL_NETWORK)
         gc.collect()
         counts.append((len(MAPPINGS.read_text().splitlines()), len(list(FILES.iterdir()))))
     mappings, files = zip(*counts[1:], strict=True)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
+from small_network import SMALL_NETWORK
 
 import aux_rnn
 from aux_rnn.analysis.predict import predict_run, save_predictions
@@ -26,19 +27,7 @@ from aux_rnn.training.train import train_and_evaluate
 
 FLOATS = np.random.default_rng(0).random((24, 6, 2))
 KINDS = np.array(["left", "right", "up"])[np.arange(24) % 3]
-SMALL = dict(
-    segment_length=3,
-    embedding_size=3,
-    hidden_size=4,
-    head_sizes=(4,),
-    decoder_sizes=(4,),
-    decoder_head_sizes=(4,),
-    supervised_truncation=3,
-    auxiliary_truncation=2,
-    batch_size=8,
-    pretrain_epochs=0,
-    train_epochs=1,
-)
+SMALL = {**SMALL_NETWORK, "pretrain_epochs": 0}
 ELSEWHERE = """
 import sys, numpy as np, aux_rnn
 loaded = aux_rnn.load(sys.argv[1])

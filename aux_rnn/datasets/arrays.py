@@ -46,16 +46,18 @@ class Form:
         self, inputs: ArrayLike, labels: ArrayLike | None, lengths: ArrayLike | None = None, name: str = ""
     ) -> Examples:
         """Reads arrays as those of `read_arrays` were read; raises DataError for arrays of another form."""
-        longest = self.spec.length if self.is_padded else None
-        read = read_sequences(inputs, lengths, self.padding, self.channels_first, longest, name)
+        read = self._read_sequences(inputs, lengths, name)
         indices, _ = encode_labels(labels, len(read.inputs), f"{name}labels", np.array(self.classes))
         return self.check(Examples(read.inputs, indices, read.lengths), name)
 
     def read_unlabeled(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> Examples:
         """Reads arrays without labels, which become 0; raises DataError for arrays of another form."""
-        longest = self.spec.length if self.is_padded else None
-        read = read_sequences(inputs, lengths, self.padding, self.channels_first, longest)
+        read = self._read_sequences(inputs, lengths)
         return self.check(Examples(read.inputs, np.zeros(len(read.inputs), np.int32), read.lengths))
+
+    def _read_sequences(self, inputs: ArrayLike, lengths: ArrayLike | None, name: str = "") -> "Sequences":
+        longest = self.spec.length if self.is_padded else None
+        return read_sequences(inputs, lengths, self.padding, self.channels_first, longest, name)
 
     def check(self, examples: Examples, name: str = "") -> Examples:
         """Returns the examples, or raises DataError if they have another form; `name` is a prefix in messages."""

@@ -75,8 +75,12 @@ def compile_steps(
 def compile_phase(steps: Steps, name: str, state: Any, batch: RawBatch) -> CompiledPhase:
     begin = time.monotonic()
     memory = getattr(steps, name).compile(state, shard(batch)).memory_analysis()
-    used = memory and memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return CompiledPhase(time.monotonic() - begin, used or 0)
+    return CompiledPhase(time.monotonic() - begin, working_bytes(memory) if memory else 0)
+
+
+def working_bytes(memory: Any) -> int:
+    """Returns the memory for results and intermediate values, in addition to the arguments, by `memory_analysis()`."""
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 
 
 def largest_size(config: Config) -> tuple[str, Any]:

@@ -18,7 +18,7 @@ from aux_rnn.config.fields import ConfigError, reject
 from aux_rnn.config.settings import Config
 from aux_rnn.errors import first_line
 from aux_rnn.storage.tree_shapes import shapes_of
-from aux_rnn.training.memory_check import too_large
+from aux_rnn.training.memory_check import too_large, working_bytes
 from aux_rnn.training.steps import Steps, create_train_state, make_steps
 from modes.compiled_loops import Program, read_program
 from modes.dry_run import format_bytes, format_flag_file, list_parameters, plan_run
@@ -102,12 +102,7 @@ def compile_phase(
             raise
         raise does_not_fit(config, topology, phase, first_line(error).partition(": ")[2]) from error
     seconds, memory = time.monotonic() - begin, compiled.memory_analysis()
-    peak = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-    )
+    peak = memory.argument_size_in_bytes + working_bytes(memory)
     if peak > topology.usable_bytes:
         reason = f"{format_bytes(peak)} are needed and {format_bytes(topology.usable_bytes)} available"
         raise does_not_fit(config, topology, phase, reason)

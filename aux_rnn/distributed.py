@@ -14,6 +14,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -206,8 +207,13 @@ class ProcessGroup:
     def check_counts(self) -> None:
         """Raises ProcessError if process 0 and another one were started for different numbers of processes."""
         self._client.key_value_set(f"aux_rnn/count/{self.index}", json.dumps(self.count))
-        for peer in range(self.count) if self.is_main else [0]:
-            if (count := self._get(f"aux_rnn/count/{peer}")) != self.count:
+        counts = {peer: self._get(f"aux_rnn/count/{peer}") for peer in (range(self.count) if self.is_main else [0])}
+        self._client.key_value_set(f"aux_rnn/counted/{self.index}", "true")
+        for peer, count in counts.items():
+            if count != self.count:
+                if self.is_main:  # JAX aborts the others after this process, so they report it first
+                    self._get(f"aux_rnn/counted/{peer}")
+                    time.sleep(2 * POLL_MS / 1_000)
                 raise ProcessError(
                     f"--num_processes={self.count}: process {peer} has {count}; start all with the same number"
                 )

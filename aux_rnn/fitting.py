@@ -151,7 +151,7 @@ def fit_dataset(
     """Trains a network on a data set by its name, as `experiments/main.py` does.
 
     Args:
-      dataset: a name such as 'digits', 'tfds:NAME' for any images that tfds has prepared as array_record, or
+      dataset: a name such as 'digits', 'tfds:NAME' for any images that tfds has prepared, or
         'file:PATH' for a file .npz, .csv, .tsv or .ts.
       workdir: as in `fit`.
       extend: as in `fit`.

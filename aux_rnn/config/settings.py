@@ -53,7 +53,7 @@ class DataConfig(Settings):
         "mnist",
         "Data set: mnist, pmnist, fashion_mnist, kmnist, emnist/balanced and others, cifar10, stanford_dogs or dbpedia "
         "(text); digits, digits_text (text) or recall, which need no files; tfds:NAME, images or float sequences that "
-        "tfds has prepared as array_record; or file:PATH, your own .npz, .csv, .tsv or .ts.",
+        "tfds has prepared, stored as array_record or TFRecord; or file:PATH, your own .npz, .csv, .tsv or .ts.",
         TEXT,
     )
     data_dir: str = setting("", "Folder of prepared data; empty: $TFDS_DATA_DIR, or ~/tensorflow_datasets.", TEXT)

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.tfrecord import TFRecords
 from aux_rnn.errors import first_line
 from aux_rnn.system.logs import filtered_log
 
@@ -76,7 +77,7 @@ class PreparedFolder:
             raise
         except Exception as error:  # tfds raises many kinds of errors for a folder that is damaged
             raise damaged(path, error, remedy) from error
-        if file_format != tfds.core.FileFormat.ARRAY_RECORD:
+        if file_format not in (tfds.core.FileFormat.ARRAY_RECORD, tfds.core.FileFormat.TFRECORD):
             stored = getattr(file_format, "value", file_format)
             raise DataError(f"{path}: stored as {stored}, which cannot be read here; {remedy}")
         return cls(path, features, counts, builder, remedy)
@@ -86,7 +87,7 @@ class PreparedFolder:
 
         def open_split(split: str) -> PreparedRecords:
             try:
-                return PreparedRecords(self.builder.as_data_source(split), input_name, label_name)
+                return PreparedRecords(self._open_records(split), input_name, label_name)
             except Exception as error:  # see `read`
                 raise damaged(self.path, error, self.remedy) from error
 
@@ -96,6 +97,12 @@ class PreparedFolder:
         except Exception as error:  # there are fewer names than classes
             raise damaged(self.path, error, self.remedy) from error
         return OpenedDataset(names, open_split, self.path, self.remedy)
+
+    def _open_records(self, split: str) -> Any:
+        info = self.builder.info
+        if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
+            return self.builder.as_data_source(split)
+        return TFRecords(info.splits[split].filepaths, info.features, self.counts[split])
 
 
 def without_advice() -> contextlib.AbstractContextManager[None]:

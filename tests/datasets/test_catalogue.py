@@ -7,14 +7,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from absl import logging
+from array_record.python import array_record_module
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from properties import assert_one_line, damages, examples
+from tensorboardX.record_writer import RecordWriter
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import DataConfig
@@ -163,11 +166,35 @@ def copied(prepared, tmp_path):
     return tmp_path / "plain/1.2.0"
 
 
+def set_file_format(folder, name):
+    info = folder / "dataset_info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "fileFormat": name}))
+
+
 def test_another_file_format_is_refused(copied):
-    info = json.loads((copied / "dataset_info.json").read_text())
-    (copied / "dataset_info.json").write_text(json.dumps({**info, "fileFormat": "tfrecord"}))
-    with pytest.raises(DataError, match=r"1.2.0: stored as tfrecord, which cannot be read here; .*array_record"):
+    set_file_format(copied, "riegeli")
+    with pytest.raises(DataError, match=r"1.2.0: stored as riegeli, which cannot be read here; .*array_record"):
         find_dataset(catalogue_config(copied.parent.parent, "tfds:plain"))
+
+
+def test_tfrecord_files_are_read_as_array_record_files(prepared, copied):
+    expected = load_splits(catalogue_config(prepared, "tfds:plain"), seed=0)
+    set_file_format(copied, "tfrecord")
+    for path in copied.glob("*.array_record-*"):
+        reader = array_record_module.ArrayRecordReader(str(path))
+        path.unlink()
+        writer = RecordWriter(str(path).replace("array_record", "tfrecord"))
+        for record in reader.read_all():
+            writer.write(record)
+        writer.close()
+    config = catalogue_config(copied.parent.parent, "tfds:plain")
+    chex.assert_trees_all_equal(load_splits(config, seed=0).train.inputs, expected.train.inputs)
+    chex.assert_trees_all_equal(load_splits(config, seed=0).test.labels, expected.test.labels)
+    shard = copied / "plain-train.tfrecord-00000-of-00001"
+    for damaged in (shard.read_bytes()[:-1], b""):
+        shard.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"1.2.0: damaged.*; prepare it with tfds"):
+            load_splits(config, seed=0)
 
 
 def test_a_damaged_folder_is_refused(copied):

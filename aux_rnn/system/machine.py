@@ -5,6 +5,16 @@ import platform
 from pathlib import Path
 from typing import Any
 
+VECTOR_EXTENSIONS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx512_bf16": "AVX512-BF16",
+    "amx_bf16": "AMX-BF16",
+    "asimd": "NEON",
+    "bf16": "NEON-BF16",
+    "sve": "SVE",
+}
+
 
 def usable_cores() -> list[int]:
     """Returns the cores that this process may use."""
@@ -27,6 +37,20 @@ def processor_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def vector_extensions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Returns the vector extensions of the CPU: one model name may stand for several machines."""
+    words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    return [name for flag, name in VECTOR_EXTENSIONS.items() if flag in words]
+
+
+def warn_of_precision(precision: str, platform: str) -> str:
+    """Returns a line for a precision that is slower than float32 on the CPU; an empty one otherwise."""
+    extensions = vector_extensions()
+    if precision != "bfloat16" or platform != "cpu" or not extensions or any("BF16" in name for name in extensions):
+        return ""
+    return f"--precision=bfloat16 is slower than float32 on this CPU, which has only {', '.join(extensions)}"
 
 
 def system_name() -> str:

@@ -13,6 +13,7 @@ from aux_rnn.datasets import train_batches
 from aux_rnn.datasets.describing import describe_form
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy
+from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.signals import StopRequest, catch_signals
 from aux_rnn.training.experiment import Experiment, check_together, create_experiment_together
 from aux_rnn.training.loop import Loop
@@ -123,3 +124,5 @@ def announce(
     progress.say(f"sequences of {experiment.spec.describe()}  {sizes} examples  {phases}")
     if config.run.pretrain_epochs and not config.model.auxiliaries:
         progress.say("no pretraining, as there is no auxiliary loss; --pretrain_epochs is ignored")
+    if warning := warn_of_precision(config.model.precision, jax.devices()[0].platform):
+        progress.say(warning)

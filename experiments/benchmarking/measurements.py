@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -20,11 +19,10 @@ from cli.machine import code_version
 from aux_rnn.config.serialization import NOT_COMPARED, to_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.system.machine import describe_machine, usable_cores
+from aux_rnn.system.machine import describe_machine, usable_cores, vector_extensions
 
 PAUSE = 0.5  # seconds
 PRODUCT_SIZE = 2_048
-VECTOR_EXTENSIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "amx_tile": "AMX", "asimd": "NEON", "sve": "SVE"}
 # Environment variables that affect speed.
 VARIABLES = ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "OMP_NUM_THREADS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
 
@@ -132,12 +130,6 @@ def take_turns(workers: Sequence[Worker], pairs: int) -> list[list[float]]:
         latest = ", ".join(f"{worker.name} {own[-1]:.4g} s" for worker, own in zip(workers, seconds, strict=True))
         say(f"pair {pair + 1} of {pairs}: {latest}")
     return seconds
-
-
-def vector_extensions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Returns the vector extensions of the CPU: one model name may stand for several machines."""
-    words = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
-    return [name for flag, name in VECTOR_EXTENSIONS.items() if flag in words]
 
 
 def describe_measurement(config: Config, spec: SequenceSpec) -> Record:

@@ -26,6 +26,7 @@ from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.model.flops import count_training_step
 from aux_rnn.storage.tree_shapes import shapes_of
+from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.memory import describe_devices
 from aux_rnn.system.timing import format_duration
 from aux_rnn.training.experiment import check_pixel_loss, check_together
@@ -171,6 +172,8 @@ def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[tuple[st
         yield "", f"{format_bytes(compiled.step_bytes)} on each device during a step"
     yield "memory", f"{format_bytes(found.state_bytes)} of parameters and optimizer on each device"
     yield "devices", describe_devices() + (f" in {processes} processes" if processes > 1 else "")
+    if warning := warn_of_precision(config.model.precision, jax.devices()[0].platform):
+        yield "precision", warning
     yield "results", f"would go to {workdir}"
 
 

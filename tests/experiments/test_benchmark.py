@@ -156,12 +156,6 @@ def test_a_worker_continues_after_a_refusal_and_its_death_is_noticed():
         worker.ask("prepare")
 
 
-def test_vector_extensions_are_named(tmp_path):
-    (tmp_path / "cpuinfo").write_text("model name : AMD EPYC\nflags : fpu avx2 avx512f avx512bw amx_tile\n")
-    assert measurements.vector_extensions(tmp_path / "cpuinfo") == ["AVX2", "AVX-512", "AMX"]
-    assert measurements.vector_extensions(tmp_path / "nothing") == []
-
-
 def make_record(command, length=1024, **values):
     """A record with made-up numbers."""
     program = dict(name="aux_rnn", devices="2 x cpu", versions=dict(jax="0.10.2", jaxlib="0.10.2", flax="0.12.8"))

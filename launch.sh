@@ -10,6 +10,8 @@
 #                                         the same on a SLURM cluster
 #   ./launch.sh reproduce NAME [flags]    python experiments/reproduce.py
 #   ./launch.sh benchmark COMMAND [flags] python experiments/benchmark.py
+#   ./launch.sh check-accelerator MINUTES [flags]
+#                                         tests and measures the accelerator of this machine, and trains on it
 #   ./launch.sh test [pytest arguments]   pytest; with --slow or --all the slower tests, too; with aux_rnn/model or
 #                                         aux_rnn/model/objective.py the tests of this package or module
 #
@@ -20,7 +22,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,18s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,20s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -132,6 +134,11 @@ case $command in
     tune_allocator
     exec "$python" "$root/experiments/benchmark.py" "$@"
     ;;
+  check-accelerator)
+    set_up
+    tune_allocator
+    AUX_RNN_PYTHON=$python exec "$root/experiments/launch/check_accelerator.sh" "$@"
+    ;;
   test)
     set_up
     cd "$root"
@@ -143,6 +150,6 @@ case $command in
     ;;
   *)
     usage >&2
-    fail "'$command': must be train, local, tpu, reproduce, benchmark or test"
+    fail "'$command': must be train, local, tpu, reproduce, benchmark, check-accelerator or test"
     ;;
 esac

@@ -19,8 +19,8 @@ def test_requirements_and_project_declare_the_same():
 @pytest.mark.parametrize(
     ("environment", "arguments", "message"),
     [
-        ({}, [], "error: '': must be train, local, tpu, reproduce, benchmark or test"),
-        ({}, ["fly"], "error: 'fly': must be train, local, tpu, reproduce, benchmark or test"),
+        ({}, [], "error: '': must be train, local, tpu, reproduce, benchmark, check-accelerator or test"),
+        ({}, ["fly"], "error: 'fly': must be train, local, tpu, reproduce, benchmark, check-accelerator or test"),
         ({}, ["slurm"], "error: slurm: submit the job script: sbatch [options] experiments/launch/slurm.sh [flags]"),
         ({}, ["tpu", "NAME"], "error: NAME: must be lower-case"),
         ({}, ["tpu", "run", "--workdir=runs/x"], "error: --workdir=runs/x: must be gs://BUCKET/PATH"),

@@ -39,31 +39,18 @@ class ArrayRecords:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExampleRecords:
-    """Examples in memory, which need no conversion."""
-
-    examples: Examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
-        return list(self.examples.inputs[rows]), self.examples.labels[rows].tolist()
-
-
-@dataclasses.dataclass(frozen=True)
 class OpenedDataset:
     """A data set that is ready to be read.
 
     Attributes:
       class_names: names of the classes, by label.
-      open_split: returns the records of 'train' or of the test split.
+      open_split: returns the records of 'train' or of the test split, or examples that need no conversion.
       folder: folder of the prepared data; None if there is none.
       remedy: instruction for a record that cannot be read.
     """
 
     class_names: Sequence[str]
-    open_split: Callable[[str], Records]
+    open_split: Callable[[str], Records | Examples]
     folder: Path | None = None
     remedy: str = ""
 

@@ -1,13 +1,10 @@
 """The folders of this machine that data is read from and written to."""
 
 import os
-import tempfile
 from pathlib import Path
 
 from aux_rnn.config.fields import is_plain_text, plain_text, reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.errors import DataError
-from aux_rnn.errors import first_line
 
 
 def data_folder(config: DataConfig) -> Path:
@@ -32,14 +29,3 @@ def local_folder(name: str, value: str) -> Path:
     if "://" in value:
         raise reject(name, value, "a folder of this machine; copy or mount the data first")
     return Path(os.path.expanduser(value))
-
-
-def check_writable(data_dir: Path) -> None:
-    """Raises DataError unless files can be created in the folder."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=data_dir):
-            pass
-    except OSError as error:
-        reason = error.strerror or first_line(error)
-        raise DataError(f"--data_dir={data_dir}: cannot be written ({reason}); name another folder") from error

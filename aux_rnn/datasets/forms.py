@@ -21,14 +21,12 @@ class Form(abc.ABC):
       stored_shape: shape of a stored sequence, with None where it varies.
       dtype: type of the values.
       vocabulary_size: number of tokens, or 0 for values.
-      examples_at_once: number of stored sequences that are read together.
     """
 
     input_name: ClassVar[str]
     vocabulary_size: ClassVar[int] = 0
     stored_shape: tuple[int | None, ...]
     dtype: DTypeLike = np.uint8
-    examples_at_once: int = 1_000
 
     @abc.abstractmethod
     def shape(self, config: DataConfig) -> tuple[int, ...]:
@@ -46,11 +44,6 @@ class Images(Form):
     input_name = "image"
 
     stored_shape: tuple[int | None, int | None, int]
-
-    @property
-    def examples_at_once(self) -> int:  # type: ignore[override]
-        height, width, channels = self.stored_shape
-        return max(1, 2**20 // (height * width * channels)) if height and width else 16
 
     def shape(self, config: DataConfig) -> tuple[int, int, int]:
         refuse_sequence_length(config)
@@ -84,7 +77,6 @@ class Texts(Form):
     input_name = "text"
     vocabulary_size = 256
     stored_shape = (None,)
-    examples_at_once = 10_000
 
     longest: int
 

@@ -8,13 +8,14 @@ from absl import logging
 
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import Dataset, ExampleRecords, OpenedDataset, Records
-from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records
+from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.datasets.registry import SplitSizes, divide_examples, find_dataset, split_sizes
-from aux_rnn.errors import first_line
 from aux_rnn.system.memory import available_system_bytes
+
+PIECE_ROWS = 64  # stored sequences that are read together; photographs may take megabytes each
 
 
 def load_splits(config: DataConfig, seed: int) -> Splits:
@@ -42,10 +43,11 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     if dataset.test_split != "test":
         logging.warning("%s has no test split; its %s split is used instead", dataset.name, dataset.test_split)
 
-    def read(records: Records, rows: np.ndarray) -> Examples:
-        if isinstance(records, ExampleRecords):
-            return dataclasses.replace(records.examples.take(np.sort(rows)), ids=np.sort(rows))
-        return read_examples(records, np.sort(rows), dataset, opened, config)
+    def read(records: Records | Examples, rows: np.ndarray) -> Examples:
+        rows = np.sort(rows)
+        if isinstance(records, Examples):
+            return dataclasses.replace(records.take(rows), ids=rows)
+        return read_examples(records, rows, dataset, opened, config)
 
     return Splits(
         train=read(train, train_rows[: sizes.train]),
@@ -88,9 +90,9 @@ def read_examples(
     inputs = np.empty((len(rows), *shape), form.dtype)
     labels = np.empty(len(rows), np.int32)
     lengths = np.empty(len(rows), np.int32) if form.vocabulary_size else None
-    for start in range(0, len(rows), form.examples_at_once):
-        piece = slice(start, start + form.examples_at_once)
-        try:
+    for start in range(0, len(rows), PIECE_ROWS):
+        piece = slice(start, start + PIECE_ROWS)
+        with reporting_damage(opened.folder, opened.remedy):
             sequences, own_labels = records.read(rows[piece].tolist())
             arranged, own_lengths = form.arrange(sequences, shape)
             if arranged.shape != inputs[piece].shape or arranged.dtype != inputs.dtype:
@@ -98,8 +100,6 @@ def read_examples(
                 raise ValueError(f"{stored} is stored instead of {inputs.dtype} {inputs[piece].shape}")
             if strange := [label for label in own_labels if not 0 <= label < dataset.num_classes]:
                 raise ValueError(f"label {strange[0]} is none of the {dataset.num_classes} classes")
-        except Exception as error:  # array_record and tfds raise many kinds of errors for damaged files
-            raise DataError(f"{opened.folder}: damaged ({first_line(error)}); {opened.remedy}") from error
         inputs[piece], labels[piece] = arranged, own_labels
         if lengths is not None and own_lengths is not None:
             lengths[piece] = own_lengths

@@ -20,7 +20,7 @@ from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.files import Source, locate
-from aux_rnn.datasets.folders import check_writable, data_folder, manual_folder
+from aux_rnn.datasets.folders import data_folder, manual_folder
 from aux_rnn.datasets.prepared import PreparedFolder
 from aux_rnn.errors import first_line
 
@@ -77,8 +77,8 @@ class OfficialDataset(Dataset):
 
     def _prepare(self, config: DataConfig, manual_dir: Path | None) -> None:
         data_dir = data_folder(config)
-        check_writable(data_dir)
         try:
+            data_dir.mkdir(parents=True, exist_ok=True)
             with quiet_progress():
                 files = locate(self.source, manual_dir, data_dir / "downloads", config.allow_partial)
                 logging.info("Preparing %s in %s", self.name, data_dir)

@@ -11,7 +11,7 @@ import numpy as np
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import arrays
-from aux_rnn.datasets.dataset import Dataset, ExampleRecords, OpenedDataset
+from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples
 from aux_rnn.datasets.forms import Form, refuse_image_size, refuse_sequence_length
@@ -53,7 +53,7 @@ class FileDataset(Dataset):
 
     def open(self, config: DataConfig) -> OpenedDataset:
         names = [str(label) for label in self.array_form.classes]
-        return OpenedDataset(names, lambda split: ExampleRecords(self.splits[split]), self.path)
+        return OpenedDataset(names, lambda split: self.splits[split], self.path)
 
 
 def open_file(config: DataConfig) -> FileDataset:

@@ -17,7 +17,7 @@ from jax.errors import JaxRuntimeError
 from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.datasets import DataError, describe_data
+from aux_rnn.datasets import DataError
 from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
 from aux_rnn.errors import first_line
 from aux_rnn.storage.addresses import is_address, local_copy
@@ -29,7 +29,7 @@ from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.loop import TrainingError
 from aux_rnn.training.progress import Progress, format_summary, unseen_progress
 from aux_rnn.training.train import train_and_evaluate
-from modes.data_report import format_description
+from modes.data_report import report_data
 
 
 def run_mode(invocation: Invocation, stop: StopRequest) -> int:
@@ -101,9 +101,9 @@ def require_devices() -> None:
 def prepare(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Prepares the data set and describes it."""
     config = invocation.config
-    description = processes.run_on_main_first(lambda: describe_data(config.data, config.run.seed))
+    described = processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
     if processes.is_main:
-        print(format_description(description))
+        print(described)
     return 0
 
 

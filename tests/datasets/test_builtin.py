@@ -264,7 +264,7 @@ def test_reading_holds_only_a_piece_at_full_size(monkeypatch):
 
     config = DataConfig(dataset="cifar10", image_size=2)
     dataset = find_dataset(config)
-    monkeypatch.setattr(type(dataset.form), "examples_at_once", 10)
+    monkeypatch.setattr(loading, "PIECE_ROWS", 10)
     tracemalloc.start()
     examples = loading.read_examples(Records(), np.arange(1000), dataset, OpenedDataset([], Records), config)
     peak = tracemalloc.get_traced_memory()[1]

@@ -96,18 +96,7 @@ def read_arrays(
     num_classes: int | None = None,
     vocabulary_size: int | None = None,
 ) -> tuple[Examples, Form]:
-    """Checks arrays to train on and converts them to examples.
-
-    Args:
-      inputs: `[N, L, C]` or `[N, L]` of floats (taken as they are), `[N, L, C]` of uint8 (divided by 255), images uint8
-        `[N, H, W, C]` (read row by row, divided by 255), tokens `[N, L]` of integers from 0, or a list of N sequences
-        `[L]` or `[L, C]` of unequal length.
-      labels: integers, booleans or strings `[N]`.
-      lengths: integers `[N]` from 1 to L, the length of each sequence if they are padded; None if not.
-      padding: side of the padding, 'left' or 'right'; None detects it and refuses what is ambiguous.
-      channels_first: whether the channels come before the elements or pixels; None refuses what is ambiguous.
-      num_classes: K, with labels from 0 to K - 1; None takes the labels that occur as the classes.
-      vocabulary_size: number of tokens; None takes the largest and 1.
+    """Checks arrays to train on and converts them to examples; `aux_rnn.fit` describes the arguments.
 
     Returns:
       The examples, padded with zeros on the left, and their form.

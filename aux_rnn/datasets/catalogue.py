@@ -23,13 +23,7 @@ IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CatalogueDataset(Dataset):
-    """A data set that was prepared by tfds.
-
-    Attributes:
-      folder: where it lies.
-      input_name: name of the sequence in a record.
-      label_name: name of the label.
-    """
+    """A data set that was prepared by tfds, and the names of the sequence and the label in a record."""
 
     folder: PreparedFolder
     input_name: str
@@ -42,9 +36,7 @@ class CatalogueDataset(Dataset):
 def open_catalogue(config: DataConfig) -> CatalogueDataset:
     """Reads the description, and no example, of the data set that `tfds:NAME` or `tfds:NAME/CONFIG` denotes.
 
-    Raises:
-      ConfigError: NAME is not a name.
-      DataError: the data set is not prepared, is stored in another format, or does not have the features that it needs.
+    Raises ConfigError if NAME is not a name, and DataError if the data set is not prepared or cannot be read here.
     """
     folder = PreparedFolder.read(find_folder(config.dataset, data_folder(config)), how_to_prepare(config.dataset))
     input_name, form, label_name = find_features(folder.features, folder.path)

@@ -88,9 +88,8 @@ class Dataset(abc.ABC):
     def open(self, config: DataConfig) -> OpenedDataset:
         """Opens the data set, and prepares it if necessary.
 
-        Raises:
-          ConfigError: a folder in the settings cannot be used.
-          DataError: the data is missing, damaged, or cannot be stored.
+        Raises ConfigError for a folder that cannot be used, and DataError if the data is missing, damaged, or cannot be
+        stored.
         """
 
     def is_prepared(self, config: DataConfig) -> bool:
@@ -100,12 +99,7 @@ class Dataset(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArrayDataset(Dataset):
-    """A data set that comes with a package or is generated.
-
-    Attributes:
-      class_names: names of the classes, by label.
-      read_split: returns the examples of 'train' or 'test'.
-    """
+    """A data set that comes with a package or is generated; `read_split` returns the examples of 'train' or 'test'."""
 
     class_names: Sequence[str]
     read_split: Callable[[str, DataConfig], Records]

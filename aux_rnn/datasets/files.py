@@ -64,19 +64,10 @@ class Source:
 
 
 def locate(source: Source, manual_dir: Path | None, download_dir: Path, allow_partial: bool) -> dict[str, Path]:
-    """Finds the official files in the user's folder, and downloads those that are missing.
+    """Finds the official files in the user's folder or its subfolder `source.name`, and downloads the missing ones.
 
-    Args:
-      source: the files to find.
-      manual_dir: the user's folder, which holds the files or has a subfolder `source.name` that does.
-      download_dir: folder of downloads.
-      allow_partial: whether the user's files may differ from the published ones.
-
-    Returns:
-      Path by file name: the file itself, or what it was unpacked to.
-
-    Raises:
-      DataError: a file is not the published one, or is missing and cannot be downloaded.
+    Returns the path by file name: of the file itself, or of what it was unpacked to. Raises DataError if a file is
+    missing and cannot be downloaded, or is not the published one, which `allow_partial` permits.
     """
     folders = [*([manual_dir / source.name, manual_dir] if manual_dir else []), download_dir / source.name]
     found = {}

@@ -70,8 +70,7 @@ class Images(Form):
 class Texts(Form):
     """Texts as bytes, of which the first `sequence_length` are read; shorter ones are padded with zeros on the left.
 
-    Attributes:
-      longest: number of bytes of the longest stored text.
+    The `longest` is the number of bytes of the longest stored text.
     """
 
     input_name = "text"

@@ -39,10 +39,7 @@ def read_split(files: Files, split: str) -> Iterator[Piece]:
 def idx_dataset(name: str, address: str, class_names: Sequence[str]) -> OfficialDataset:
     """Describes a data set of 60,000 training and 10,000 test images in four files with the names of MNIST's.
 
-    Args:
-      name: of the data set, here and in tfds, whose checksums apply.
-      address: folder of the files, with a slash at the end.
-      class_names: names of the classes, by label.
+    The name is that of tfds, too, whose checksums apply; the address ends with a slash.
     """
     files = [OfficialFile(f"{address}{part}-{kind}") for part in PARTS.values() for kind in (IMAGES, LABELS)]
     return OfficialDataset(

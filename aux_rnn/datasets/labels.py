@@ -16,19 +16,11 @@ MOST_NAMED = 10  # classes in a message
 def encode_labels(
     labels: ArrayLike | None, count: int, name: str = "labels", classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Maps labels to classes.
+    """Maps labels `[N]`, integers, booleans, strings or floats without a fraction, to classes.
 
-    Args:
-      labels: integers, booleans, strings or floats without a fraction `[N]`.
-      count: N.
-      name: how messages call the labels.
-      classes: the classes `[K]` that the labels must be among; None takes those that occur, in ascending order.
-
-    Returns:
-      The index of the class of each label, int32 `[N]`, and the classes `[K]`.
-
-    Raises:
-      DataError: labels are missing, of another shape or kind, or not among the classes.
+    The labels must be among the `classes` `[K]`; None takes those that occur, in ascending order. Returns the index of
+    the class of each label, int32 `[N]`, and the classes. Raises DataError for labels that are missing, of another
+    shape or kind, or not among the classes.
     """
     array = read_labels(labels, count, name)
     if classes is None:

@@ -21,12 +21,8 @@ PIECE_ROWS = 64  # stored sequences that are read together; photographs may take
 def load_splits(config: DataConfig, seed: int) -> Splits:
     """Reads a data set, and prepares it first if this was never done.
 
-    Args:
-      config: the settings of the data.
-      seed: decides, with the size of the training split alone, which examples are held out for validation.
-
-    Returns:
-      The three splits; 'validation' is empty if `validation_fraction` is 0.
+    The seed decides, with the size of the training split alone, which examples are held out for validation; without
+    `validation_fraction` that split is empty.
 
     Raises:
       ConfigError: a setting does not fit the data.
@@ -69,10 +65,9 @@ def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset, availabl
 
 
 def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides the rows 0 .. count - 1 at random.
+    """Divides the rows 0 .. count - 1 at random into int64 [count - held_out] and [held_out].
 
-    Returns:
-      int64 [count - held_out] and [held_out], both in random order, so that any beginning of them is a random sample.
+    Both are in random order, so that any beginning of them is a random sample.
     """
     order = make_permutation(count, seed)
     return order[held_out:], order[:held_out]
@@ -81,11 +76,7 @@ def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.nd
 def read_examples(
     records: Records, rows: np.ndarray, dataset: Dataset, opened: OpenedDataset, config: DataConfig
 ) -> Examples:
-    """Reads the given rows, integer [N], in pieces, so that few sequences are in memory at their stored size.
-
-    Raises:
-      DataError: a record is damaged.
-    """
+    """Reads the given rows, integer [N], in pieces, so that few sequences are in memory at their stored size."""
     form, shape = dataset.form, dataset.form.shape(config)
     inputs = np.empty((len(rows), *shape), form.dtype)
     labels = np.empty(len(rows), np.int32)

@@ -39,13 +39,7 @@ class FileForm(Form):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileDataset(Dataset):
-    """Examples of a file, in memory.
-
-    Attributes:
-      path: the file.
-      array_form: how its arrays were read.
-      splits: the examples of 'train' and 'test'.
-    """
+    """Examples of a file, in memory: those of 'train' and 'test', and how their arrays were read."""
 
     path: Path
     array_form: arrays.Form
@@ -59,9 +53,7 @@ class FileDataset(Dataset):
 def open_file(config: DataConfig) -> FileDataset:
     """Reads the data set that `file:PATH` denotes.
 
-    Raises:
-      ConfigError: the settings do not fit.
-      DataError: the file is missing or damaged, or its arrays are not sequences and labels.
+    Raises DataError if the file is missing or damaged, or its arrays are not sequences and labels.
     """
     path = Path(os.path.expanduser(config.dataset.removeprefix(PREFIX)))
     if path.suffix.lower() not in (".npz", *READERS):

@@ -41,13 +41,7 @@ def has_tokens(config: DataConfig) -> bool:
 
 
 def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure:
-    """Draws one panel per metric, with pretraining shaded.
-
-    Args:
-      records: lines of `metrics.jsonl`.
-      config: settings of the run.
-      title: of the figure.
-    """
+    """Draws one panel per metric of the lines of `metrics.jsonl`, with pretraining shaded."""
     panels = panels_of(config)
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(8.4, 0.7 + 2.3 * rows), layout="constrained")

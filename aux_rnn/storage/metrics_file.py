@@ -10,14 +10,7 @@ from aux_rnn.storage.workdir import WorkdirError, finite, write_atomically
 
 
 class MetricsFile:
-    """Appends records to a file, after truncating it to the records that a checkpoint covers.
-
-    Args:
-      path: the file.
-      count: the number of records when the checkpoint was saved; 0 for a new run.
-
-    Attributes:
-      count: the number of records in the file.
+    """Appends records to a file, after truncating it to the `count` records that a checkpoint covers.
 
     Raises:
       WorkdirError: the file is damaged or lacks records; it is left as it is.
@@ -57,8 +50,7 @@ class MetricsFile:
 def read_lines(path: Path) -> list[str]:
     """Returns the complete lines of the file, none if it does not exist. A crash may have cut off the last line.
 
-    Raises:
-      OSError, ValueError: the file cannot be read, or holds something other than objects in the order of their steps.
+    Raises OSError or ValueError if the file cannot be read, or holds anything but objects in the order of their steps.
     """
     if not path.exists():
         return []

@@ -121,8 +121,7 @@ def write_config(path: Path, config: Config) -> None:
 def read_config(path: Path) -> Config | None:
     """Returns the configuration of the run in a folder, or None if there is no run.
 
-    Raises:
-      WorkdirError: there is a configuration, but it cannot be read.
+    Raises WorkdirError if there is a configuration that cannot be read.
     """
     file = path / "config.json"
     try:

@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 
 
 class NullOutputs:
-    """Accepts the outputs of a run and writes nothing.
-
-    Args:
-      path: the folder of the run.
+    """Accepts the outputs of a run in a folder and writes nothing.
 
     Attributes:
       extended_from: the number of epochs of joint training that the run in the folder was to have, if it is fewer than
@@ -62,15 +59,10 @@ class NullOutputs:
         return None
 
     def open(self, step: int, is_evaluated: bool, count: int) -> None:
-        """Opens the records and drops those that the restored checkpoint does not cover.
+        """Opens the records after `step` steps and drops those beyond the `count` that the restored checkpoint covers.
 
-        Args:
-          step: the number of completed steps.
-          is_evaluated: whether the evaluation after that step, if one is due, was made before the checkpoint.
-          count: the number of records that the checkpoint covers.
-
-        Raises:
-          WorkdirError: the records cannot be continued.
+        Whether the evaluation after that step was made before the checkpoint is in `is_evaluated`. Raises WorkdirError
+        if the records cannot be continued.
         """
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
@@ -97,16 +89,10 @@ class NullOutputs:
 
 
 class RunOutputs(NullOutputs):
-    """Writes the outputs of a run into a locked folder.
+    """Writes the outputs of a run into a locked folder, and copies them to the address of `remote`.
 
-    Args:
-      path: the folder; it is created if it is missing.
-      config: the settings of the run.
-      remote: the copy of the folder at an address.
-      extends: whether the run in the folder may be continued with more epochs.
-
-    Raises:
-      WorkdirError: the folder cannot be written, or belongs to another run.
+    With `extends`, the run in the folder may be continued with more epochs. Raises WorkdirError if the folder cannot be
+    written, or belongs to another run.
     """
 
     _records: MetricsFile

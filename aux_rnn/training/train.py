@@ -47,9 +47,8 @@ def train_and_evaluate(
       progress: where to show it.
       processes: those of the run. All of them call this.
       remote: the copy of the folder at an address, updated after each checkpoint; None for no copy.
-      extends: whether a run in the folder may be continued with more epochs of joint training, which delays the
-        halvings of its learning rate.
       stop: a request to stop that may have been made already; SIGINT and SIGTERM make it during training.
+      extends: whether a run in the folder may be continued with more epochs of joint training.
 
     Returns:
       What `summary.json` holds, in every process.

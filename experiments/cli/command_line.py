@@ -66,17 +66,13 @@ class RunFlags:
 
 @dataclasses.dataclass(frozen=True)
 class Invocation:
-    """What a command line asks for.
+    """What a command line asks for: a mode and the flags of `RunFlags` for it.
 
     Attributes:
       mode: one of `MODES`.
       config: the experiment.
       workdir: folder or address of the run.
       place: arguments of `find_processes`.
-      checkpoint: which one to use, see `restore_state`; training always continues from the newest.
-      split: part of the data to predict.
-      extends: whether a run may be continued with more epochs.
-      topology: hardware to compile for in a dry run; empty for the devices of this machine.
     """
 
     mode: str
@@ -95,13 +91,9 @@ def define_flags() -> None:
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Parses the command line, flag files included, into `flags.FLAGS`.
+    """Parses the command line, flag files included, into `flags.FLAGS`; returns the program's name alone.
 
-    Returns:
-      The program's name alone.
-
-    Raises:
-      ConfigError: anything is wrong; one line.
+    Raises ConfigError if anything is wrong.
     """
     words = parse_words(argv, flags.FLAGS)
     if words:

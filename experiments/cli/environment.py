@@ -31,13 +31,8 @@ def cache_folder() -> str | None:
 def configure_jax(batch_size: int, cpu_devices: int = 0, processes: int = 1, are_all_here: bool = True) -> None:
     """Sets the CPU devices and the compilation cache, unless an environment variable or the host program has done so.
 
-    Devices stay as they are once JAX has started.
-
-    Args:
-      batch_size: global batch size of the run.
-      cpu_devices: devices of the CPU; 0 chooses their number.
-      processes: number of processes that share the batch.
-      are_all_here: whether they also share the cores of this machine.
+    The devices, 0 for a number that fits the batch, stay as they are once JAX has started. `processes` share the batch
+    and, if `are_all_here`, the cores of this machine.
     """
     import jax  # a mistake on the command line need not wait for it
 

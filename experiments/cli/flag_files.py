@@ -17,12 +17,8 @@ MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and cha
 def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """Returns the arguments with every `--flagfile=NAME` replaced by the flags in the file.
 
-    Args:
-      arguments: the command line.
-      folders: where to look, in this order; before them in the folder of a file that includes another.
-
-    Raises:
-      ConfigError: a file is missing, unreadable, no flag file or includes itself, or there are too many.
+    A file is looked for in the folder of the file that includes it, then in the given folders. Raises ConfigError if a
+    file is missing, unreadable or no flag file, or includes itself.
     """
     return list(_expand(arguments, folders, (), iter(range(MOST_FILES))))
 

@@ -12,8 +12,7 @@ ROOT = Path(__file__).parents[2]
 def has_accelerator(devices: Path = Path("/dev")) -> bool:
     """Returns whether JAX has a plugin for GPUs, or libtpu and a TPU; none is started, as it would reserve memory.
 
-    Args:
-      devices: folder of the device files. libtpu alone may be installed to compile for TPUs that are not present.
+    libtpu alone may be installed to compile for TPUs that are not present.
     """
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False

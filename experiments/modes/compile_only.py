@@ -55,8 +55,7 @@ def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, Compiled
       The topology, the compiled steps 'pretrain', 'train' and 'evaluate', and the shapes of the parameters by path.
 
     Raises:
-      ConfigError: the topology does not exist, its compiler is not installed, its devices do not divide the batch, or a
-        step does not fit into their memory.
+      ConfigError: the hardware or its compiler is missing, or a step does not fit its devices or their memory.
       DataError: a data set whose form is unknown until it has been prepared is not.
     """
     planned, topology = plan_run(config), find_topology(name)

@@ -14,13 +14,9 @@ Row = tuple[str, str]
 
 
 def report_data(config: DataConfig, seed: int) -> str:
-    """Prepares a data set if this was never done, reads all of it, and describes it.
+    """Prepares a data set if this was never done, reads all of it, and describes it in lines of at most 80 columns.
 
-    Returns:
-      Lines of at most 80 columns, except for folders and classes with longer names.
-
-    Raises:
-      ConfigError, DataError: see `load_splits`.
+    Raises the errors of `load_splits`.
     """
     start, dataset = time.monotonic(), find_dataset(config)
     when = ", prepared before" if dataset.is_prepared(config) else ", prepared now"

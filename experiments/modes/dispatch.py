@@ -33,12 +33,7 @@ from modes.data_report import report_data
 
 
 def run_mode(invocation: Invocation, stop: StopRequest) -> int:
-    """Runs the program as one of the processes of a run; returns the exit code.
-
-    Args:
-      invocation: what was asked for.
-      stop: whether the run was asked to stop.
-    """
+    """Runs the program as one of the processes of a run; returns the exit code."""
     try:
         processes = initialize(find_processes(**invocation.place))
     except ConfigError as error:
@@ -205,11 +200,9 @@ HANDLERS: dict[str, Callable[[Invocation, ProcessGroup, StopRequest], int]] = {
 
 @contextlib.contextmanager
 def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path, RemoteCopy | None]]:
-    """Yields the run's folder and, in process 0 if `workdir` is an address, its copy there; see `local_copy`.
+    """Yields the run's folder and, in process 0 if `workdir` is an address, its copy there; see `open_workdir`.
 
-    Raises:
-      ConfigError, RemoteError: the address cannot be used.
-      ProcessError: the same, in process 0, which alone uses it.
+    Raises its errors in process 0, which alone uses the address, and ProcessError in the others.
     """
     with contextlib.ExitStack() as stack:
         is_remote = is_address(workdir) and processes.is_main

@@ -38,14 +38,10 @@ class PreparedRecords:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedFolder:
-    """A prepared data set that can only be read.
+    """A prepared data set that can only be read: the folder of one version of one configuration.
 
-    Attributes:
-      path: the folder of one version of one configuration.
-      features: features of a record, by name.
-      counts: number of examples by split, without the empty ones.
-      builder: the data set as tfds opens it.
-      remedy: instruction for a folder that is damaged.
+    The features of a record are by name, the numbers of examples by split, without the empty ones; the remedy is an
+    instruction for a folder that is damaged.
     """
 
     path: Path

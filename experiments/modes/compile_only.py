@@ -31,14 +31,9 @@ LONGEST_UNCACHED = "jax_persistent_cache_min_compile_time_secs"
 
 @dataclasses.dataclass(frozen=True)
 class CompiledFor:
-    """A step that was compiled for a topology; memory is that of one device.
+    """A step that was compiled for a topology: the time it took here, the memory on one device, and the program.
 
-    Attributes:
-      seconds: time that compiling took on this machine.
-      argument_bytes: of the state, or in evaluation the parameters, and a share of the batch.
-      scratch_bytes: of intermediate values.
-      peak_bytes: of arguments, results, which may take the place of arguments, and scratch together.
-      program: its loops.
+    The peak is that of arguments, results, which may take the place of arguments, and scratch together.
     """
 
     seconds: float

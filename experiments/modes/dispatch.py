@@ -20,7 +20,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.datasets import DataError
 from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
 from aux_rnn.errors import first_line
-from aux_rnn.storage.addresses import is_address, local_copy
+from aux_rnn.storage.addresses import open_workdir
 from aux_rnn.storage.checkpoints import CheckpointError
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import REPORT, InUseError, StorageError, WorkdirError
@@ -205,8 +205,7 @@ def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path
     Raises its errors in process 0, which alone uses the address, and ProcessError in the others.
     """
     with contextlib.ExitStack() as stack:
-        is_remote = is_address(workdir) and processes.is_main
-        opened = processes.run_on_all(lambda: stack.enter_context(local_copy(workdir)) if is_remote else None)
+        opened = processes.run_on_all(lambda: stack.enter_context(open_workdir(workdir)) if processes.is_main else None)
         yield opened or (Path(workdir), None)
 
 

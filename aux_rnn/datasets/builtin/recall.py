@@ -36,13 +36,7 @@ class RecallForm(Form):
 
 @dataclasses.dataclass(frozen=True)
 class RecallRecords:
-    """The sequences of a split, generated when they are read.
-
-    Attributes:
-      seed: seed of the split.
-      length: number of steps.
-      labels: int64 `[N]`.
-    """
+    """The sequences of a split, generated when they are read."""
 
     seed: int
     length: int

@@ -36,7 +36,7 @@ from aux_rnn.config.settings import Config
 from aux_rnn.model.metric_names import Metric
 from aux_rnn.plots.curves import label_values, panels_of
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, Figure, plot_style
-from aux_rnn.storage.records import Record, curve_of, read_records
+from aux_rnn.storage.metrics_file import Record, curve_of, read_records
 from aux_rnn.storage.workdir import WorkdirError, read_summary, require_config, unwritable
 from aux_rnn.system.timing import format_duration
 

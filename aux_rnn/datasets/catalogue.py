@@ -14,9 +14,8 @@ from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.folders import data_folder
 from aux_rnn.datasets.forms import Form, Images, Values
-from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder
+from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder, data_folder
 
 IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official files, without tfds
 

@@ -20,8 +20,7 @@ from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.files import Source, locate
-from aux_rnn.datasets.folders import data_folder, manual_folder
-from aux_rnn.datasets.prepared import PreparedFolder
+from aux_rnn.datasets.prepared import PreparedFolder, data_folder, manual_folder
 from aux_rnn.errors import first_line
 
 VERSION = "1.0.0"

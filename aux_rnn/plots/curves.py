@@ -10,7 +10,7 @@ from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
 from aux_rnn.model.metric_names import DRAWN, Metric, unit_of
 from aux_rnn.plots.style import BLACK, BLUE, VERMILION, Axes, Figure, LogLocator, MaxNLocator
-from aux_rnn.storage.records import Record, curve_of, end_of_pretraining
+from aux_rnn.storage.metrics_file import Record, curve_of, end_of_pretraining
 
 # Lines differ in marker and dashes as well as in their colours.
 SPLITS: dict[str, dict[str, Any]] = {

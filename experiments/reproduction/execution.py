@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from cli.environment import code_version, has_accelerator
 from cli.exits import FAILED, IN_USE, INTERRUPTED
-from cli.machine import code_version, has_accelerator
 from cli.subprocesses import Job, run_jobs
 from cli.tables import format_table
 

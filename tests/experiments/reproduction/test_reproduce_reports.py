@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import reproduce
-from cli.machine import code_version
+from cli.environment import code_version
 from reproduction import presets
 from reproduction.figures import mean_curve
 from reproduction.grid import EXPERIMENTS, flatten, make_grid

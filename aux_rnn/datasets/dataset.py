@@ -79,6 +79,7 @@ class Dataset(abc.ABC):
 
     def sequence_spec(self, config: DataConfig) -> SequenceSpec:
         """Returns the shape of the sequences; raises ConfigError for settings that do not apply to this data set."""
+        self.form.check(config)
         shape, vocabulary_size = self.form.shape(config), self.form.vocabulary_size
         if vocabulary_size:
             return SequenceSpec(shape[0], 1, self.num_classes, vocabulary_size)

@@ -47,20 +47,18 @@ class Source:
     """The published files of a data set.
 
     Attributes:
-      name: subfolder of the manual folder that is searched first.
+      name: of the data set in tfds, whose checksums apply, and of the subfolder of the manual folder.
       files: all files.
-      checksums: name of the data set in tfds whose checksums apply; empty if none are known.
       remark: advice for users who do not have the files.
     """
 
     name: str
     files: tuple[OfficialFile, ...]
-    checksums: str = ""
     remark: str = ""
 
     def url_infos(self) -> Mapping[str, Any]:
-        """Returns size and SHA-256 by address, as tfds ships them."""
-        return tfds.builder_cls(self.checksums).url_infos if self.checksums else {}
+        """Returns size and SHA-256 by address, as tfds ships them; none for files without an address."""
+        return tfds.builder_cls(self.name).url_infos if any(file.can_be_downloaded for file in self.files) else {}
 
 
 def locate(source: Source, manual_dir: Path | None, download_dir: Path, allow_partial: bool) -> dict[str, Path]:

@@ -48,7 +48,7 @@ def idx_dataset(name: str, address: str, class_names: Sequence[str]) -> Official
         num_classes=len(class_names),
         train_examples=60_000,
         test_examples=10_000,
-        source=Source(name, tuple(files), checksums=name, remark=REMARK),
+        source=Source(name, tuple(files), REMARK),
         read_split=read_split,
         read_class_names=lambda files: class_names,
     )

@@ -14,7 +14,7 @@ from aux_rnn.datasets import arrays
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples
-from aux_rnn.datasets.forms import Form, refuse_image_size, refuse_sequence_length
+from aux_rnn.datasets.forms import Form
 from aux_rnn.datasets.series_files import read_csv, read_ts
 from aux_rnn.errors import first_line
 
@@ -32,8 +32,6 @@ class FileForm(Form):
     vocabulary_size: int  # type: ignore[misc]
 
     def shape(self, config: DataConfig) -> tuple[int, ...]:
-        refuse_image_size(config)
-        refuse_sequence_length(config)
         return self.stored_shape
 
 

@@ -134,7 +134,13 @@ class RunOutputs(NullOutputs):
         self._opened.callback(self._records.close)
         if self._config.run.pictures:
             with self._log_failures("tensorboard/"):
-                self._events = open_events(self.path, step, is_evaluated)
+                # Imported here because it takes a second, which a run without figures need not wait for.
+                from aux_rnn.storage.tensorboard import EventFile
+
+                # Without its evaluation, the figure of this step is drawn again.
+                figures = find_reconstructions(self.path) if is_evaluated else {}
+                records = read_lines(self.path / "metrics.jsonl")
+                self._events = EventFile(self.path / "tensorboard", step, records, figures)
                 self._opened.callback(self._events.close)
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
@@ -197,15 +203,6 @@ class RunOutputs(NullOutputs):
         except Exception as error:  # A figure is not worth ending a run.
             reason = first_line(error, MAX_REASON)
             logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, reason)
-
-
-def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
-    """Opens the events for TensorBoard of a run that continues after a step, with all of its records so far."""
-    # Imported here because it takes a second, which a run without figures need not wait for.
-    from aux_rnn.storage.tensorboard import EventFile
-
-    figures = find_reconstructions(path) if is_evaluated else {}  # else that of this step is drawn again
-    return EventFile(path / "tensorboard", step, read_lines(path / "metrics.jsonl"), figures)
 
 
 def open_outputs(

@@ -44,7 +44,6 @@ DATASET = OfficialDataset(
     source=Source(
         name="cifar10",
         files=(ARCHIVE,),
-        checksums="cifar10",
         remark=" (the binary version; the Python version is not read, because unpickling it could run any code)",
     ),
     read_split=read_split,

@@ -63,11 +63,7 @@ DATASET = OfficialDataset(
     num_classes=NUM_BREEDS,
     train_examples=12_000,
     test_examples=8_580,
-    source=Source(
-        name="stanford_dogs",
-        files=(OfficialFile(ADDRESS + IMAGES), OfficialFile(ADDRESS + LISTS)),
-        checksums="stanford_dogs",
-    ),
+    source=Source("stanford_dogs", (OfficialFile(ADDRESS + IMAGES), OfficialFile(ADDRESS + LISTS))),
     read_split=read_split,
     read_class_names=read_class_names,
     variant=f"{SIDE}x{SIDE}",

@@ -34,8 +34,9 @@ from modes.data_report import report_data
 
 def run_mode(invocation: Invocation, stop: StopRequest) -> int:
     """Runs the program as one of the processes of a run; returns the exit code."""
+    given = invocation.given
     try:
-        processes = initialize(find_processes(**invocation.place))
+        processes = initialize(find_processes(given.num_processes, given.process_id, given.coordinator_address))
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except ProcessError as error:
@@ -108,8 +109,8 @@ def print_dry_run(invocation: Invocation, processes: ProcessGroup, stop: StopReq
     from modes.compile_only import compile_for, format_compiled
     from modes.dry_run import dry_run, format_dry_run
 
-    if invocation.topology:
-        print(format_compiled(invocation.config, *compile_for(invocation.config, invocation.topology)))
+    if topology := invocation.given.topology:
+        print(format_compiled(invocation.config, *compile_for(invocation.config, topology)))
         return 0
     found = dry_run(invocation.config, processes)
     if processes.is_main:
@@ -122,7 +123,7 @@ def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) ->
     with working_folder(invocation.workdir, processes) as (folder, remote):
         with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
             arguments = invocation.config, folder, progress, processes, remote, stop
-            summary = train_and_evaluate(*arguments, extends=invocation.extends)
+            summary = train_and_evaluate(*arguments, extends=invocation.given.extend)
         made = REPORT if (folder / REPORT).is_file() else ""
     if processes.is_main:
         print(format_summary(summary, invocation.workdir, made))
@@ -132,7 +133,7 @@ def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) ->
 def evaluate(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Evaluates a checkpoint with its own settings."""
     with working_folder(invocation.workdir, processes) as (folder, _):
-        summary = evaluate_run(folder, invocation.config.data, processes, invocation.checkpoint)
+        summary = evaluate_run(folder, invocation.config.data, processes, invocation.given.checkpoint)
     if processes.is_main:
         print(format_summary(summary, invocation.workdir, ""))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
@@ -143,7 +144,7 @@ def predict(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) 
     # Imported here because importing scikit-learn takes a while.
     from aux_rnn.analysis.predict import predict_run, save_predictions
 
-    config, split, checkpoint = invocation.config, invocation.split, invocation.checkpoint
+    config, split, checkpoint = invocation.config, invocation.given.split, invocation.given.checkpoint
     with working_folder(invocation.workdir, processes) as (folder, remote):
         found = predict_run(folder, config.data, split, processes, checkpoint)
 
@@ -160,7 +161,7 @@ def predict(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) 
 
 def reconstruct(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Draws reconstructions of a run; in process 0."""
-    data, checkpoint = invocation.config.data, invocation.checkpoint
+    data, checkpoint = invocation.config.data, invocation.given.checkpoint
     return save_files(invocation, processes, lambda folder: [reconstruct_run(folder, data, checkpoint)])
 
 

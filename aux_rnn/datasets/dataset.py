@@ -103,7 +103,8 @@ class ArrayDataset(Dataset):
     """A data set that comes with a package or is generated; `read_split` returns the examples of 'train' or 'test'."""
 
     class_names: Sequence[str]
-    read_split: Callable[[str, DataConfig], Records]
+    read_split: Callable[[str, DataConfig], Records | Examples]
+    folder: Path | None = None
 
     def open(self, config: DataConfig) -> OpenedDataset:
-        return OpenedDataset(self.class_names, lambda split: self.read_split(split, config))
+        return OpenedDataset(self.class_names, lambda split: self.read_split(split, config), self.folder)

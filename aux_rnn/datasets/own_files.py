@@ -11,9 +11,8 @@ import numpy as np
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import arrays
-from aux_rnn.datasets.dataset import Dataset, OpenedDataset
+from aux_rnn.datasets.dataset import ArrayDataset
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.examples import Examples
 from aux_rnn.datasets.forms import Form
 from aux_rnn.datasets.series_files import read_csv, read_ts
 from aux_rnn.errors import first_line
@@ -36,16 +35,10 @@ class FileForm(Form):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FileDataset(Dataset):
-    """Examples of a file, in memory: those of 'train' and 'test', and how their arrays were read."""
+class FileDataset(ArrayDataset):
+    """Examples of a file, in memory, and how their arrays were read."""
 
-    path: Path
     array_form: arrays.Form
-    splits: dict[str, Examples]
-
-    def open(self, config: DataConfig) -> OpenedDataset:
-        names = [str(label) for label in self.array_form.classes]
-        return OpenedDataset(names, lambda split: self.splits[split], self.path)
 
 
 def open_file(config: DataConfig) -> FileDataset:
@@ -96,9 +89,10 @@ def read_file(name: str, identity: tuple[tuple[Path, int, int], ...], padding: s
         num_classes=form.spec.num_classes,
         train_examples=len(examples),
         test_examples=len(reported),
-        path=path,
+        class_names=[str(label) for label in form.classes],
+        read_split=lambda split, config: examples if split == "train" else reported,
+        folder=path,
         array_form=form,
-        splits={"train": examples, "test": reported},
     )
 
 

@@ -145,7 +145,8 @@ class RunOutputs(NullOutputs):
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
         record = self._records.write(kind, step, values)
-        self._add_event(lambda events: events.write(record))
+        if self._events:
+            self._events.write(record)
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
         self._records.sync()
@@ -159,7 +160,8 @@ class RunOutputs(NullOutputs):
         with self._log_failures(f"the figure of reconstructions after step {step}"):
             if (picture := draw()) is not None:
                 save_reconstructions(self.path, step, picture)
-                self._add_event(lambda events: events.show(step, picture))
+                if self._events:
+                    self._events.show(step, picture)
 
     def finish(self, summary: dict[str, Any]) -> None:
         self._checkpoints.wait()
@@ -187,14 +189,6 @@ class RunOutputs(NullOutputs):
 
     def close(self) -> None:
         self._opened.close()
-
-    def _add_event(self, add: "Callable[[EventFile], None]") -> None:
-        """Adds to the events for TensorBoard, until that fails once."""
-        events, self._events = self._events, None
-        if events is not None:
-            with self._log_failures("an event in tensorboard/"):
-                add(events)
-                self._events = events
 
     @contextlib.contextmanager
     def _log_failures(self, what: str) -> Iterator[None]:

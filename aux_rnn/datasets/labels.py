@@ -64,7 +64,8 @@ def is_missing(label: Any) -> bool:
     """Returns whether a label is None, NaN, pandas.NA, NaT, or what they become as a string."""
     if isinstance(label, str):
         return label in MISSING
-    return label is None or type(label).__name__ in ("NAType", "NaTType") or label != label
+    is_nan = isinstance(label, float) and label != label
+    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
 
 
 def to_plain_kind(array: np.ndarray, found: str) -> np.ndarray:

@@ -19,18 +19,15 @@ from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, read_arrays
 from aux_rnn.datasets.describing import describe_form
 from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import divide_rows
-from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.fitted import Fitted
 from aux_rnn.recurrence.cells import CellFactory, with_cell
 from aux_rnn.storage.addresses import open_workdir
 from aux_rnn.storage.workdir import REPORT
 from aux_rnn.system.jax_settings import standard_jax
-from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
-from aux_rnn.training.loop import Loop
 from aux_rnn.training.outputs import NullOutputs, open_outputs
 from aux_rnn.training.progress import Progress, unseen_progress
-from aux_rnn.training.train import announce, compile_run, describe_extension, finish
+from aux_rnn.training.train import announce, run_experiment
 
 FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
 
@@ -205,17 +202,10 @@ def train(
         files = open_outputs(folder, experiment.config, True, remote, extend) if folder else NullOutputs(Path())
         stack.enter_context(contextlib.closing(files))
         announce(experiment, f"results in {workdir}" if folder else "nothing is written", shown)
-        if files.extended_from:
-            shown.say(describe_extension(experiment, files.extended_from))
-        compile_seconds = compile_run(experiment, SINGLE_PROCESS)
-        files.write_config(form)
-        loop = stack.enter_context(contextlib.closing(Loop(experiment, files, shown, SINGLE_PROCESS, StopRequest())))
-        loop.stats.clock.seconds["compile"] += compile_seconds
-        summary = finish(loop)
+        summary, params = run_experiment(experiment, files, form, shown)
         if folder and (folder / REPORT).exists():
             shown.say(f"report in {workdir}/{REPORT}")
-        params = jax.device_get(loop.state.params)
-        return Fitted(experiment.config, form, experiment.permutation, params, summary)
+        return Fitted(experiment.config, form, experiment.permutation, jax.device_get(params), summary)
 
 
 def open_progress(progress: Progress | bool | None) -> Progress | None:

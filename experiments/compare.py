@@ -18,8 +18,17 @@ import pandas as pd
 from cli import exits
 from cli.parsing import parse_options
 from cli.tables import format_table
-from summaries.confidence import estimate_curve, estimate_means, format_estimate
-from summaries.drawing import Style, add_legend, draw_curve, label_epochs, limit_percent, save_figure
+from summaries import (
+    Style,
+    add_legend,
+    draw_curve,
+    estimate_curve,
+    estimate_means,
+    format_estimate,
+    label_epochs,
+    limit_percent,
+    save_figure,
+)
 
 from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, setting
 from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat
@@ -27,7 +36,7 @@ from aux_rnn.config.settings import Config
 from aux_rnn.model.metric_names import Metric
 from aux_rnn.plots.curves import label_values, panels_of
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, Figure, plot_style
-from aux_rnn.storage.records import Record, curve_of, read_records
+from aux_rnn.storage.metrics_file import Record, curve_of, read_records
 from aux_rnn.storage.workdir import WorkdirError, read_summary, require_config, unwritable
 from aux_rnn.system.timing import format_duration
 
@@ -56,9 +65,8 @@ class SavedRun(NamedTuple):
     summary: dict[str, Any]
 
 
-Rows = Mapping[
-    str, Sequence[SavedRun]
-]  # runs that differ only in their seed, under what distinguishes them from others
+# Runs that differ only in their seed, by what distinguishes them from others.
+Rows = Mapping[str, Sequence[SavedRun]]
 
 
 def read_run(folder: str) -> SavedRun:
@@ -92,7 +100,7 @@ def name_row(config: Config, values: Mapping[Any, str]) -> str:
 def mean_curve(runs: Sequence[SavedRun], split: str, name: str) -> pd.DataFrame:
     """Returns `mean` and `half` of a metric on a split by epoch; NaN where a run has no finite value."""
     curves = [curve_of(run.records, split, name) for run in runs]
-    return estimate_curve(pd.Series(curve.values, [round(e, 6) for e in curve.epochs], float) for curve in curves)
+    return estimate_curve(pd.Series(curve.values, curve.epochs, float) for curve in curves)
 
 
 def draw_comparison(rows: Rows, split: str) -> Figure:

@@ -45,7 +45,6 @@ def is_shard(text: str) -> bool:
 
 
 SHARD = Allowed("i/n with i from 1 to n, such as 1/4", is_shard)
-JOBS = "Runs at a time; 0: one per CPU core, but one on an accelerator and with the preset paper."
 FOLDER = Allowed(
     "a folder of this machine, in UTF-8 without control characters",
     lambda name: bool(name) and "://" not in name and is_plain_text(name),

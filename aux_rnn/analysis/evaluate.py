@@ -14,17 +14,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluates a checkpoint of a run on its validation and its whole test split; writes nothing.
 
-    Args:
-      path: the run's folder, which only process 0 reads; the configuration in it is used.
-      data: the folders of the data.
-      processes: all of them call this.
-      checkpoint: see `restore_state`.
-
-    Returns:
-      `dataset`, `auxiliary`, `status` 'evaluated', `steps` and `results` by split.
-
-    Raises:
-      WorkdirError, CheckpointError, ConfigError, DataError, ProcessError: as `load_run` does.
+    Returns `dataset`, `auxiliary`, `status` 'evaluated', `steps` and `results` by split. For arguments and errors see
+    `load_run`.
     """
     experiment, state = load_run(path, data, processes, checkpoint)
     evaluate = experiment.steps.evaluate

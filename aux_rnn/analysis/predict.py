@@ -63,18 +63,10 @@ class Predictions:
 def predict_run(
     path: Path, data: DataConfig, split: str, processes: ProcessGroup = SINGLE_PROCESS, checkpoint: str = "latest"
 ) -> Predictions:
-    """Classifies a whole split with a checkpoint of a run; writes nothing.
+    """Classifies the whole 'train', 'validation' or 'test' split with a checkpoint of a run; writes nothing.
 
-    Args:
-      path: the run's folder, which only process 0 reads; its own configuration is used.
-      data: where the files of the data set are.
-      split: 'train', 'validation' or 'test'.
-      processes: those that take part. All of them call this and get the same result.
-      checkpoint: see `restore_state`.
-
-    Raises:
-      ConfigError: the split is empty.
-      WorkdirError, CheckpointError, ConfigError, DataError, ProcessError: as `load_run` does.
+    All processes get the same result. Raises ConfigError for an empty split; for the other arguments and errors see
+    `load_run`.
     """
     experiment, state = load_run(path, data, processes, checkpoint)
     config, examples = experiment.config, getattr(experiment.splits, split)
@@ -92,16 +84,10 @@ def predict_run(
 
 
 def save_predictions(path: Path, predictions: Predictions) -> list[str]:
-    """Writes `predictions-SPLIT.npz` and `plots/confusion-SPLIT.png` into a run's folder.
+    """Writes `predictions-SPLIT.npz` and `plots/confusion-SPLIT.png` into a run's folder and returns their names.
 
     The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`. If the figure
-    cannot be drawn, the reason is logged.
-
-    Returns:
-      The names of the files.
-
-    Raises:
-      StorageError: they cannot be written.
+    cannot be drawn, the reason is logged. Raises StorageError if they cannot be written.
     """
     npz, png = f"predictions-{predictions.split}.npz", f"confusion-{predictions.split}.png"
     arrays: dict[str, Any] = {name: getattr(predictions, name) for name in ("logits", "labels", "ids", "step")}

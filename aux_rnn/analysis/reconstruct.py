@@ -16,11 +16,6 @@ from aux_rnn.training.steps import create_train_state
 def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") -> Path:
     """Draws the reconstructions of a checkpoint of a run into `plots/` of its folder, and returns the file.
 
-    Args:
-      path: the run's folder; its own configuration is used.
-      data: where the files of the data set are.
-      checkpoint: see `restore_state`.
-
     Raises:
       WorkdirError, CheckpointError: there is no run or no checkpoint of it, or the figure cannot be written.
       ConfigError, DataError: it has no decoder, or the data cannot be read.

@@ -16,20 +16,19 @@ from aux_rnn.training.steps import TrainState, create_train_state
 def load_run(
     path: Path, data: DataConfig, processes: ProcessGroup = SINGLE_PROCESS, checkpoint: str = "latest"
 ) -> tuple[Experiment, TrainState]:
-    """Loads a run at one of its checkpoints; writes nothing.
+    """Loads a run at one of its checkpoints; writes nothing. All processes call this.
 
     Args:
       path: the run's folder, which only process 0 reads; the configuration in it is used.
       data: the folders of the data.
-      processes: all of them call this.
+      processes: those of the run.
       checkpoint: see `restore_state`.
 
     Returns:
       The experiment, with its data, and the state, replicated over this process's devices.
 
     Raises:
-      WorkdirError, CheckpointError: there is no run, or no such checkpoint of it.
-      ConfigError, DataError: the data cannot be read.
+      WorkdirError, CheckpointError, ConfigError, DataError: the run, its checkpoint or the data cannot be read.
       ProcessError: one of these, in another process.
     """
     text = processes.broadcast(

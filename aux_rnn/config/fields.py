@@ -35,9 +35,6 @@ class Allowed:
     accepts: Callable[[Any], bool]
 
 
-ANY = Allowed("", lambda value: True)
-
-
 def integer(low: int, high: int = LARGEST) -> Allowed:
     """Allows whole numbers from `low` to `high`; by default those that fit into 32 bits, as on the devices."""
     return Allowed(f"an integer from {low} to {high}", lambda value: is_integer(value) and low <= value <= high)

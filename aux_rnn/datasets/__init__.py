@@ -2,7 +2,7 @@
 
 from aux_rnn.datasets.batches import evaluation_batches, steps_per_epoch, train_batches
 from aux_rnn.datasets.dataset import Dataset
-from aux_rnn.datasets.describing import DataDescription, class_names, describe_data
+from aux_rnn.datasets.describing import class_names
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.loading import load_splits
@@ -16,7 +16,6 @@ from aux_rnn.datasets.registry import (
 )
 
 __all__ = [
-    "DataDescription",
     "DataError",
     "Dataset",
     "Examples",
@@ -24,7 +23,6 @@ __all__ = [
     "Splits",
     "class_names",
     "dataset_names",
-    "describe_data",
     "divide_examples",
     "evaluation_batches",
     "find_dataset",

@@ -30,8 +30,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
 def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str) -> tuple[np.ndarray, bool]:
     """Returns `[N, L, C]` or `[N, H, W, C]`, and whether the channels came first.
 
-    Raises:
-      DataError: `channels_first` is None and the shape suggests that they come first.
+    Raises DataError if `channels_first` is None and the shape suggests that they come first.
     """
     if array.ndim not in (3, 4):
         return array, bool(channels_first)
@@ -46,20 +45,11 @@ def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str
 
 
 def align_left(sequences: np.ndarray, lengths: np.ndarray, padding: str | None, name: str) -> tuple[np.ndarray, str]:
-    """Moves the padding of sequences to the left and sets it to zero.
+    """Moves the padding of sequences, `[N, L, C]` or `[N, L]`, to the left and sets it to zero.
 
-    Args:
-      sequences: `[N, L, C]`, or tokens `[N, L]`.
-      lengths: int32 `[N]`, from 1 to L.
-      padding: side of the padding, 'left' or 'right'; None takes the only side that is filled with one value.
-      name: how messages call the sequences.
-
-    Returns:
-      The sequences, and the side of the padding.
-
-    Raises:
-      ConfigError: `padding` is neither of these.
-      DataError: the padding cannot be told, or is obviously on the other side.
+    The `padding` is 'left' or 'right'; None takes the only side that is filled with one value. The lengths are int32
+    `[N]`. Returns the sequences and the side. Raises ConfigError for another side, and DataError if the padding cannot
+    be told or is obviously on the other side.
     """
     if padding not in (None, *SIDES):
         raise ConfigError(f"padding={padding!r}: must be 'left', 'right' or None")
@@ -102,19 +92,10 @@ def is_filled(sequences: np.ndarray, mask: np.ndarray, end: int) -> bool:
 def stack_sequences(
     sequences: Sequence[Any], channels_first: bool | None, longest: int | None, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pads a list of sequences of unequal length with zeros on the left.
+    """Pads sequences `[L]` or `[L, C]`, or `[C, L]`, of unequal length with zeros on the left.
 
-    Args:
-      sequences: N arrays `[L]` or `[L, C]`; `[C, L]` if the channels come first.
-      channels_first: whether they do; None is refused if only the second axis varies.
-      longest: length to pad to; None takes that of the longest.
-      name: how messages call them.
-
-    Returns:
-      `[N, L]` or `[N, L, C]`, and the length of each, int32 `[N]`.
-
-    Raises:
-      DataError: the sequences differ in more than their length, or one is too long.
+    Returns `[N, L]` or `[N, L, C]`, where L is `longest` or that of the longest, and the lengths, int32 `[N]`. Raises
+    DataError if the sequences differ in more than their length, or one is too long.
     """
     arrays = [as_array(each, name) for each in sequences]
     if channels_first:

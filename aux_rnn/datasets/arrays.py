@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -76,8 +76,7 @@ class Form:
         return examples
 
 
-@dataclasses.dataclass(frozen=True)
-class Sequences:
+class Sequences(NamedTuple):
     """Sequences as `Examples` holds them, and how they were written: see `Form`."""
 
     inputs: np.ndarray
@@ -96,18 +95,7 @@ def read_arrays(
     num_classes: int | None = None,
     vocabulary_size: int | None = None,
 ) -> tuple[Examples, Form]:
-    """Checks arrays to train on and converts them to examples.
-
-    Args:
-      inputs: `[N, L, C]` or `[N, L]` of floats (taken as they are), `[N, L, C]` of uint8 (divided by 255), images uint8
-        `[N, H, W, C]` (read row by row, divided by 255), tokens `[N, L]` of integers from 0, or a list of N sequences
-        `[L]` or `[L, C]` of unequal length.
-      labels: integers, booleans or strings `[N]`.
-      lengths: integers `[N]` from 1 to L, the length of each sequence if they are padded; None if not.
-      padding: side of the padding, 'left' or 'right'; None detects it and refuses what is ambiguous.
-      channels_first: whether the channels come before the elements or pixels; None refuses what is ambiguous.
-      num_classes: K, with labels from 0 to K - 1; None takes the labels that occur as the classes.
-      vocabulary_size: number of tokens; None takes the largest and 1.
+    """Checks arrays to train on and converts them to examples; `aux_rnn.fit` describes the arguments.
 
     Returns:
       The examples, padded with zeros on the left, and their form.
@@ -120,10 +108,12 @@ def read_arrays(
     known = None if num_classes is None else np.arange(num_classes)
     indices, classes = encode_labels(labels, len(read.inputs), "labels", known)
     examples = Examples(read.inputs, indices, read.lengths)
-    spec = describe_sequences(examples, len(classes), vocabulary_size)
-    is_padded = read.lengths is not None
-    names = tuple(classes.tolist())
-    form = Form(spec, examples.inputs.dtype, is_padded, names, read.padding, read.channels_first)
+    is_text = read.inputs.ndim == 2
+    channels = 1 if is_text else read.inputs.shape[-1]
+    tokens = (vocabulary_size or int(read.inputs.max()) + 1) if is_text else 0
+    spec = SequenceSpec(count_elements(read.inputs), channels, len(classes), tokens)
+    is_padded, names = read.lengths is not None, tuple(classes.tolist())
+    form = Form(spec, read.inputs.dtype, is_padded, names, read.padding, read.channels_first)
     return form.check(examples), form
 
 
@@ -218,18 +208,6 @@ def check_lengths(lengths: ArrayLike, count: int, longest: int, name: str) -> np
 def count_elements(inputs: np.ndarray) -> int:
     """Returns the length `L` of sequences, or of images that are read pixel by pixel."""
     return int(np.prod(inputs.shape[1:-1])) if inputs.ndim > 2 else inputs.shape[1]
-
-
-def describe_sequences(examples: Examples, num_classes: int, vocabulary_size: int | None = None) -> SequenceSpec:
-    """Returns the shape of the sequences; tokens are counted from 0 to the largest if their number is not given."""
-    inputs = examples.inputs
-    is_text = inputs.ndim == 2
-    return SequenceSpec(
-        length=count_elements(inputs),
-        channels=1 if is_text else inputs.shape[-1],
-        num_classes=num_classes,
-        vocabulary_size=(vocabulary_size or int(inputs.max()) + 1) if is_text else 0,
-    )
 
 
 def is_arrays(dataset: str) -> bool:

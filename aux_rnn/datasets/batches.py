@@ -56,12 +56,6 @@ def train_batches(
 
     Raises:
       ConfigError: B is larger than N, or P does not divide it.
-
-    Examples:
-      >>> examples = Examples(np.zeros((10, 2, 2, 1), np.uint8), np.arange(10, dtype=np.int32))
-      >>> batches = train_batches(examples, batch_size=4, seed=0)
-      >>> len(batches), batches[1000]["inputs"].shape, batches[1000]["labels"].shape
-      (2, (4, 2, 2, 1), (4,))
     """
     # Here and not above: grain takes seconds to import.
     import grain
@@ -83,19 +77,10 @@ def train_batches(
 def evaluation_batches(
     examples: Examples, batch_size: int, process_index: int = 0, process_count: int = 1
 ) -> Iterator[Batch]:
-    """Yields every example once, in order; the last batch is filled up with zeros.
+    """Yields every example once, in order, in a `Batch` of B / P rows, for arguments as those of `train_batches`.
 
-    Args:
-      examples: N examples.
-      batch_size: B, over all processes.
-      process_index: p, the process that the batches are for.
-      process_count: P, which divides B. All processes get the same number of batches.
-
-    Yields:
-      A `Batch` of B / P rows, with a mask that is false for the filling.
-
-    Raises:
-      ConfigError: P does not divide B.
+    The last batch is filled up with zeros, where its mask is false. All processes get the same number of batches.
+    Raises ConfigError if P does not divide B.
     """
     local = local_rows(batch_size, process_index, process_count)
     arrays = examples.arrays()

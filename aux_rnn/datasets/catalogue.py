@@ -14,22 +14,15 @@ from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.folders import data_folder
 from aux_rnn.datasets.forms import Form, Images, Values
-from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder
+from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder, data_folder
 
 IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official files, without tfds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CatalogueDataset(Dataset):
-    """A data set that was prepared by tfds.
-
-    Attributes:
-      folder: where it lies.
-      input_name: name of the sequence in a record.
-      label_name: name of the label.
-    """
+    """A data set that was prepared by tfds, and the names of the sequence and the label in a record."""
 
     folder: PreparedFolder
     input_name: str
@@ -42,9 +35,7 @@ class CatalogueDataset(Dataset):
 def open_catalogue(config: DataConfig) -> CatalogueDataset:
     """Reads the description, and no example, of the data set that `tfds:NAME` or `tfds:NAME/CONFIG` denotes.
 
-    Raises:
-      ConfigError: NAME is not a name.
-      DataError: the data set is not prepared, is stored in another format, or does not have the features that it needs.
+    Raises ConfigError if NAME is not a name, and DataError if the data set is not prepared or cannot be read here.
     """
     folder = PreparedFolder.read(find_folder(config.dataset, data_folder(config)), how_to_prepare(config.dataset))
     input_name, form, label_name = find_features(folder.features, folder.path)

@@ -39,31 +39,18 @@ class ArrayRecords:
 
 
 @dataclasses.dataclass(frozen=True)
-class ExampleRecords:
-    """Examples in memory, which need no conversion."""
-
-    examples: Examples
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
-        return list(self.examples.inputs[rows]), self.examples.labels[rows].tolist()
-
-
-@dataclasses.dataclass(frozen=True)
 class OpenedDataset:
     """A data set that is ready to be read.
 
     Attributes:
       class_names: names of the classes, by label.
-      open_split: returns the records of 'train' or of the test split.
+      open_split: returns the records of 'train' or of the test split, or examples that need no conversion.
       folder: folder of the prepared data; None if there is none.
       remedy: instruction for a record that cannot be read.
     """
 
     class_names: Sequence[str]
-    open_split: Callable[[str], Records]
+    open_split: Callable[[str], Records | Examples]
     folder: Path | None = None
     remedy: str = ""
 
@@ -92,6 +79,7 @@ class Dataset(abc.ABC):
 
     def sequence_spec(self, config: DataConfig) -> SequenceSpec:
         """Returns the shape of the sequences; raises ConfigError for settings that do not apply to this data set."""
+        self.form.check(config)
         shape, vocabulary_size = self.form.shape(config), self.form.vocabulary_size
         if vocabulary_size:
             return SequenceSpec(shape[0], 1, self.num_classes, vocabulary_size)
@@ -101,9 +89,8 @@ class Dataset(abc.ABC):
     def open(self, config: DataConfig) -> OpenedDataset:
         """Opens the data set, and prepares it if necessary.
 
-        Raises:
-          ConfigError: a folder in the settings cannot be used.
-          DataError: the data is missing, damaged, or cannot be stored.
+        Raises ConfigError for a folder that cannot be used, and DataError if the data is missing, damaged, or cannot be
+        stored.
         """
 
     def is_prepared(self, config: DataConfig) -> bool:
@@ -113,15 +100,11 @@ class Dataset(abc.ABC):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ArrayDataset(Dataset):
-    """A data set that comes with a package or is generated.
-
-    Attributes:
-      class_names: names of the classes, by label.
-      read_split: returns the examples of 'train' or 'test'.
-    """
+    """A data set that comes with a package or is generated; `read_split` returns the examples of 'train' or 'test'."""
 
     class_names: Sequence[str]
-    read_split: Callable[[str, DataConfig], Records]
+    read_split: Callable[[str, DataConfig], Records | Examples]
+    folder: Path | None = None
 
     def open(self, config: DataConfig) -> OpenedDataset:
-        return OpenedDataset(self.class_names, lambda split: self.read_split(split, config))
+        return OpenedDataset(self.class_names, lambda split: self.read_split(split, config), self.folder)

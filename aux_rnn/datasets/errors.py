@@ -1,6 +1,10 @@
 """The exception for data that is missing or damaged."""
 
-from aux_rnn.errors import OneLineError
+import contextlib
+import os
+from collections.abc import Iterator
+
+from aux_rnn.errors import OneLineError, first_line
 
 
 class DataError(OneLineError, ValueError):
@@ -12,3 +16,14 @@ class DataError(OneLineError, ValueError):
       Traceback (most recent call last):
       aux_rnn.datasets.errors.DataError: inputs: inf at [1, 1, 0], 1 of 4 values; must be finite in float32
     """
+
+
+@contextlib.contextmanager
+def reporting_damage(path: str | os.PathLike[str] | None, remedy: str = "") -> Iterator[None]:
+    """Turns any error into a DataError that names the file or folder, because libraries raise many kinds of errors."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: damaged ({first_line(error)})" + f"; {remedy}" * bool(remedy)) from error

@@ -1,16 +1,12 @@
 """The files that the authors of a data set publish: finding, verifying, downloading and reading them."""
 
-import contextlib
 import dataclasses
-import gzip
 import hashlib
 import os
 import tarfile
 import tempfile
-import threading
 import urllib.request
-import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +17,6 @@ from aux_rnn.datasets.errors import DataError
 from aux_rnn.errors import first_line
 
 CONNECT_SECONDS = 10.0
-GZIP = b"\x1f\x8b"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,36 +47,25 @@ class Source:
     """The published files of a data set.
 
     Attributes:
-      name: subfolder of the manual folder that is searched first.
+      name: of the data set in tfds, whose checksums apply, and of the subfolder of the manual folder.
       files: all files.
-      checksums: name of the data set in tfds whose checksums apply; empty if none are known.
       remark: advice for users who do not have the files.
     """
 
     name: str
     files: tuple[OfficialFile, ...]
-    checksums: str = ""
     remark: str = ""
 
     def url_infos(self) -> Mapping[str, Any]:
-        """Returns size and SHA-256 by address, as tfds ships them."""
-        return tfds.builder_cls(self.checksums).url_infos if self.checksums else {}
+        """Returns size and SHA-256 by address, as tfds ships them; none for files without an address."""
+        return tfds.builder_cls(self.name).url_infos if any(file.can_be_downloaded for file in self.files) else {}
 
 
 def locate(source: Source, manual_dir: Path | None, download_dir: Path, allow_partial: bool) -> dict[str, Path]:
-    """Finds the official files in the user's folder, and downloads those that are missing.
+    """Finds the official files in the user's folder or its subfolder `source.name`, and downloads the missing ones.
 
-    Args:
-      source: the files to find.
-      manual_dir: the user's folder, which holds the files or has a subfolder `source.name` that does.
-      download_dir: folder of downloads.
-      allow_partial: whether the user's files may differ from the published ones.
-
-    Returns:
-      Path by file name: the file itself, or what it was unpacked to.
-
-    Raises:
-      DataError: a file is not the published one, or is missing and cannot be downloaded.
+    Returns the path by file name: of the file itself, or of what it was unpacked to. Raises DataError if a file is
+    missing and cannot be downloaded, or is not the published one, which `allow_partial` permits.
     """
     folders = [*([manual_dir / source.name, manual_dir] if manual_dir else []), download_dir / source.name]
     found = {}
@@ -131,10 +115,11 @@ def verify(file: OfficialFile, path: Path, source: Source) -> None:
 
 def download(files: Sequence[OfficialFile], source: Source, folder: Path) -> dict[str, Path]:
     """Downloads files to the subfolder `source.name` and verifies them; raises OSError soon if there is no network."""
-    for file in files:
-        if not file.can_be_downloaded:
-            raise OSError("it has no address")
-    check_reachable(files[0].url)
+    if not all(file.can_be_downloaded for file in files):
+        raise OSError("it has no address")
+    # tfds retries for minutes if there is no network.
+    with urllib.request.urlopen(urllib.request.Request(files[0].url, method="HEAD"), timeout=CONNECT_SECONDS):
+        pass
     logging.info("Downloading %s to %s", ", ".join(file.url for file in files), folder)
     (folder / source.name).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
@@ -143,77 +128,17 @@ def download(files: Sequence[OfficialFile], source: Source, folder: Path) -> dic
         return {name: Path(path).rename(folder / source.name / name) for name, path in paths.items()}
 
 
-def check_reachable(url: str, seconds: float = CONNECT_SECONDS) -> None:
-    """Raises OSError unless a server answers in time.
-
-    A resolver whose packets are dropped blocks for a minute or more inside the C library, and tfds retries for minutes.
-    The attempt is therefore made in a daemon thread, which is abandoned when the time is over.
-    """
-    errors: list[Exception | None] = []
-
-    def connect() -> None:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
-                errors.append(None)
-        except Exception as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if not errors:
-        raise OSError(f"no answer from {url} within {seconds:g} seconds")
-    if errors[0] is not None:
-        raise OSError(f"{url}: {first_line(errors[0])}") from errors[0]
+def open_member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
+    """Opens a file of an archive by its name without folders; raises KeyError if there is none."""
+    members = (member for member in archive if member.isfile() and Path(member.name).name == name)
+    if (member := next(members, None)) is None or (content := archive.extractfile(member)) is None:
+        raise KeyError(f"there is no {name}")
+    return content
 
 
-@contextlib.contextmanager
-def reporting_damage(path: Path) -> Iterator[None]:
-    """Turns any error into a DataError that names the file."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:  # tarfile, zlib, scipy and pillow raise many kinds of errors for damaged files
-        raise DataError(f"{path}: damaged ({first_line(error) or type(error).__name__})") from error
-
-
-def read_file(path: Path) -> bytes:
-    """Reads a file that may be compressed by gzip."""
-    return unpack(path.read_bytes())
-
-
-def unpack(content: bytes) -> bytes:
-    """Returns the content of a file, decompressed where it was compressed by gzip."""
-    return gzip.decompress(content) if content.startswith(GZIP) else content
-
-
-def iterate_files(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yields name and content of each file of a tar or zip archive, or of the folder that it was unpacked to.
-
-    The names are without folders; a link is never followed.
-    """
+def read_member(path: Path, name: str) -> bytes:
+    """Reads a file of a tar archive, or of the folder that it was unpacked to; raises KeyError or OSError."""
     if path.is_dir():
-        for file in filter(Path.is_file, sorted(path.iterdir())):
-            with file.open("rb") as stream:
-                yield file.name, stream
-        return
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as packed:
-            for name in packed.namelist():
-                with packed.open(name) as stream:
-                    yield Path(name).name, stream
-        return
+        return (path / name).read_bytes()
     with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isfile() and (content := archive.extractfile(member)):
-                yield Path(member.name).name, content
-
-
-def read_files(path: Path, names: Collection[str]) -> dict[str, bytes]:
-    """Reads files of an archive or a folder, unpacked where they are compressed by gzip.
-
-    Returns the contents in the order of the names, or raises KeyError.
-    """
-    contents = {name: unpack(stream.read()) for name, stream in iterate_files(path) if name in names}
-    return {name: contents[name] for name in names}
+        return open_member(archive, name).read()

@@ -21,18 +21,26 @@ class Form(abc.ABC):
       stored_shape: shape of a stored sequence, with None where it varies.
       dtype: type of the values.
       vocabulary_size: number of tokens, or 0 for values.
-      examples_at_once: number of stored sequences that are read together.
+      size_setting: the setting that changes the size of the sequences.
     """
 
     input_name: ClassVar[str]
     vocabulary_size: ClassVar[int] = 0
+    size_setting: ClassVar[str] = ""
     stored_shape: tuple[int | None, ...]
     dtype: DTypeLike = np.uint8
-    examples_at_once: int = 1_000
 
     @abc.abstractmethod
     def shape(self, config: DataConfig) -> tuple[int, ...]:
-        """Returns the shape of a sequence in memory; raises ConfigError for settings that do not apply to the form."""
+        """Returns the shape of a sequence in memory; raises ConfigError for a size that the form cannot have."""
+
+    def check(self, config: DataConfig) -> None:
+        """Raises ConfigError for a size that is set and does not apply to the form."""
+        fixed = f"the sequences of {config.dataset} have a fixed length; for images see --image_size"
+        reasons = {"image_size": f"{config.dataset} has no images", "sequence_length": fixed}
+        for name, reason in reasons.items():
+            if name != self.size_setting and getattr(config, name):
+                raise reject(name, getattr(config, name), f"0 ({reason})")
 
     def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns the sequences `[N, *shape]` and, if they are padded, the length of each, int32 `[N]`."""
@@ -44,16 +52,11 @@ class Images(Form):
     """Images uint8 (H, W, C), read pixel by pixel; `image_size` crops and shrinks them to a square."""
 
     input_name = "image"
+    size_setting = "image_size"
 
     stored_shape: tuple[int | None, int | None, int]
 
-    @property
-    def examples_at_once(self) -> int:  # type: ignore[override]
-        height, width, channels = self.stored_shape
-        return max(1, 2**20 // (height * width * channels)) if height and width else 16
-
     def shape(self, config: DataConfig) -> tuple[int, int, int]:
-        refuse_sequence_length(config)
         (height, width, channels), side = self.stored_shape, config.image_size
         if height is None or width is None:
             if side == 0:
@@ -77,19 +80,17 @@ class Images(Form):
 class Texts(Form):
     """Texts as bytes, of which the first `sequence_length` are read; shorter ones are padded with zeros on the left.
 
-    Attributes:
-      longest: number of bytes of the longest stored text.
+    The `longest` is the number of bytes of the longest stored text.
     """
 
     input_name = "text"
+    size_setting = "sequence_length"
     vocabulary_size = 256
     stored_shape = (None,)
-    examples_at_once = 10_000
 
     longest: int
 
     def shape(self, config: DataConfig) -> tuple[int]:
-        refuse_image_size(config)
         if config.sequence_length > self.longest:
             longest = f"{self.longest:,}, the bytes of the longest text of {config.dataset}"
             raise reject("sequence_length", config.sequence_length, f"at most {longest} (0 takes all)")
@@ -113,8 +114,6 @@ class Values(Form):
     stored_shape: tuple[int, int]
 
     def shape(self, config: DataConfig) -> tuple[int, int]:
-        refuse_sequence_length(config)
-        refuse_image_size(config)
         return self.stored_shape
 
     def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, None]:
@@ -122,16 +121,3 @@ class Values(Form):
         if not np.isfinite(values).all():
             raise ValueError("a value is not finite")
         return values, None
-
-
-def refuse_image_size(config: DataConfig) -> None:
-    """Raises ConfigError if an image size is set."""
-    if config.image_size:
-        raise reject("image_size", config.image_size, f"0 ({config.dataset} has no images)")
-
-
-def refuse_sequence_length(config: DataConfig) -> None:
-    """Raises ConfigError if a sequence length is set."""
-    if config.sequence_length:
-        allowed = f"0 (the sequences of {config.dataset} have a fixed length; for images see --image_size)"
-        raise reject("sequence_length", config.sequence_length, allowed)

@@ -16,19 +16,11 @@ MOST_NAMED = 10  # classes in a message
 def encode_labels(
     labels: ArrayLike | None, count: int, name: str = "labels", classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Maps labels to classes.
+    """Maps labels `[N]`, integers, booleans, strings or floats without a fraction, to classes.
 
-    Args:
-      labels: integers, booleans, strings or floats without a fraction `[N]`.
-      count: N.
-      name: how messages call the labels.
-      classes: the classes `[K]` that the labels must be among; None takes those that occur, in ascending order.
-
-    Returns:
-      The index of the class of each label, int32 `[N]`, and the classes `[K]`.
-
-    Raises:
-      DataError: labels are missing, of another shape or kind, or not among the classes.
+    The labels must be among the `classes` `[K]`; None takes those that occur, in ascending order. Returns the index of
+    the class of each label, int32 `[N]`, and the classes. Raises DataError for labels that are missing, of another
+    shape or kind, or not among the classes.
     """
     array = read_labels(labels, count, name)
     if classes is None:
@@ -49,7 +41,9 @@ def read_labels(labels: ArrayLike | None, count: int, name: str) -> np.ndarray:
     """Returns labels `[N]` as an array of integers, booleans, whole floats or strings; raises DataError for others."""
     if labels is None:
         raise DataError(f"{name}: are None; must be {ALLOWED}")
-    array = as_array(labels, name) if hasattr(labels, "dtype") else as_objects(labels, name)
+    array = as_array(labels, name)
+    if array.dtype.kind in "US" and not hasattr(labels, "dtype"):
+        array = np.array(labels, object)  # of None and numbers among them, NumPy has made strings
     found = f"{name}: {array.dtype} {list(array.shape)}"
     if array.ndim == 2:
         is_one_hot = array.shape[1] > 1 and bool(((array != 0).sum(axis=1) == 1).all())
@@ -61,26 +55,17 @@ def read_labels(labels: ArrayLike | None, count: int, name: str) -> np.ndarray:
         raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one per sequence")
     missing = np.array([is_missing(label) for label in array.tolist()])
     if missing.any():
-        remedy = "leave these examples out"
-        raise DataError(
-            f"{name}: {missing.sum():,} of {count:,} are missing, the first at [{missing.argmax()}]; {remedy}"
-        )
+        found = f"{missing.sum():,} of {count:,} are missing, the first at [{missing.argmax()}]"
+        raise DataError(f"{name}: {found}; leave these examples out")
     return to_plain_kind(array, found)
-
-
-def as_objects(labels: Any, name: str) -> np.ndarray:
-    """Returns a sequence as an array; one of objects where NumPy would convert None and numbers to strings."""
-    array = as_array(labels, name)
-    return np.array(labels, object) if array.dtype.kind in "US" else array
 
 
 def is_missing(label: Any) -> bool:
     """Returns whether a label is None, NaN, pandas.NA, NaT, or what they become as a string."""
     if isinstance(label, str):
         return label in MISSING
-    if label is None or type(label).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(label, float) and label != label
+    is_nan = isinstance(label, float) and label != label
+    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
 
 
 def to_plain_kind(array: np.ndarray, found: str) -> np.ndarray:

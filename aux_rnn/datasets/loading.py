@@ -8,24 +8,21 @@ from absl import logging
 
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import Dataset, ExampleRecords, OpenedDataset, Records
-from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records
+from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.datasets.registry import SplitSizes, divide_examples, find_dataset, split_sizes
-from aux_rnn.errors import first_line
 from aux_rnn.system.memory import available_system_bytes
+
+PIECE_ROWS = 64  # stored sequences that are read together; photographs may take megabytes each
 
 
 def load_splits(config: DataConfig, seed: int) -> Splits:
     """Reads a data set, and prepares it first if this was never done.
 
-    Args:
-      config: the settings of the data.
-      seed: decides, with the size of the training split alone, which examples are held out for validation.
-
-    Returns:
-      The three splits; 'validation' is empty if `validation_fraction` is 0.
+    The seed decides, with the size of the training split alone, which examples are held out for validation; without
+    `validation_fraction` that split is empty.
 
     Raises:
       ConfigError: a setting does not fit the data.
@@ -42,10 +39,11 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     if dataset.test_split != "test":
         logging.warning("%s has no test split; its %s split is used instead", dataset.name, dataset.test_split)
 
-    def read(records: Records, rows: np.ndarray) -> Examples:
-        if isinstance(records, ExampleRecords):
-            return dataclasses.replace(records.examples.take(np.sort(rows)), ids=np.sort(rows))
-        return read_examples(records, np.sort(rows), dataset, opened, config)
+    def read(records: Records | Examples, rows: np.ndarray) -> Examples:
+        rows = np.sort(rows)
+        if isinstance(records, Examples):
+            return dataclasses.replace(records.take(rows), ids=rows)
+        return read_examples(records, rows, dataset, opened, config)
 
     return Splits(
         train=read(train, train_rows[: sizes.train]),
@@ -67,10 +65,9 @@ def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset, availabl
 
 
 def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides the rows 0 .. count - 1 at random.
+    """Divides the rows 0 .. count - 1 at random into int64 [count - held_out] and [held_out].
 
-    Returns:
-      int64 [count - held_out] and [held_out], both in random order, so that any beginning of them is a random sample.
+    Both are in random order, so that any beginning of them is a random sample.
     """
     order = make_permutation(count, seed)
     return order[held_out:], order[:held_out]
@@ -79,18 +76,14 @@ def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.nd
 def read_examples(
     records: Records, rows: np.ndarray, dataset: Dataset, opened: OpenedDataset, config: DataConfig
 ) -> Examples:
-    """Reads the given rows, integer [N], in pieces, so that few sequences are in memory at their stored size.
-
-    Raises:
-      DataError: a record is damaged.
-    """
+    """Reads the given rows, integer [N], in pieces, so that few sequences are in memory at their stored size."""
     form, shape = dataset.form, dataset.form.shape(config)
     inputs = np.empty((len(rows), *shape), form.dtype)
     labels = np.empty(len(rows), np.int32)
     lengths = np.empty(len(rows), np.int32) if form.vocabulary_size else None
-    for start in range(0, len(rows), form.examples_at_once):
-        piece = slice(start, start + form.examples_at_once)
-        try:
+    for start in range(0, len(rows), PIECE_ROWS):
+        piece = slice(start, start + PIECE_ROWS)
+        with reporting_damage(opened.folder, opened.remedy):
             sequences, own_labels = records.read(rows[piece].tolist())
             arranged, own_lengths = form.arrange(sequences, shape)
             if arranged.shape != inputs[piece].shape or arranged.dtype != inputs.dtype:
@@ -98,8 +91,6 @@ def read_examples(
                 raise ValueError(f"{stored} is stored instead of {inputs.dtype} {inputs[piece].shape}")
             if strange := [label for label in own_labels if not 0 <= label < dataset.num_classes]:
                 raise ValueError(f"label {strange[0]} is none of the {dataset.num_classes} classes")
-        except Exception as error:  # array_record and tfds raise many kinds of errors for damaged files
-            raise DataError(f"{opened.folder}: damaged ({first_line(error)}); {opened.remedy}") from error
         inputs[piece], labels[piece] = arranged, own_labels
         if lengths is not None and own_lengths is not None:
             lengths[piece] = own_lengths

@@ -7,6 +7,7 @@ that a folder that its own `mnist` prepared is never taken for one of these.
 
 import contextlib
 import dataclasses
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,8 +21,7 @@ from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.files import Source, locate
-from aux_rnn.datasets.folders import check_writable, data_folder, manual_folder
-from aux_rnn.datasets.prepared import PreparedFolder
+from aux_rnn.datasets.prepared import PreparedFolder, data_folder, manual_folder
 from aux_rnn.errors import first_line
 
 VERSION = "1.0.0"
@@ -77,9 +77,10 @@ class OfficialDataset(Dataset):
 
     def _prepare(self, config: DataConfig, manual_dir: Path | None) -> None:
         data_dir = data_folder(config)
-        check_writable(data_dir)
         try:
-            with quiet_progress():
+            data_dir.mkdir(parents=True, exist_ok=True)
+            tfds.disable_progress_bar()
+            with contextlib.redirect_stdout(io.StringIO()):  # tfds prints what it does
                 files = locate(self.source, manual_dir, data_dir / "downloads", config.allow_partial)
                 logging.info("Preparing %s in %s", self.name, data_dir)
                 self._make_builder(data_dir, files).download_and_prepare(
@@ -122,12 +123,6 @@ class OfficialDataset(Dataset):
                         yield count, {dataset.form.input_name: sequence, "label": int(label)}
                         count += 1
 
-            def _log_download_bytes(self) -> None:
-                pass  # tfds prints here
-
-            def _log_download_done(self) -> None:
-                pass
-
         return Official(data_dir=data_dir)
 
 
@@ -136,14 +131,3 @@ class LocalDatasetInfo(tfds.core.DatasetInfo):
 
     def initialize_from_bucket(self) -> None:
         pass
-
-
-@contextlib.contextmanager
-def quiet_progress() -> Iterator[None]:
-    """Hides the progress bars of tfds, and restores the choice of the caller afterwards."""
-    was_active = getattr(tfds.core.utils.tqdm_utils, "_active", True)
-    tfds.disable_progress_bar()
-    try:
-        yield
-    finally:
-        tfds.display_progress_bar(was_active)

@@ -11,10 +11,9 @@ import numpy as np
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import arrays
-from aux_rnn.datasets.dataset import Dataset, ExampleRecords, OpenedDataset
+from aux_rnn.datasets.dataset import ArrayDataset
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.examples import Examples
-from aux_rnn.datasets.forms import Form, refuse_image_size, refuse_sequence_length
+from aux_rnn.datasets.forms import Form
 from aux_rnn.datasets.series_files import read_csv, read_ts
 from aux_rnn.errors import first_line
 
@@ -32,36 +31,20 @@ class FileForm(Form):
     vocabulary_size: int  # type: ignore[misc]
 
     def shape(self, config: DataConfig) -> tuple[int, ...]:
-        refuse_image_size(config)
-        refuse_sequence_length(config)
         return self.stored_shape
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FileDataset(Dataset):
-    """Examples of a file, in memory.
+class FileDataset(ArrayDataset):
+    """Examples of a file, in memory, and how their arrays were read."""
 
-    Attributes:
-      path: the file.
-      array_form: how its arrays were read.
-      splits: the examples of 'train' and 'test'.
-    """
-
-    path: Path
     array_form: arrays.Form
-    splits: dict[str, Examples]
-
-    def open(self, config: DataConfig) -> OpenedDataset:
-        names = [str(label) for label in self.array_form.classes]
-        return OpenedDataset(names, lambda split: ExampleRecords(self.splits[split]), self.path)
 
 
 def open_file(config: DataConfig) -> FileDataset:
     """Reads the data set that `file:PATH` denotes.
 
-    Raises:
-      ConfigError: the settings do not fit.
-      DataError: the file is missing or damaged, or its arrays are not sequences and labels.
+    Raises DataError if the file is missing or damaged, or its arrays are not sequences and labels.
     """
     path = Path(os.path.expanduser(config.dataset.removeprefix(PREFIX)))
     if path.suffix.lower() not in (".npz", *READERS):
@@ -106,9 +89,10 @@ def read_file(name: str, identity: tuple[tuple[Path, int, int], ...], padding: s
         num_classes=form.spec.num_classes,
         train_examples=len(examples),
         test_examples=len(reported),
-        path=path,
+        class_names=[str(label) for label in form.classes],
+        read_split=lambda split, config: examples if split == "train" else reported,
+        folder=path,
         array_form=form,
-        splits={"train": examples, "test": reported},
     )
 
 

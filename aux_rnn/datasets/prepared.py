@@ -1,9 +1,8 @@
-"""Reading a folder that tfds has prepared, without TensorFlow and without the class that prepared it."""
+"""Folders that tfds has prepared, which are read without TensorFlow and without the class that prepared them."""
 
 import contextlib
 import dataclasses
 import io
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,21 +11,38 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from aux_rnn.config.fields import is_plain_text, plain_text, reject
+from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import OpenedDataset
-from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.errors import DataError, reporting_damage
 from aux_rnn.datasets.tfrecord import TFRecords
-from aux_rnn.errors import first_line
 from aux_rnn.system.logs import filtered_log
 
 FEATURES_FILE = "features.json"
-CLASS_NAMES = ("pythonClassName", "python_class_name", "type")  # keys of a feature's class, in all versions of tfds
-TFDS_CLASS = "tensorflow_datasets."
 
 
-def damaged(folder: str | os.PathLike[str], error: Exception, remedy: str) -> DataError:
-    """Returns the error for a prepared folder that cannot be read."""
-    reason = first_line(error) or type(error).__name__
-    return DataError(f"{os.fspath(folder)}: damaged, or prepared by another version ({reason}); {remedy}")
+def data_folder(config: DataConfig) -> Path:
+    """Returns the folder of prepared data, by default that of tfds; raises ConfigError for an address."""
+    return local_folder("data_dir", config.data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+
+
+def manual_folder(config: DataConfig) -> Path | None:
+    """Returns the user's folder of official files, or None; raises ConfigError if it does not exist."""
+    if not config.manual_dir:
+        return None
+    folder = local_folder("manual_dir", config.manual_dir)
+    if not os.path.isdir(folder):  # not Path.is_dir, which raises for a name that is too long
+        raise reject("manual_dir", config.manual_dir, "an existing folder")
+    return folder
+
+
+def local_folder(name: str, value: str) -> Path:
+    """Returns the folder of a setting, with ~ resolved; raises ConfigError for an address such as gs://bucket."""
+    if not is_plain_text(value):  # which may come from a variable of the environment
+        raise reject(name, value, plain_text().phrase)
+    if "://" in value:
+        raise reject(name, value, "a folder of this machine; copy or mount the data first")
+    return Path(os.path.expanduser(value))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,14 +64,10 @@ class PreparedRecords:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedFolder:
-    """A prepared data set that can only be read.
+    """A prepared data set that can only be read: the folder of one version of one configuration.
 
-    Attributes:
-      path: the folder of one version of one configuration.
-      features: features of a record, by name.
-      counts: number of examples by split, without the empty ones.
-      builder: the data set as tfds opens it.
-      remedy: instruction for a folder that is damaged.
+    The features of a record are by name, the numbers of examples by split, without the empty ones; the remedy is an
+    instruction for a folder that is damaged.
     """
 
     path: Path
@@ -67,16 +79,11 @@ class PreparedFolder:
     @classmethod
     def read(cls, path: Path, remedy: str) -> "PreparedFolder":
         """Reads the description of a prepared folder; raises DataError unless it can be read here."""
-        try:
-            check_classes(path)
+        with reporting_damage(path, remedy):
             with contextlib.redirect_stdout(io.StringIO()):  # tfds asks for TensorFlow where it does not know a type
                 builder = tfds.builder_from_directory(os.fspath(path))
             counts = {name: split.num_examples for name, split in builder.info.splits.items() if split.num_examples}
             file_format, features = builder.info.file_format, dict(builder.info.features.items())
-        except DataError:
-            raise
-        except Exception as error:  # tfds raises many kinds of errors for a folder that is damaged
-            raise damaged(path, error, remedy) from error
         if file_format not in (tfds.core.FileFormat.ARRAY_RECORD, tfds.core.FileFormat.TFRECORD):
             stored = getattr(file_format, "value", file_format)
             raise DataError(f"{path}: stored as {stored}, which cannot be read here; {remedy}")
@@ -86,16 +93,12 @@ class PreparedFolder:
         """Opens the data set with the given features as sequence and label."""
 
         def open_split(split: str) -> PreparedRecords:
-            try:
+            with reporting_damage(self.path, self.remedy):
                 return PreparedRecords(self._open_records(split), input_name, label_name)
-            except Exception as error:  # see `read`
-                raise damaged(self.path, error, self.remedy) from error
 
         label = self.features[label_name]
-        try:
+        with reporting_damage(self.path, self.remedy):  # there may be fewer names than classes
             names = [label.int2str(k) for k in range(label.num_classes)]
-        except Exception as error:  # there are fewer names than classes
-            raise damaged(self.path, error, self.remedy) from error
         return OpenedDataset(names, open_split, self.path, self.remedy)
 
     def _open_records(self, split: str) -> Any:
@@ -108,14 +111,3 @@ class PreparedFolder:
 def without_advice() -> contextlib.AbstractContextManager[None]:
     """Drops what tfds logs about the speed of OpenCV, which is not needed."""
     return filtered_log(lambda record: "OpenCV" not in str(record.msg))
-
-
-def check_classes(folder: Path) -> None:
-    """Raises DataError for features that do not belong to tfds, because tfds would import the code that they name."""
-
-    def check(values: dict[str, Any]) -> None:
-        for name in CLASS_NAMES:
-            if not str(values.get(name, TFDS_CLASS)).startswith(TFDS_CLASS):
-                raise DataError(f"{folder}: has a feature of the class {values[name]}; only those of tfds are read")
-
-    json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"), object_hook=check)

@@ -34,7 +34,7 @@ def find_dataset(config: DataConfig) -> Dataset:
 
     Raises:
       ConfigError: there is no data set of this name, or a setting does not apply to it.
-      DataError: `tfds:NAME` is not prepared, or not in a way that can be read here.
+      DataError: `tfds:NAME` or `file:PATH` cannot be read.
     """
     name = config.dataset
     if name.startswith("tfds:"):
@@ -70,9 +70,7 @@ def sequence_spec(config: DataConfig) -> SequenceSpec:
 def split_sizes(config: DataConfig) -> SplitSizes | None:
     """Returns the examples of each split, without reading any; None if the user may have a part of the data.
 
-    Raises:
-      ConfigError: see `divide_examples`.
-      ConfigError, DataError: see `find_dataset`.
+    Raises the errors of `divide_examples` and `find_dataset`.
     """
     dataset = find_dataset(config)
     return None if config.allow_partial else divide_examples(config, dataset.train_examples, dataset.test_examples)
@@ -81,8 +79,7 @@ def split_sizes(config: DataConfig) -> SplitSizes | None:
 def divide_examples(config: DataConfig, train: int, test: int) -> SplitSizes:
     """Returns the examples of each split, given the numbers of stored training and test examples.
 
-    Raises:
-      ConfigError: fewer examples are left to train on than `train_examples` asks for, or none.
+    Raises ConfigError if fewer examples are left to train on than `train_examples` asks for, or none.
     """
     validation = round(train * config.validation_fraction)
     available = train - validation

@@ -12,19 +12,11 @@ Labelled = tuple[list[np.ndarray], list]
 
 
 def read_ts(path: Path) -> Labelled:
-    """Reads a `.ts` file.
+    """Reads series float64 `[L, C]`, and the class of each as text, from a `.ts` file.
 
     After lines that begin with '@' or '#', every line is a series: the values of each channel, separated by commas, the
-    channels and at last the class separated by colons. '?' and 'NaN' are missing values.
-
-    Args:
-      path: the file.
-
-    Returns:
-      Series float64 `[L, C]`, and the class of each as text.
-
-    Raises:
-      DataError: the file holds no classes, or values with time stamps, or cannot be parsed.
+    channels and at last the class separated by colons. '?' and 'NaN' are missing values. Raises DataError for a file
+    without classes or with time stamps, or that cannot be parsed.
     """
     series, classes, has_data = [], [], False
     for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
@@ -50,19 +42,11 @@ def read_ts(path: Path) -> Labelled:
 
 
 def read_csv(path: Path) -> Labelled:
-    """Reads a file of one series per row; empty cells at the end of a row make it shorter.
+    """Reads one series per row, float64 `[L]`, and the label of each; empty cells at the end of a row make it shorter.
 
     The label is in the column that a header calls 'label', 'class', 'target' or 'y'; without a header, in the first
-    column, as in the UCR archive. Commas, tabs, semicolons and blanks separate the cells.
-
-    Args:
-      path: the file.
-
-    Returns:
-      Series float64 `[L]`, and the label of each.
-
-    Raises:
-      DataError: there is a header without such a name, or a cell of a series is no number.
+    column, as in the UCR archive. Commas, tabs, semicolons and blanks separate the cells. Raises DataError for a header
+    without such a name, or a cell of a series that is no number.
     """
     with path.open(encoding="utf-8") as file:
         first = file.readline()

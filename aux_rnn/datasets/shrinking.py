@@ -18,15 +18,7 @@ def overlap_matrix(old: int, new: int) -> np.ndarray:
 
 
 def shrink_images(images: np.ndarray, side: int) -> np.ndarray:
-    """Shrinks images by area averaging.
-
-    Args:
-      images: uint8 [N, H, W, C].
-      side: new height and width; it need not divide them, and may be larger.
-
-    Returns:
-      uint8 [N, side, side, C].
-    """
+    """Shrinks images uint8 [N, H, W, C] to [N, side, side, C] by area averaging; the side need not divide H and W."""
     height, width = images.shape[1:3]
     if (height, width) == (side, side):
         return images

@@ -14,10 +14,7 @@ LONGEST_NAME = 32
 def draw_confusion(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
     """Draws rows of true and columns of predicted classes; the darker, the larger the share of the row.
 
-    Args:
-      counts: int [K, K], examples by true class (row) and predicted class (column).
-      names: of the K classes.
-      title: of the figure.
+    The counts are int [K, K], examples by true class (row) and predicted class (column).
     """
     size, is_small = len(names), len(names) <= FEW
     side = max(3.2, (0.36 if is_small else 0.13) * size)  # inches

@@ -10,7 +10,7 @@ from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
 from aux_rnn.model.metric_names import DRAWN, Metric, unit_of
 from aux_rnn.plots.style import BLACK, BLUE, VERMILION, Axes, Figure, LogLocator, MaxNLocator
-from aux_rnn.storage.records import Record, curve_of, end_of_pretraining
+from aux_rnn.storage.metrics_file import Record, curve_of, end_of_pretraining
 
 # Lines differ in marker and dashes as well as in their colours.
 SPLITS: dict[str, dict[str, Any]] = {
@@ -41,13 +41,7 @@ def has_tokens(config: DataConfig) -> bool:
 
 
 def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure:
-    """Draws one panel per metric, with pretraining shaded.
-
-    Args:
-      records: lines of `metrics.jsonl`.
-      config: settings of the run.
-      title: of the figure.
-    """
+    """Draws one panel per metric of the lines of `metrics.jsonl`, with pretraining shaded."""
     panels = panels_of(config)
     rows = -(-len(panels) // 2)
     figure = Figure(figsize=(8.4, 0.7 + 2.3 * rows), layout="constrained")

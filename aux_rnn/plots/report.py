@@ -15,24 +15,17 @@ from aux_rnn.config.settings import Config
 from aux_rnn.datasets.arrays import is_arrays
 from aux_rnn.plots.curves import draw_curves
 from aux_rnn.plots.style import plot_style, render
+from aux_rnn.storage.metrics_file import Record, read_records
 from aux_rnn.storage.plots_folder import find_reconstructions, save_plot
-from aux_rnn.storage.records import Record, read_records
 from aux_rnn.storage.workdir import REPORT, read_summary, require_config, unwritable, write_atomically
 from aux_rnn.system.timing import format_duration
 
 
 def save_report(path: Path, summary: Mapping[str, Any] | None = None) -> list[Path]:
-    """Draws the curves of a run into `plots/` and writes its report.
+    """Draws the curves of a run into `plots/` and writes its report; returns the files.
 
-    Args:
-      path: the run's folder.
-      summary: content of `summary.json`; read from there if it is not given.
-
-    Returns:
-      The files: the report, and the curves as PNG and SVG.
-
-    Raises:
-      WorkdirError: there is no run or it has no records, or the report cannot be written.
+    The summary is that of `summary.json`, which is read if it is not given. Raises WorkdirError if there is no run or
+    it has no records, or the report cannot be written.
     """
     config, records = require_config(path), read_records(path)
     summary = summary or read_summary(path) or {"status": "unfinished", "steps": records[-1]["step"]}
@@ -57,12 +50,7 @@ def make_report(
 ) -> str:
     """Returns the page as HTML, which needs no other file.
 
-    Args:
-      config: settings of the run.
-      summary: content of `summary.json`, or a part of it.
-      records: lines of `metrics.jsonl`.
-      curves: an SVG.
-      figures: PNG files of reconstructions by step, in ascending order.
+    The curves are an SVG, and the figures PNG files of reconstructions by step, in ascending order.
     """
     flat, defaults = to_flat(config), {field.name: field.default for _, field in iterate_settings()}
     changed = [name for name, value in flat.items() if value != defaults[name]]

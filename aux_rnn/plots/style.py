@@ -63,11 +63,7 @@ PNG_DPI = 200
 
 @contextlib.contextmanager
 def plot_style(name: str) -> Iterator[None]:
-    """Gives figures the same look, and equal figures the same bytes.
-
-    Args:
-      name: of the figure, which names the elements of an SVG.
-    """
+    """Gives figures the same look, and equal figures the same bytes; the name is in the elements of an SVG."""
     small = SMALL if name == "reconstructions" else {}
     with matplotlib.rc_context({**RC, **small, "svg.hashsalt": name}):
         yield

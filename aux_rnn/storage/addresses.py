@@ -26,12 +26,9 @@ def is_address(path: str) -> bool:
 
 @contextlib.contextmanager
 def local_copy(address: str) -> Iterator[tuple[Path, RemoteCopy]]:
-    """Downloads what is at an address to a temporary folder, which is removed at the end.
+    """Yields a temporary folder with what is at an address, and the copy there; the folder is removed at the end.
 
     The folder stays if its last upload failed. Errors and warnings name the address in place of the folder.
-
-    Yields:
-      The folder, and the copy of it at the address.
 
     Raises:
       ConfigError: the address or its bucket does not exist.

@@ -68,18 +68,12 @@ def list_steps(folder: Path) -> list[int]:
 
 
 def read_checkpoint(folder: Path, step: int, like: Any) -> Restored:
-    """Reads the checkpoint `folder/step` and verifies its digest.
+    """Reads the checkpoint `folder/step` into a state like the given `TrainState`, and verifies its digest.
 
     The running totals in `like.metrics` are matched by name, so a checkpoint stays usable when a metric is added or
     removed: a total that it lacks keeps the value of `like`, and one that is not in `like` is dropped.
 
-    Args:
-      folder: the folder of all checkpoints of the run.
-      step: the number of completed steps.
-      like: a `TrainState` of the same structure, shapes and types.
-
-    Raises:
-      CheckpointError: the checkpoint is missing, damaged, or of another architecture.
+    Raises CheckpointError if the checkpoint is missing, damaged, or of another architecture.
     """
     try:
         with ThreadPoolExecutor(1) as thread:
@@ -120,10 +114,8 @@ def _read(path: Path, step: int, like: Any) -> Restored:
 def read_latest(folder: Path, like: Any) -> Restored | None:
     """Reads the newest intact checkpoint, or returns None if there is none at all.
 
-    A damaged checkpoint is passed over with a warning. It stays until the run saves the same step again.
-
-    Raises:
-      CheckpointError: there are checkpoints but none is intact. Starting from step 0 would hide the loss.
+    A damaged checkpoint is passed over with a warning. It stays until the run saves the same step again. Raises
+    CheckpointError if there are checkpoints but none is intact: starting from step 0 would hide the loss.
     """
     damaged: dict[int, str] = {}
     for step in list_steps(folder):
@@ -162,8 +154,7 @@ class KeepStep:
 class CheckpointWriter:
     """Writes checkpoints to `folder/STEP` in the background, and keeps the newest three and the best one.
 
-    Args:
-      folder: is created if it is missing; remains of interrupted saves in it are removed.
+    The folder is created if it is missing; remains of interrupted saves in it are removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -184,18 +175,11 @@ class CheckpointWriter:
         self._manager = self._thread.submit(alone, make).result()
 
     def save(self, step: int, state: Any, meta: dict[str, Any], best_step: int | None) -> None:
-        """Copies the state to the host and starts to write it; earlier saves are complete when this returns.
+        """Copies a `TrainState` to the host and starts to write it with JSON metadata; earlier saves are then complete.
 
-        A checkpoint of the same step, from before the run continued from an older one, is replaced.
-
-        Args:
-          step: the number of completed steps.
-          state: a `TrainState`.
-          meta: JSON metadata.
-          best_step: the step whose checkpoint is kept in addition to the newest ones.
-
-        Raises:
-          Exception: the error of Orbax if the previous checkpoint could not be written.
+        A checkpoint of the same step, from before the run continued from an older one, is replaced. The checkpoint of
+        `best_step` is kept in addition to the newest ones. Raises the error of Orbax if the previous one could not be
+        written.
         """
         host = jax.device_get(state)
         self.wait()

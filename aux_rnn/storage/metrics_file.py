@@ -1,23 +1,27 @@
-"""Writes and reads `metrics.jsonl`: one JSON object per line, in the order of the steps, without gaps or duplicates."""
+"""Writes and reads `metrics.jsonl`: one record per line as JSON, in the order of the steps, without gaps."""
 
 import json
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aux_rnn.config.fields import is_integer
 from aux_rnn.storage.workdir import WorkdirError, finite, write_atomically
 
+Record = dict[str, Any]
+
+
+class Curve(NamedTuple):
+    """The values of one metric on one split, with the epoch of each; NaN where the value was not finite."""
+
+    epochs: list[float]
+    values: list[float]
+
 
 class MetricsFile:
-    """Appends records to a file, after truncating it to the records that a checkpoint covers.
-
-    Args:
-      path: the file.
-      count: the number of records when the checkpoint was saved; 0 for a new run.
-
-    Attributes:
-      count: the number of records in the file.
+    """Appends records to a file, after truncating it to the `count` records that a checkpoint covers.
 
     Raises:
       WorkdirError: the file is damaged or lacks records; it is left as it is.
@@ -57,8 +61,7 @@ class MetricsFile:
 def read_lines(path: Path) -> list[str]:
     """Returns the complete lines of the file, none if it does not exist. A crash may have cut off the last line.
 
-    Raises:
-      OSError, ValueError: the file cannot be read, or holds something other than objects in the order of their steps.
+    Raises OSError or ValueError if the file cannot be read, or holds anything but objects in the order of their steps.
     """
     if not path.exists():
         return []
@@ -73,3 +76,28 @@ def read_lines(path: Path) -> list[str]:
             raise ValueError(f"line {number} is damaged: step {step!r} after {latest}")
         latest = step
     return lines
+
+
+def read_records(path: Path) -> list[Record]:
+    """Returns the records of the run in a folder. Raises WorkdirError if there are none, or they cannot be read."""
+    file = path / "metrics.jsonl"
+    try:
+        records = [json.loads(line) for line in read_lines(file)]
+        for record in records:
+            _ = record["kind"], record["phase"], float(record["epoch"]), int(record["step"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WorkdirError(f"{file}: cannot be read ({error}); restore it from a copy") from error
+    if not records:
+        raise WorkdirError(f"--workdir={path}: has no records; train first, or name another folder")
+    return records
+
+
+def curve_of(records: Iterable[Record], split: str, name: str) -> Curve:
+    """Returns the values of `name` ('accuracy', 'supervised_loss', ...) on a split ('train', 'validation', 'test')."""
+    found = [(record["epoch"], record[name]) for record in records if record["kind"] == split and name in record]
+    return Curve([epoch for epoch, _ in found], [math.nan if value is None else value for _, value in found])
+
+
+def end_of_pretraining(records: Iterable[Record]) -> float:
+    """Returns the epoch at which pretraining ends, or that it has reached; 0 without pretraining."""
+    return max((record["epoch"] for record in records if record["phase"] == "pretrain"), default=0.0)

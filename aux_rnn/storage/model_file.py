@@ -51,11 +51,7 @@ def write_form(path: Path, form: Form) -> None:
 
 
 def read_form(path: Path) -> Form | None:
-    """Returns the form of a run; None for runs of versions that did not write it.
-
-    Raises:
-      WorkdirError: the file is damaged.
-    """
+    """Returns the form of a run; None for runs of versions that did not write it. Raises WorkdirError."""
     try:
         return form_from_json(json.loads((path / FORM).read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -79,8 +75,7 @@ def write_model(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.n
 def read_model(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Returns the header and the arrays of a saved network.
 
-    Raises:
-      ModelFileError: the file is missing, damaged or of a later version.
+    Raises ModelFileError if the file is missing, damaged or of a later version.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -35,12 +35,7 @@ class OwnershipLostError(RemoteError):
 
 
 class RemoteCopy:
-    """The copy of a folder at an address.
-
-    Args:
-      address: as the user gave it.
-      filesystem: of fsspec.
-      root: the address as the file system calls it.
+    """The copy of a folder at an address, which the file system of fsspec calls `root`.
 
     Attributes:
       upload_failed: the last upload failed, so the folder holds more than the address.
@@ -62,11 +57,7 @@ class RemoteCopy:
         """Makes a folder the same as the address; what was downloaded before and did not change is left alone.
 
         The owner of the address may add and remove files meanwhile, so the files are listed again until nothing
-        changes.
-
-        Raises:
-          ConfigError: the bucket does not exist.
-          RemoteError: the address cannot be read, or changes all the time.
+        changes. Raises ConfigError if the bucket does not exist, and RemoteError.
         """
         with self._errors("read"):
             for _ in range(MAX_LISTINGS):
@@ -103,10 +94,7 @@ class RemoteCopy:
         """Begins to copy what is new to the address, in the background.
 
         One upload runs at a time, and of those that wait only the latest takes place. A failed one is logged; the next
-        one copies what is missing.
-
-        Raises:
-          OwnershipLostError: an earlier upload found that another run owns the address.
+        one copies what is missing. Raises OwnershipLostError if an earlier one found that another run owns the address.
         """
         if self._lost:
             raise self._lost
@@ -127,12 +115,7 @@ class RemoteCopy:
                     logging.warning("%s; training continues, and the next checkpoints try again", error)
 
     def sync(self, folder: Path) -> None:
-        """Waits for the upload in progress, if any, and copies the rest.
-
-        Raises:
-          OwnershipLostError: another run owns the address.
-          RemoteError: it cannot be written.
-        """
+        """Waits for the upload in progress, if any, and copies the rest; raises OwnershipLostError and RemoteError."""
         self._requests += 1  # replaces those that wait
         with self._uploading:
             if self._lost:

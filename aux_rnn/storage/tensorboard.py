@@ -16,11 +16,7 @@ NOT_SCALARS = ("kind", "step", "phase", "seconds")
 class EventFile:
     """Writes a new event file that replaces what earlier ones hold from `step` on.
 
-    Args:
-      folder: `tensorboard/` of the run.
-      step: the step after which the run continues.
-      records: all lines of `metrics.jsonl`.
-      figures: PNG files by step, of which that of `step` is written again.
+    The records are all lines of `metrics.jsonl`; of the PNG files by step, that of `step` is written again.
     """
 
     def __init__(self, folder: Path, step: int, records: Iterable[str] = (), figures: dict[int, Path] | None = None):

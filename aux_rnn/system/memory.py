@@ -37,12 +37,7 @@ def available_bytes() -> int | None:
 def available_system_bytes(
     meminfo: Path = Path("/proc/meminfo"), limit: Path = Path("/sys/fs/cgroup/memory.max")
 ) -> int | None:
-    """Returns the bytes available without swapping, within the limit of the control group; None if unknown.
-
-    Args:
-      meminfo: file with the kernel's memory statistics.
-      limit: file with the group's limit in bytes, or 'max'.
-    """
+    """Returns the bytes available without swapping, within the limit of the control group; None if unknown."""
     try:
         lines = meminfo.read_text().splitlines()
         available = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
@@ -59,9 +54,6 @@ def peak_process_mib(status: Path = Path("/proc/self/status")) -> float:
 
     Linux counts the peak of the program that started this one into `getrusage`, so its own figure is read where the
     kernel gives it.
-
-    Args:
-      status: the kernel's file on this process; if it does not exist, `getrusage` is used.
     """
     try:
         for line in status.read_text().splitlines():

@@ -10,10 +10,7 @@ from contextlib import contextmanager
 class Clock:
     """Adds up seconds by section, over all the processes that a run took one after the other.
 
-    Args:
-      seconds: seconds that earlier processes of the run needed, by section.
-      now: returns the time in seconds; a test passes its own.
-      entries: how often earlier processes entered each section.
+    The seconds, and how often each section was entered, begin with those of earlier processes.
     """
 
     def __init__(

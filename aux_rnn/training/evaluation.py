@@ -26,10 +26,10 @@ def evaluate_split(
     batches: Iterable[RawBatch],
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """Computes the metrics of a split.
+    """Computes the metrics of a split with `Steps.evaluate`.
 
     Args:
-      evaluate: `Steps.evaluate`.
+      evaluate: the step.
       params: the network's parameters.
       batches: this process's share of the split, every batch of the same size, with a false `mask` for rows that only
         fill it.

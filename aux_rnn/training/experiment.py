@@ -46,11 +46,8 @@ class Experiment:
 def check(config: Config) -> SequenceSpec:
     """Checks the settings against the data set and the devices before any example is read.
 
-    Where a user may have a part of the data, what depends on the counts is checked once it is prepared.
-
-    Raises:
-      ConfigError: a setting does not fit.
-      DataError: a data set that must lie prepared does not.
+    Where a user may have a part of the data, what depends on the counts is checked once it is prepared. Raises
+    ConfigError for a setting that does not fit, and DataError for a data set that must lie prepared and does not.
     """
     dataset = find_dataset(config.data)
     spec = dataset.sequence_spec(config.data)
@@ -124,9 +121,7 @@ def check_together(config: Config, processes: ProcessGroup) -> None:
 def create_experiment_together(config: Config, processes: ProcessGroup) -> Experiment:
     """Calls `create_experiment` in every process of a run, first in process 0 because they may share prepared data.
 
-    Raises:
-      ConfigError, DataError: as `create_experiment` does.
-      ProcessError: one of these, in another process.
+    Raises its errors, and ProcessError for those of another process.
     """
     return processes.run_on_main_first(lambda: create_experiment(config))
 

@@ -45,9 +45,7 @@ def require_finite(first_nonfinite_step: jax.Array, files: NullOutputs) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class PendingStep:
-    """A step that was started; the next one reuses the memory of its state.
-
-    The host logs a step while the devices compute the next one, so that they need not wait for it.
+    """A step that was started; the host logs it while the devices compute the next one, which reuses its memory.
 
     Attributes:
       number: complete steps after it.

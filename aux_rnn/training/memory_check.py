@@ -44,18 +44,10 @@ def compile_steps(
     batch: RawBatch,
     processes: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, CompiledPhase]:
-    """Compiles the training steps of the phases that the plan has.
+    """Compiles the training steps of the phases that the plan has; all processes of a run call this together.
 
-    Args:
-      config: the settings.
-      spec: the form of the sequences.
-      plan: the phases.
-      steps: the steps to compile; they keep the executables.
-      batch: any batch of this process, as `train_batches` makes it.
-      processes: all processes of the run, which call this together.
-
-    Returns:
-      The compiled phases by name, 'pretrain' and 'train'.
+    The steps keep the executables. The batch is any one of this process, as `train_batches` makes it. Returns the
+    compiled phases by name, 'pretrain' and 'train'.
 
     Raises:
       ConfigError: the training state or a step needs more memory than is available.

@@ -35,10 +35,7 @@ if TYPE_CHECKING:
 
 
 class NullOutputs:
-    """Accepts the outputs of a run and writes nothing.
-
-    Args:
-      path: the folder of the run.
+    """Accepts the outputs of a run in a folder and writes nothing.
 
     Attributes:
       extended_from: the number of epochs of joint training that the run in the folder was to have, if it is fewer than
@@ -62,15 +59,10 @@ class NullOutputs:
         return None
 
     def open(self, step: int, is_evaluated: bool, count: int) -> None:
-        """Opens the records and drops those that the restored checkpoint does not cover.
+        """Opens the records after `step` steps and drops those beyond the `count` that the restored checkpoint covers.
 
-        Args:
-          step: the number of completed steps.
-          is_evaluated: whether the evaluation after that step, if one is due, was made before the checkpoint.
-          count: the number of records that the checkpoint covers.
-
-        Raises:
-          WorkdirError: the records cannot be continued.
+        Whether the evaluation after that step was made before the checkpoint is in `is_evaluated`. Raises WorkdirError
+        if the records cannot be continued.
         """
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
@@ -97,16 +89,10 @@ class NullOutputs:
 
 
 class RunOutputs(NullOutputs):
-    """Writes the outputs of a run into a locked folder.
+    """Writes the outputs of a run into a locked folder, and copies them to the address of `remote`.
 
-    Args:
-      path: the folder; it is created if it is missing.
-      config: the settings of the run.
-      remote: the copy of the folder at an address.
-      extends: whether the run in the folder may be continued with more epochs.
-
-    Raises:
-      WorkdirError: the folder cannot be written, or belongs to another run.
+    With `extends`, the run in the folder may be continued with more epochs. Raises WorkdirError if the folder cannot be
+    written, or belongs to another run.
     """
 
     _records: MetricsFile
@@ -148,12 +134,19 @@ class RunOutputs(NullOutputs):
         self._opened.callback(self._records.close)
         if self._config.run.pictures:
             with self._log_failures("tensorboard/"):
-                self._events = open_events(self.path, step, is_evaluated)
+                # Imported here because it takes a second, which a run without figures need not wait for.
+                from aux_rnn.storage.tensorboard import EventFile
+
+                # Without its evaluation, the figure of this step is drawn again.
+                figures = find_reconstructions(self.path) if is_evaluated else {}
+                records = read_lines(self.path / "metrics.jsonl")
+                self._events = EventFile(self.path / "tensorboard", step, records, figures)
                 self._opened.callback(self._events.close)
 
     def record(self, kind: str, step: int, values: dict[str, Any]) -> None:
         record = self._records.write(kind, step, values)
-        self._add_event(lambda events: events.write(record))
+        if self._events:
+            self._events.write(record)
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
         self._records.sync()
@@ -167,7 +160,8 @@ class RunOutputs(NullOutputs):
         with self._log_failures(f"the figure of reconstructions after step {step}"):
             if (picture := draw()) is not None:
                 save_reconstructions(self.path, step, picture)
-                self._add_event(lambda events: events.show(step, picture))
+                if self._events:
+                    self._events.show(step, picture)
 
     def finish(self, summary: dict[str, Any]) -> None:
         self._checkpoints.wait()
@@ -196,14 +190,6 @@ class RunOutputs(NullOutputs):
     def close(self) -> None:
         self._opened.close()
 
-    def _add_event(self, add: "Callable[[EventFile], None]") -> None:
-        """Adds to the events for TensorBoard, until that fails once."""
-        events, self._events = self._events, None
-        if events is not None:
-            with self._log_failures("an event in tensorboard/"):
-                add(events)
-                self._events = events
-
     @contextlib.contextmanager
     def _log_failures(self, what: str) -> Iterator[None]:
         try:
@@ -211,15 +197,6 @@ class RunOutputs(NullOutputs):
         except Exception as error:  # A figure is not worth ending a run.
             reason = first_line(error, MAX_REASON)
             logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, reason)
-
-
-def open_events(path: Path, step: int, is_evaluated: bool) -> "EventFile":
-    """Opens the events for TensorBoard of a run that continues after a step, with all of its records so far."""
-    # Imported here because it takes a second, which a run without figures need not wait for.
-    from aux_rnn.storage.tensorboard import EventFile
-
-    figures = find_reconstructions(path) if is_evaluated else {}  # else that of this step is drawn again
-    return EventFile(path / "tensorboard", step, read_lines(path / "metrics.jsonl"), figures)
 
 
 def open_outputs(

@@ -1,7 +1,7 @@
 """Training from the first step, or the newest checkpoint, to the end: `train_and_evaluate(config, workdir)`."""
 
 import dataclasses
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax
 from aux_rnn.config.serialization import name_model
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import train_batches
+from aux_rnn.datasets.arrays import Form
 from aux_rnn.datasets.describing import describe_form
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy
@@ -19,7 +20,7 @@ from aux_rnn.training.experiment import Experiment, check_together, create_exper
 from aux_rnn.training.loop import Loop
 from aux_rnn.training.memory_check import compile_steps
 from aux_rnn.training.optimizer import make_learning_rate
-from aux_rnn.training.outputs import open_outputs
+from aux_rnn.training.outputs import NullOutputs, open_outputs
 from aux_rnn.training.progress import Progress
 
 STOPPING = "Ctrl-C or SIGTERM stops and saves; the same command continues"
@@ -47,9 +48,8 @@ def train_and_evaluate(
       progress: where to show it.
       processes: those of the run. All of them call this.
       remote: the copy of the folder at an address, updated after each checkpoint; None for no copy.
-      extends: whether a run in the folder may be continued with more epochs of joint training, which delays the
-        halvings of its learning rate.
       stop: a request to stop that may have been made already; SIGINT and SIGTERM make it during training.
+      extends: whether a run in the folder may be continued with more epochs of joint training.
 
     Returns:
       What `summary.json` holds, in every process.
@@ -67,14 +67,29 @@ def train_and_evaluate(
             progress.say(f"{where}: this run is complete; another --workdir starts a new one")
             return summary
         experiment = create_experiment_together(config, processes)
-        announce(experiment, f"results in {where}", progress, processes.count, STOPPING)
-        if files.extended_from:
-            progress.say(describe_extension(experiment, files.extended_from))
-        compile_seconds = compile_run(experiment, processes)
-        processes.run_on_all(lambda: files.write_config(describe_form(config.data)))
-        with catch_signals(stop) as stop, closing(Loop(experiment, files, progress, processes, stop)) as loop:
-            loop.stats.clock.seconds["compile"] += compile_seconds
-            return processes.broadcast(finish(loop))
+        announce(experiment, f"results in {where}  {STOPPING}", progress, processes.count)
+        form = processes.run_on_all(lambda: describe_form(config.data))
+        summary, _ = run_experiment(experiment, files, form, progress, processes, catch_signals(stop))
+        return processes.broadcast(summary)
+
+
+def run_experiment(
+    experiment: Experiment,
+    files: NullOutputs,
+    form: Form,
+    progress: Progress,
+    processes: ProcessGroup = SINGLE_PROCESS,
+    signals: AbstractContextManager[StopRequest] | None = None,
+) -> tuple[dict[str, Any], Any]:
+    """Compiles and takes the steps; returns the summary and the parameters. `signals` makes the request to stop."""
+    if files.extended_from:
+        progress.say(describe_extension(experiment, files.extended_from))
+    compile_seconds = compile_run(experiment, processes)
+    processes.run_on_all(lambda: files.write_config(form))
+    caught = signals or nullcontext(StopRequest())
+    with caught as stop, closing(Loop(experiment, files, progress, processes, stop)) as loop:
+        loop.stats.clock.seconds["compile"] += compile_seconds
+        return finish(loop), loop.state.params
 
 
 def describe_extension(experiment: Experiment, epochs: int) -> str:
@@ -110,15 +125,12 @@ def finish(loop: Loop) -> dict[str, Any]:
     return summary
 
 
-def announce(
-    experiment: Experiment, where: str, progress: Progress, process_count: int = 1, stopping: str = ""
-) -> None:
-    """Says what is about to run, on what, where the results go and how to stop; then of how much it consists."""
+def announce(experiment: Experiment, where: str, progress: Progress, process_count: int = 1) -> None:
+    """Shows what is about to run, on what, where the results go, and of how much it consists."""
     config, splits, plan = experiment.config, experiment.splits, experiment.plan
     devices = f"{jax.device_count()} {jax.devices()[0].platform} device{'s' * (jax.device_count() > 1)}"
     processes = f" in {process_count} processes" if process_count > 1 else ""
-    what = f"{name_model(config)} on {config.data.dataset}, on {devices}{processes}"
-    progress.say("  ".join(filter(None, [what, where, stopping])))
+    progress.say(f"{name_model(config)} on {config.data.dataset}, on {devices}{processes}  {where}")
     sizes = ", ".join(f"{count:,} {name}" for name, count in splits.counts().items())
     phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
     progress.say(f"sequences of {experiment.spec.describe()}  {sizes} examples  {phases}")

@@ -34,8 +34,7 @@ class Program:
     def load(self, config: Config, length: int) -> tuple[SequenceSpec, str]:
         """Returns the form of the sequences, with `length` steps unless it is 0, and JAX's platform.
 
-        Raises:
-          ConfigError, DataError: a setting does not fit the data set, the length or the devices.
+        Raises ConfigError or DataError if a setting does not fit the data set, the length or the devices.
         """
         configure_jax(config.run.batch_size)
         self.config, self.dataset = config, find_dataset(config.data)

@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 from unittest import mock
 
-from cli.machine import code_version
+from cli.environment import code_version
 
 from aux_rnn.config.serialization import NOT_COMPARED, to_flat
 from aux_rnn.config.settings import Config

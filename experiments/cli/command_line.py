@@ -2,9 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -66,27 +65,12 @@ class RunFlags:
 
 @dataclasses.dataclass(frozen=True)
 class Invocation:
-    """What a command line asks for.
-
-    Attributes:
-      mode: one of `MODES`.
-      config: the experiment.
-      workdir: folder or address of the run.
-      place: arguments of `find_processes`.
-      checkpoint: which one to use, see `restore_state`; training always continues from the newest.
-      split: part of the data to predict.
-      extends: whether a run may be continued with more epochs.
-      topology: hardware to compile for in a dry run; empty for the devices of this machine.
-    """
+    """What a command line asks for: a mode, the experiment, the folder or address of the run, and all other flags."""
 
     mode: str
     config: Config
     workdir: str
-    place: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    checkpoint: str = "latest"
-    split: str = "test"
-    extends: bool = False
-    topology: str = ""
+    given: RunFlags = RunFlags()
 
 
 def define_flags() -> None:
@@ -95,13 +79,9 @@ def define_flags() -> None:
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Parses the command line, flag files included, into `flags.FLAGS`.
+    """Parses the command line, flag files included, into `flags.FLAGS`; returns the program's name alone.
 
-    Returns:
-      The program's name alone.
-
-    Raises:
-      ConfigError: anything is wrong; one line.
+    Raises ConfigError if anything is wrong.
     """
     words = parse_words(argv, flags.FLAGS)
     if words:
@@ -118,7 +98,8 @@ def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:
 
 def invocation_from_flags() -> Invocation:
     """Returns what the parsed flags ask for. Raises ConfigError if they contradict each other."""
-    given, config = flags.FLAGS, config_from_flags()
+    given = RunFlags(**{field.name: getattr(flags.FLAGS, field.name) for field in dataclasses.fields(RunFlags)})
+    config = config_from_flags()
     if given.mode not in ("eval", "predict", "reconstruct") and given.checkpoint != "latest":
         raise ConfigError(f"--checkpoint={given.checkpoint}: must be latest, or left out, with --mode={given.mode}")
     if given.mode != "train" and given.extend:
@@ -128,5 +109,4 @@ def invocation_from_flags() -> Invocation:
     name = config.data.dataset
     dataset = Path(name).stem if name.startswith("file:") else name.replace(":", "-").replace("/", "-")
     workdir = os.path.expanduser(given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}")
-    place = {name: getattr(given, name) for name in ("num_processes", "process_id", "coordinator_address")}
-    return Invocation(given.mode, config, workdir, place, given.checkpoint, given.split, given.extend, given.topology)
+    return Invocation(given.mode, config, workdir, given)

@@ -1,13 +1,15 @@
-"""Configures what JAX reads before its first device: the devices of a CPU and the compilation cache."""
+"""What the programs run on: the devices and the cache of JAX, which are configured before it starts, and the code."""
 
 import contextlib
 import os
+import subprocess
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
 from aux_rnn.system.machine import usable_cores
-from cli.machine import has_accelerator
 
+ROOT = Path(__file__).parents[2]
 MIN_ROWS = 16  # examples per device below which its matrix products are no longer efficient (results/speed)
 DEVICE_COUNT = "--xla_force_host_platform_device_count"
 MIN_COMPILE_SECONDS = 0.2  # programs that compile faster are not kept
@@ -31,13 +33,8 @@ def cache_folder() -> str | None:
 def configure_jax(batch_size: int, cpu_devices: int = 0, processes: int = 1, are_all_here: bool = True) -> None:
     """Sets the CPU devices and the compilation cache, unless an environment variable or the host program has done so.
 
-    Devices stay as they are once JAX has started.
-
-    Args:
-      batch_size: global batch size of the run.
-      cpu_devices: devices of the CPU; 0 chooses their number.
-      processes: number of processes that share the batch.
-      are_all_here: whether they also share the cores of this machine.
+    The devices, 0 for a number that fits the batch, stay as they are once JAX has started. `processes` share the batch
+    and, if `are_all_here`, the cores of this machine.
     """
     import jax  # a mistake on the command line need not wait for it
 
@@ -52,3 +49,30 @@ def configure_jax(batch_size: int, cpu_devices: int = 0, processes: int = 1, are
         cores = len(usable_cores()) // (processes if are_all_here else 1)
         with contextlib.suppress(RuntimeError):  # JAX has started
             jax.config.update("jax_num_cpu_devices", cpu_devices or choose_devices(batch_size // processes, cores))
+
+
+def has_accelerator(devices: Path = Path("/dev")) -> bool:
+    """Returns whether JAX has a plugin for GPUs, or libtpu and a TPU; none is started, as it would reserve memory.
+
+    libtpu alone may be installed to compile for TPUs that are not present.
+    """
+    if os.environ.get("JAX_PLATFORMS") == "cpu":
+        return False
+    has_tpu = any(devices.glob("accel[0-9]*")) or any(devices.glob("vfio/[0-9]*"))
+    return bool(entry_points(group="jax_plugins")) or (has_tpu and find_spec("libtpu") is not None)
+
+
+def code_version(root: Path = ROOT) -> str:
+    """Returns the commit of the code, with '-dirty' if it was changed since; 'unknown' outside of a repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD")
+        # Only the code counts because results are written into the repository during runs.
+        changed = git("status", "--porcelain", "--", "aux_rnn", "experiments")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + "-dirty" * bool(changed)

@@ -5,45 +5,32 @@ includes it, in the working directory, and in `experiments/flags`; every mistake
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from aux_rnn.config.fields import ConfigError, is_plain_text, plain_text, reject
 
 FLAG_FILES = Path(__file__).parents[1] / "flags"
-MOST_FILES, LONGEST_FILE = 100, 1 << 16  # flag files of a command line, and characters of each
 
 
-def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path]) -> list[str]:
+def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path], opened: tuple[Path, ...] = ()) -> list[str]:
     """Returns the arguments with every `--flagfile=NAME` replaced by the flags in the file.
 
-    Args:
-      arguments: the command line.
-      folders: where to look, in this order; before them in the folder of a file that includes another.
-
-    Raises:
-      ConfigError: a file is missing, unreadable, no flag file or includes itself, or there are too many.
+    A file is looked for in the folder of the file that includes it, then in the given folders; `opened` are the files
+    that lead to it. Raises ConfigError if a file is missing, unreadable or no flag file, or includes itself.
     """
-    return list(_expand(arguments, folders, (), iter(range(MOST_FILES))))
-
-
-def _expand(
-    arguments: Sequence[str], folders: Sequence[Path], opened: tuple[Path, ...], remaining: Iterator[int]
-) -> Iterator[str]:
-    """Yields the words of a command line or of a flag file that was reached through the files in `opened`."""
-    words = iter(arguments)
+    words, expanded = iter(arguments), []
     for word in words:
         name, is_assigned, value = word.lstrip("-").partition("=")
         if not word.startswith("-") or name != "flagfile":
-            yield word
+            expanded.append(word)
             continue
         value = value if is_assigned else next(words, "")
         file = find_flag_file(value, folders)
         if file in opened:
             raise ConfigError(f"--flagfile={value}: includes itself ({' -> '.join(p.name for p in (*opened, file))})")
-        if next(remaining, None) is None:
-            raise ConfigError(f"--flagfile={value}: more than {MOST_FILES} flag files are included; write fewer")
-        yield from _expand(read_flag_file(file), [file.parent, *folders], (*opened, file), remaining)
+        expanded += expand_flag_files(read_flag_file(file), [file.parent, *folders], (*opened, file))
+    return expanded
 
 
 def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
@@ -62,12 +49,9 @@ def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
 def read_flag_file(file: Path) -> list[str]:
     """Returns the flags in a file, one `--name=value` per line, without blank lines and comments after # or //."""
     try:
-        with file.open(encoding="utf-8-sig") as stream:
-            text = stream.read(LONGEST_FILE + 1)
+        text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--flagfile={file}: cannot be read ({error})") from error
-    if len(text) > LONGEST_FILE:
-        raise ConfigError(f"--flagfile={file}: longer than {LONGEST_FILE:,} characters, so no flag file")
     lines = [line for line in map(str.strip, text.split("\n")) if line and not line.startswith(("#", "//"))]
     for line in lines:
         if not line.startswith("-"):

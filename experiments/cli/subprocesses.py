@@ -108,15 +108,10 @@ class Job(NamedTuple):
 
 
 def run_jobs(jobs: Sequence[Job], slots: Sequence[Sequence[int]]) -> Iterator[tuple[Job, int | None]]:
-    """Runs jobs in order, one per slot at a time; see `managed_subprocesses` for requests to stop.
+    """Runs jobs in order, one per slot of cores at a time; see `managed_subprocesses` for requests to stop.
 
-    Args:
-      jobs: what to run.
-      slots: the cores of each slot.
-
-    Yields:
-      (job, None) when a job starts, and (job, exit code) when it ends; negative codes are signals. After a request to
-      stop, no further jobs are started.
+    Yields (job, None) when a job starts, and (job, exit code) when it ends; negative codes are signals. After a request
+    to stop, no further jobs are started.
     """
     queue, free = list(jobs), list(slots)
     running: dict[Job, tuple[subprocess.Popen, Sequence[int]]] = {}

@@ -31,14 +31,9 @@ LONGEST_UNCACHED = "jax_persistent_cache_min_compile_time_secs"
 
 @dataclasses.dataclass(frozen=True)
 class CompiledFor:
-    """A step that was compiled for a topology; memory is that of one device.
+    """A step that was compiled for a topology: the time it took here, the memory on one device, and the program.
 
-    Attributes:
-      seconds: time that compiling took on this machine.
-      argument_bytes: of the state, or in evaluation the parameters, and a share of the batch.
-      scratch_bytes: of intermediate values.
-      peak_bytes: of arguments, results, which may take the place of arguments, and scratch together.
-      program: its loops.
+    The peak is that of arguments, results, which may take the place of arguments, and scratch together.
     """
 
     seconds: float
@@ -55,8 +50,7 @@ def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, Compiled
       The topology, the compiled steps 'pretrain', 'train' and 'evaluate', and the shapes of the parameters by path.
 
     Raises:
-      ConfigError: the topology does not exist, its compiler is not installed, its devices do not divide the batch, or a
-        step does not fit into their memory.
+      ConfigError: the hardware or its compiler is missing, or a step does not fit its devices or their memory.
       DataError: a data set whose form is unknown until it has been prepared is not.
     """
     planned, topology = plan_run(config), find_topology(name)

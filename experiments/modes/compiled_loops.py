@@ -30,12 +30,10 @@ class Loop:
       name: the module that it computes, followed by 'backward' in the backward pass.
       depth: number of loops around it.
       iterations: of one run of the loop.
-      operations: of one iteration, without those of inner loops.
-      cycles: estimate for these operations; 0 on a GPU.
-      in_hbm: shapes of the vectors and matrices carried from one iteration to the next, which are the states and the
-        weights, outside of the memory on a TPU's chip. Arrays over all steps have three dimensions.
-      collectives: number of operations in the loop, with inner loops, that exchange data with other devices. The parts
-        of an exchange that begins and ends outside, while the loop runs, do not count.
+      operations, cycles: of one iteration, without inner loops; the cycles are an estimate, 0 on a GPU.
+      in_hbm: shapes of the states and weights (vectors and matrices carried from one iteration to the next) outside of
+        the memory on a TPU's chip.
+      collectives: number of operations in the loop, with inner loops, that exchange data with other devices.
     """
 
     name: str
@@ -49,13 +47,9 @@ class Loop:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program.
+    """A compiled program: its loops, each followed by those in it, and sums over one run with all iterations.
 
-    Attributes:
-      loops: each followed by the loops in it.
-      operations: of one run, with the iterations of all loops.
-      cycles: the estimate for these operations; 0 on a GPU.
-      collectives: number of operations that exchange data with other devices, in loops or outside of them.
+    The cycles are an estimate, 0 on a GPU; collectives are operations that exchange data with other devices.
     """
 
     loops: tuple[Loop, ...]

@@ -17,10 +17,10 @@ from jax.errors import JaxRuntimeError
 from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.datasets import DataError, describe_data
+from aux_rnn.datasets import DataError
 from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
 from aux_rnn.errors import first_line
-from aux_rnn.storage.addresses import is_address, local_copy
+from aux_rnn.storage.addresses import open_workdir
 from aux_rnn.storage.checkpoints import CheckpointError
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import REPORT, InUseError, StorageError, WorkdirError
@@ -29,18 +29,14 @@ from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.loop import TrainingError
 from aux_rnn.training.progress import Progress, format_summary, unseen_progress
 from aux_rnn.training.train import train_and_evaluate
-from modes.data_report import format_description
+from modes.data_report import report_data
 
 
 def run_mode(invocation: Invocation, stop: StopRequest) -> int:
-    """Runs the program as one of the processes of a run; returns the exit code.
-
-    Args:
-      invocation: what was asked for.
-      stop: whether the run was asked to stop.
-    """
+    """Runs the program as one of the processes of a run; returns the exit code."""
+    given = invocation.given
     try:
-        processes = initialize(find_processes(**invocation.place))
+        processes = initialize(find_processes(given.num_processes, given.process_id, given.coordinator_address))
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except ProcessError as error:
@@ -101,9 +97,9 @@ def require_devices() -> None:
 def prepare(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Prepares the data set and describes it."""
     config = invocation.config
-    description = processes.run_on_main_first(lambda: describe_data(config.data, config.run.seed))
+    described = processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
     if processes.is_main:
-        print(format_description(description))
+        print(described)
     return 0
 
 
@@ -113,8 +109,8 @@ def print_dry_run(invocation: Invocation, processes: ProcessGroup, stop: StopReq
     from modes.compile_only import compile_for, format_compiled
     from modes.dry_run import dry_run, format_dry_run
 
-    if invocation.topology:
-        print(format_compiled(invocation.config, *compile_for(invocation.config, invocation.topology)))
+    if topology := invocation.given.topology:
+        print(format_compiled(invocation.config, *compile_for(invocation.config, topology)))
         return 0
     found = dry_run(invocation.config, processes)
     if processes.is_main:
@@ -127,7 +123,7 @@ def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) ->
     with working_folder(invocation.workdir, processes) as (folder, remote):
         with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
             arguments = invocation.config, folder, progress, processes, remote, stop
-            summary = train_and_evaluate(*arguments, extends=invocation.extends)
+            summary = train_and_evaluate(*arguments, extends=invocation.given.extend)
         made = REPORT if (folder / REPORT).is_file() else ""
     if processes.is_main:
         print(format_summary(summary, invocation.workdir, made))
@@ -137,7 +133,7 @@ def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) ->
 def evaluate(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Evaluates a checkpoint with its own settings."""
     with working_folder(invocation.workdir, processes) as (folder, _):
-        summary = evaluate_run(folder, invocation.config.data, processes, invocation.checkpoint)
+        summary = evaluate_run(folder, invocation.config.data, processes, invocation.given.checkpoint)
     if processes.is_main:
         print(format_summary(summary, invocation.workdir, ""))
     return INTERRUPTED if summary["status"] == "interrupted" else 0
@@ -148,7 +144,7 @@ def predict(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) 
     # Imported here because importing scikit-learn takes a while.
     from aux_rnn.analysis.predict import predict_run, save_predictions
 
-    config, split, checkpoint = invocation.config, invocation.split, invocation.checkpoint
+    config, split, checkpoint = invocation.config, invocation.given.split, invocation.given.checkpoint
     with working_folder(invocation.workdir, processes) as (folder, remote):
         found = predict_run(folder, config.data, split, processes, checkpoint)
 
@@ -165,7 +161,7 @@ def predict(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) 
 
 def reconstruct(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
     """Draws reconstructions of a run; in process 0."""
-    data, checkpoint = invocation.config.data, invocation.checkpoint
+    data, checkpoint = invocation.config.data, invocation.given.checkpoint
     return save_files(invocation, processes, lambda folder: [reconstruct_run(folder, data, checkpoint)])
 
 
@@ -205,15 +201,12 @@ HANDLERS: dict[str, Callable[[Invocation, ProcessGroup, StopRequest], int]] = {
 
 @contextlib.contextmanager
 def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path, RemoteCopy | None]]:
-    """Yields the run's folder and, in process 0 if `workdir` is an address, its copy there; see `local_copy`.
+    """Yields the run's folder and, in process 0 if `workdir` is an address, its copy there; see `open_workdir`.
 
-    Raises:
-      ConfigError, RemoteError: the address cannot be used.
-      ProcessError: the same, in process 0, which alone uses it.
+    Raises its errors in process 0, which alone uses the address, and ProcessError in the others.
     """
     with contextlib.ExitStack() as stack:
-        is_remote = is_address(workdir) and processes.is_main
-        opened = processes.run_on_all(lambda: stack.enter_context(local_copy(workdir)) if is_remote else None)
+        opened = processes.run_on_all(lambda: stack.enter_context(open_workdir(workdir)) if processes.is_main else None)
         yield opened or (Path(workdir), None)
 
 

@@ -40,18 +40,13 @@ TIMED_STEPS = 5
 
 @dataclasses.dataclass(frozen=True)
 class DryRun:
-    """Facts about a run that has not begun.
+    """Facts about a run that has not begun: its phases, and the time and memory of its steps.
 
     Attributes:
-      config: the settings.
-      spec: the form of the sequences.
       sizes: examples of each split, as published.
-      plan: the phases.
       shapes: of the parameters by path.
       state_bytes: memory of the training state on each device.
-      compiled: time and memory of each phase's step.
-      step_seconds: median time of a step by phase.
-      evaluate_seconds: median time of a batch of evaluation.
+      step_seconds, evaluate_seconds: median time of a step by phase, and of a batch of evaluation.
     """
 
     config: Config

@@ -64,8 +64,7 @@ class Topology:
 def find_topology(name: str) -> Topology:
     """Returns the devices of a TPU slice, such as 'v5e:2x4', or of one 'h100'.
 
-    Raises:
-      ConfigError: there is no such hardware, or its compiler is not installed.
+    Raises ConfigError if there is no such hardware, or its compiler is not installed.
     """
     generation, _, shape = name.partition(":")
     if name != "h100" and shape not in SLICES.get(generation, ()):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from cli.environment import code_version, has_accelerator
 from cli.exits import FAILED, IN_USE, INTERRUPTED
-from cli.machine import code_version, has_accelerator
 from cli.subprocesses import Job, run_jobs
 from cli.tables import format_table
 
@@ -72,23 +72,23 @@ def execute(runs: Sequence[GridRun], options: Any, states: Mapping[str, str]) ->
         if states[run.digest] in ("begun", "missing"):
             command = (sys.executable, str(MAIN), *make_arguments(run, options))
             jobs[Job(command, options.runs / run.folder / "output.log")] = run
-    waiting = len(jobs)
+    expected = len(codes) + len(jobs)
     for job, code in run_jobs(list(jobs), make_slots(options)):
         if code is None:
             verb = "continues" if states[jobs[job].digest] == "begun" else "starts"
             say(jobs[job], f"{verb} in {job.log.parent}")
         else:
-            waiting -= 1
             codes.append(finish_run(jobs[job], options, job, code))
     in_use, failed = codes.count(IN_USE), len([code for code in codes if code not in (0, IN_USE, INTERRUPTED)])
-    if waiting or INTERRUPTED in codes:
+    if len(codes) < expected or INTERRUPTED in codes:
         print("interrupted; the same command continues", flush=True)
-    elif failed:
+        return INTERRUPTED
+    if failed:
         print(f"{failed} failed, see above; the same command tries again", flush=True)
         return FAILED
-    elif in_use:
+    if in_use:
         print(f"{in_use} in use by another command; repeat the command once they are done", flush=True)
-    return INTERRUPTED if waiting or in_use or INTERRUPTED in codes else 0
+    return INTERRUPTED if in_use else 0
 
 
 def finish_run(run: GridRun, options: Any, job: Job, code: int) -> int:

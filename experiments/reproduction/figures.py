@@ -4,8 +4,17 @@ import math
 from collections.abc import Callable
 
 import pandas as pd
-from summaries.confidence import estimate_curve, estimate_means
-from summaries.drawing import GRID, Style, add_caption, add_legend, draw_curve, label_epochs, limit_percent
+from summaries import (
+    GRID,
+    Style,
+    add_caption,
+    add_legend,
+    draw_curve,
+    estimate_curve,
+    estimate_means,
+    label_epochs,
+    limit_percent,
+)
 
 from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION, Axes, Figure
 from reproduction.grid import WITHOUT
@@ -144,7 +153,7 @@ def mean_curve(histories: pd.Series, split: str, names: tuple[str, ...]) -> pd.D
     for entries in map(pd.DataFrame, histories):
         start = entries["epoch"].where(entries["phase"] == "pretrain").max()
         values = entries.reindex(columns=[f"{split}_{name}" for name in names]).astype(float).mean(axis=1)
-        points.append(values.set_axis((entries["epoch"] - (0.0 if pd.isna(start) else start)).round(6)).dropna())
+        points.append(values.set_axis(entries["epoch"] - (0.0 if pd.isna(start) else start)).dropna())
     return estimate_curve(points)
 
 

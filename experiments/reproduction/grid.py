@@ -26,8 +26,6 @@ class GridRun:
       data: name of the data set in the preset, 'recall-1024'.
       model: a name in `presets.MODELS`, or of an ablation.
       truncation: 'truncated', 'full', '-' for models without one, or the number of steps as in '50'.
-      seed: the run's --seed.
-      config: its configuration.
       length: L, elements of its longest sequence.
     """
 

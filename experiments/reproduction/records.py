@@ -25,10 +25,10 @@ class RecordError(OneLineError):
 
 def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Record:
     """Returns the record of the complete run in a folder. Raises RecordError if its files cannot be read."""
+    file, commits = workdir / "summary.json", workdir / COMMITS
     try:
-        summary = json.loads((workdir / "summary.json").read_text(encoding="utf-8"))
-        finished = datetime.datetime.fromtimestamp((workdir / "summary.json").stat().st_mtime, datetime.UTC)
-        commits = (workdir / COMMITS).read_text().splitlines() if (workdir / COMMITS).exists() else ["unknown"]
+        summary = json.loads(file.read_text(encoding="utf-8"))
+        finished = datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC)
         return {
             **summary,
             **{"experiment": experiment, "preset": preset},
@@ -36,7 +36,7 @@ def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Re
             "config": flatten(run.config),
             "history": read_history(workdir / "metrics.jsonl"),
             "machine": {**summary["machine"], "devices": summary["devices"]},
-            "commit": ", ".join(dict.fromkeys(commits)),
+            "commit": ", ".join(dict.fromkeys(commits.read_text().splitlines())) if commits.exists() else "unknown",
             "date": finished.isoformat(timespec="seconds"),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:

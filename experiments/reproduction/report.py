@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from cli.tables import format_markdown
-from summaries.confidence import estimate_difference, estimate_means, format_estimate
-from summaries.drawing import save_figure
+from summaries import estimate_difference, estimate_means, format_estimate, save_figure
 
 from aux_rnn.plots.style import plot_style
 from aux_rnn.storage.workdir import write_atomically

@@ -8,7 +8,6 @@ import json
 import tempfile
 from pathlib import Path
 
-import pytest
 from absl import flags
 from cli import command_line
 from hypothesis import assume, example, given
@@ -147,25 +146,6 @@ def test_any_flag_files_are_taken_or_refused_in_one_line(contents):
             (Path(folder) / name).write_bytes(content)
         assume(not any(b"help" in content for content in contents))
         assert_taken_or_refused([f"--flagfile={folder}/a"])
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({f"{n}": f"--flagfile={n + 1}\n" for n in range(2_000)}, "more than 100 flag files are included"),
-        (
-            {f"{n}": f"--flagfile={n + 1}\n" * 2 for n in range(60)} | {"60": ""},
-            "more than 100 flag files are included",
-        ),
-        ({"0": "-\n" * 10**6}, "longer than 65,536 characters"),
-    ],
-)
-def test_flag_files_that_would_take_for_ever_are_refused(files, message, tmp_path):
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    with pytest.raises(ConfigError, match=message) as caught:
-        parse(f"--flagfile={tmp_path}/0")
-    assert_one_line(caught.value, "--flagfile=")
 
 
 @examples(150)

@@ -1,12 +1,10 @@
 """Order, completeness and sharing of batches."""
 
-import doctest
-
 import numpy as np
 import pytest
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.datasets import Examples, batches, evaluation_batches, steps_per_epoch, train_batches
+from aux_rnn.datasets import Examples, evaluation_batches, steps_per_epoch, train_batches
 
 
 def numbered_examples(count):
@@ -119,7 +117,3 @@ def test_batches_that_cannot_be_made_are_refused():
         train_batches(numbered_examples(10), 5, 0, process_index=0, process_count=2)
     with pytest.raises(ConfigError, match="--batch_size=5: must be a multiple of the 2 processes"):
         next(evaluation_batches(numbered_examples(10), 5, 0, 2))
-
-
-def test_examples_in_the_documentation():
-    assert doctest.testmod(batches).failed == 0

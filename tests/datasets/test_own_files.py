@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from modes.data_report import report_data
 
 import aux_rnn
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets import DataError, class_names, describe_data, find_dataset, load_splits
+from aux_rnn.datasets import DataError, class_names, find_dataset, load_splits
 
 LABELS = np.arange(24) % 3
 FLOATS = np.random.default_rng(0).random((24, 6, 2), np.float32).round(3)
@@ -42,9 +43,9 @@ def test_an_npz_file_is_read_like_arrays(tmp_path):
     assert splits.train.lengths.tolist() == LENGTHS[rows].tolist()
     for row, sequence in zip(rows, splits.train.inputs, strict=True):
         assert sequence[-LENGTHS[row] :, 0].tolist() == FLOATS[row, : LENGTHS[row], 0].tolist()
-    described = describe_data(DataConfig(dataset=f"file:{path}"), seed=0)
-    assert described.lengths == (3, 4, 6)
-    assert described.folder == path
+    described = report_data(DataConfig(dataset=f"file:{path}"), seed=0)
+    assert "lengths     3 to 6 steps long, median 4" in described
+    assert str(path) in described
     assert class_names(DataConfig(dataset=f"file:{path}")) == ["0", "1", "2"]
 
 

@@ -18,8 +18,8 @@ from aux_rnn.config.serialization import to_json, with_settings
 from aux_rnn.plots.curves import SPLITS, draw_curves
 from aux_rnn.plots.report import save_report
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, plot_style, render
+from aux_rnn.storage.metrics_file import read_records
 from aux_rnn.storage.plots_folder import save_reconstructions
-from aux_rnn.storage.records import read_records
 from aux_rnn.storage.workdir import WorkdirError
 
 

@@ -5,7 +5,6 @@ import json
 import struct
 
 import pytest
-from absl import logging
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -86,24 +85,6 @@ def test_a_continued_run_shows_every_value_once(config, tmp_path):
         ("reconstructions", 2, 20),
         ("loss/train", 3, 0.0625),
     ]
-
-
-def test_a_failure_to_write_events_is_logged_once_and_the_records_continue(config, tmp_path, monkeypatch):
-    lines = []
-    monkeypatch.setattr(logging, "warning", lambda text, *arguments: lines.append(text % arguments))
-
-    def fail(self, record):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(EventFile, "write", fail)
-    files = RunOutputs(tmp_path / "run", config)
-    files.open(0, True, 0)
-    for step in (1, 2):
-        record(files, "train", step, 0.5)
-    files.close()
-    assert len(lines) == 1
-    assert "tensorboard/ could not be made ([Errno 28] No space left on device)" in lines[0]
-    assert len((tmp_path / "run/metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_without_pictures_no_events_are_written(tiny, tmp_path):

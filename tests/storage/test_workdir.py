@@ -12,7 +12,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from properties import assert_one_line, damages, examples
 
-from aux_rnn.config.fields import is_plain_text
 from aux_rnn.config.serialization import to_json
 from aux_rnn.config.settings import Config, DataConfig
 from aux_rnn.datasets.describing import describe_form
@@ -112,26 +111,10 @@ def test_any_metrics_are_continued_or_refused_and_kept(content, damage, count):
             assert file.read_text().splitlines() == complete[:count]
 
 
-@examples(200)
-@given(
-    st.one_of(
-        st.just(json.dumps(SUMMARY).encode()),
-        st.binary(max_size=100),
-        st.dictionaries(st.sampled_from(list(SUMMARY)), VALUES).map(lambda d: json.dumps({**SUMMARY, **d}).encode()),
-        VALUES.map(lambda v: json.dumps({**SUMMARY, "results": {"test": {"accuracy": v, "loss": 1}}}).encode()),
-    ),
-    damages(),
-)
-@example(DEEP, lambda content: content)
-@example(b'{"status": "complete"}', lambda content: content)
-@example(json.dumps({**SUMMARY, "dataset": "\u1680"}).encode(), lambda content: content)
-@example(json.dumps({**SUMMARY, "seconds": float("inf")}).encode(), lambda content: content)
-def test_any_summary_is_shown_or_ignored(content, damage):
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "summary.json").write_bytes(damage(content))
-        summary = read_summary(Path(folder))
-        if summary is not None:
-            assert is_plain_text(format_summary(summary, Path("run")).replace("\n", ""))
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"status": "complete"}'])
+def test_a_damaged_summary_is_ignored(content, tmp_path):
+    (tmp_path / "summary.json").write_bytes(content)
+    assert read_summary(tmp_path) is None
 
 
 def test_numbers_that_are_not_finite_are_null_in_a_summary(tmp_path):

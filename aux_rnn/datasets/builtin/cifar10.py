@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aux_rnn.datasets.files import OfficialFile, Source, read_files, reporting_damage
+from aux_rnn.datasets.errors import reporting_damage
+from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Images
 from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 
@@ -29,8 +30,8 @@ def read_split(files: Files, split: str) -> Iterator[Piece]:
     path = files[ARCHIVE.name]
     names = [name for name in ARCHIVE.contents if name.startswith("data" if split == "train" else "test")]
     with reporting_damage(path):
-        for content in read_files(path, names).values():
-            records = np.frombuffer(content, np.uint8).reshape(-1, RECORD_BYTES)
+        for name in names:
+            records = np.frombuffer(read_member(path, name), np.uint8).reshape(-1, RECORD_BYTES)
             yield records[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1), records[:, 0]
 
 
@@ -43,7 +44,6 @@ DATASET = OfficialDataset(
     source=Source(
         name="cifar10",
         files=(ARCHIVE,),
-        checksums="cifar10",
         remark=" (the binary version; the Python version is not read, because unpickling it could run any code)",
     ),
     read_split=read_split,

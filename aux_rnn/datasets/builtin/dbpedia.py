@@ -4,57 +4,39 @@ import csv
 import gzip
 import io
 import itertools
+import tarfile
 from collections.abc import Iterator
 
 import numpy as np
 
-from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.files import OfficialFile, Source, iterate_files, read_files, reporting_damage
+from aux_rnn.datasets.errors import DataError, reporting_damage
+from aux_rnn.datasets.files import OfficialFile, Source, open_member, read_member
 from aux_rnn.datasets.forms import Texts
 from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 
 ARCHIVE = "dbpedia_csv.tar.gz"
 LONGEST = 1_014
 PIECE_ROWS = 1_000
-CLASS_NAMES = (
-    "Company",
-    "EducationalInstitution",
-    "Artist",
-    "Athlete",
-    "OfficeHolder",
-    "MeanOfTransportation",
-    "Building",
-    "NaturalPlace",
-    "Village",
-    "Animal",
-    "Plant",
-    "Album",
-    "Film",
-    "WrittenWork",
-)
+NUM_CLASSES = 14
 
 
 def read_class_names(files: Files) -> list[str]:
     """Checks the archive, which has no published checksum, and returns the names of the classes."""
     path = files[ARCHIVE]
     with reporting_damage(path):
-        if path.is_file():
-            with gzip.open(path) as stream:
-                while stream.read(2**20):  # to the end, where the checksum of gzip is
-                    pass
-        names = read_files(path, ["classes.txt"])["classes.txt"].decode().split()
-    if names != list(CLASS_NAMES):
-        raise DataError(f"{path}: classes.txt names {len(names)} other classes than the {len(CLASS_NAMES)} of DBpedia")
+        with gzip.open(path) as stream:
+            while stream.read(2**20):  # to the end, where the checksum of gzip is
+                pass
+        names = read_member(path, "classes.txt").decode().split()
+    if len(names) != NUM_CLASSES:
+        raise DataError(f"{path}: classes.txt names {len(names)} classes; must be the {NUM_CLASSES} of DBpedia")
     return names
 
 
 def read_split(files: Files, split: str) -> Iterator[Piece]:
     path = files[ARCHIVE]
-    with reporting_damage(path):
-        files_inside = iterate_files(path)
-        file = next((stream for name, stream in files_inside if name == f"{split}.csv"), None)
-        if file is None:
-            raise KeyError(f"there is no {split}.csv")
+    with reporting_damage(path), tarfile.open(path) as archive:
+        file = open_member(archive, f"{split}.csv")
         rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
         articles = (parse_article(row, f"{split}.csv, row {number}") for number, row in enumerate(rows, start=1))
         while piece := list(itertools.islice(articles, PIECE_ROWS)):
@@ -66,20 +48,20 @@ def parse_article(row: list[str], place: str) -> tuple[np.ndarray, int]:
     if len(row) != 3:
         raise ValueError(f"{place}: {len(row)} columns instead of class, title and abstract")
     number, title, abstract = row
-    if not (number.isdecimal() and 1 <= int(number) <= len(CLASS_NAMES)):
-        raise ValueError(f"{place}: class {number[:20]!r} is none of 1 to {len(CLASS_NAMES)}")
+    if not (number.isdecimal() and 1 <= int(number) <= NUM_CLASSES):
+        raise ValueError(f"{place}: class {number[:20]!r} is none of 1 to {NUM_CLASSES}")
     return np.frombuffer(f"{title} {abstract}".encode()[:LONGEST], np.uint8), int(number) - 1
 
 
 DATASET = OfficialDataset(
     name="dbpedia",
     form=Texts(longest=LONGEST),
-    num_classes=len(CLASS_NAMES),
+    num_classes=NUM_CLASSES,
     train_examples=560_000,
     test_examples=70_000,
     source=Source(
         name="dbpedia",
-        files=(OfficialFile(ARCHIVE, unpacked="dbpedia_csv"),),
+        files=(OfficialFile(ARCHIVE),),
         remark=": see https://huggingface.co/datasets/fancyzhx/dbpedia_14 for where Zhang, Zhao and LeCun published it",
     ),
     read_split=read_split,

@@ -11,7 +11,6 @@ from aux_rnn.datasets.forms import Images
 
 # There is no official split: the first part is for training, the rest for testing.
 TRAIN_EXAMPLES, TEST_EXAMPLES = 1_437, 360
-CLASS_NAMES = tuple("0123456789")
 
 
 def read_grey_values(split: str) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +37,6 @@ DATASET = ArrayDataset(
     num_classes=10,
     train_examples=TRAIN_EXAMPLES,
     test_examples=TEST_EXAMPLES,
-    class_names=CLASS_NAMES,
+    class_names=tuple("0123456789"),
     read_split=read_split,
 )

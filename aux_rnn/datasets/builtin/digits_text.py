@@ -1,10 +1,12 @@
 """The digits of scikit-learn drawn in characters: texts of unequal lengths that need no files."""
 
+import dataclasses
+
 import numpy as np
 
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.builtin.digits import CLASS_NAMES, TEST_EXAMPLES, TRAIN_EXAMPLES, read_grey_values
-from aux_rnn.datasets.dataset import ArrayDataset, ArrayRecords
+from aux_rnn.datasets.builtin import digits
+from aux_rnn.datasets.dataset import ArrayRecords
 from aux_rnn.datasets.forms import Texts
 
 CHARACTERS = " .:-=+*#%@"
@@ -18,16 +20,8 @@ def draw_digit(greys: np.ndarray) -> bytes:
 
 
 def read_split(split: str, config: DataConfig) -> ArrayRecords:
-    greys, labels = read_grey_values(split)
+    greys, labels = digits.read_grey_values(split)
     return ArrayRecords([np.frombuffer(draw_digit(grey), np.uint8) for grey in greys], labels)
 
 
-DATASET = ArrayDataset(
-    name="digits_text",
-    form=Texts(longest=64),
-    num_classes=10,
-    train_examples=TRAIN_EXAMPLES,
-    test_examples=TEST_EXAMPLES,
-    class_names=CLASS_NAMES,
-    read_split=read_split,
-)
+DATASET = dataclasses.replace(digits.DATASET, name="digits_text", form=Texts(longest=64), read_split=read_split)

@@ -4,11 +4,13 @@ The images are stored as published: their rows are the columns of the characters
 """
 
 import string
+import zipfile
 from collections.abc import Callable, Iterator
 
-from aux_rnn.datasets.files import OfficialFile, Source, read_files, reporting_damage
+from aux_rnn.datasets.errors import reporting_damage
+from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
-from aux_rnn.datasets.idx import read_images, read_labels
+from aux_rnn.datasets.idx import IMAGES, LABELS, read_images, read_labels
 from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 
 ARCHIVE = OfficialFile("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip")
@@ -28,9 +30,9 @@ def reader(division: str, first_label: int) -> Callable[[Files, str], Iterator[P
     """Makes the function that reads a split of a division, whose labels begin at `first_label`."""
 
     def read_split(files: Files, split: str) -> Iterator[Piece]:
-        names = [f"emnist-{division}-{split}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
-        with reporting_damage(files[ARCHIVE.name]):
-            images, labels = read_files(files[ARCHIVE.name], names).values()
+        path = files[ARCHIVE.name]
+        with reporting_damage(path), zipfile.ZipFile(path) as archive:
+            images, labels = (archive.read(f"gzip/emnist-{division}-{split}-{kind}") for kind in (IMAGES, LABELS))
             yield read_images(images), read_labels(labels) - first_label
 
     return read_split
@@ -44,7 +46,7 @@ def make_division(name: str, classes: str, train_examples: int, test_examples: i
         num_classes=len(classes),
         train_examples=train_examples,
         test_examples=test_examples,
-        source=Source("emnist", (ARCHIVE,), checksums="emnist", remark=" (packed, as published)"),
+        source=Source("emnist", (ARCHIVE,), " (packed, as published)"),
         read_split=reader(name, first_label=int(name == "letters")),
         read_class_names=lambda files: tuple(classes),
         variant=name,

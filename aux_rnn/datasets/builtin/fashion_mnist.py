@@ -2,17 +2,6 @@
 
 from aux_rnn.datasets.idx import idx_dataset
 
-CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+CLASS_NAMES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 DATASET = idx_dataset("fashion_mnist", "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", CLASS_NAMES)

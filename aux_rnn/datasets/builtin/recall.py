@@ -13,7 +13,7 @@ import numpy as np
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import ArrayDataset
-from aux_rnn.datasets.forms import Form, refuse_image_size
+from aux_rnn.datasets.forms import Form
 
 DEFAULT_LENGTH = 64
 NUM_CLASSES = 10
@@ -26,9 +26,9 @@ class RecallForm(Form):
     """Images of one row, whose width is `sequence_length`."""
 
     input_name = "image"
+    size_setting = "sequence_length"
 
     def shape(self, config: DataConfig) -> tuple[int, int, int]:
-        refuse_image_size(config)
         if config.sequence_length == 1:
             raise reject("sequence_length", 1, f"at least 2 for {config.dataset} (0: {DEFAULT_LENGTH})")
         return 1, config.sequence_length or DEFAULT_LENGTH, 1
@@ -36,13 +36,7 @@ class RecallForm(Form):
 
 @dataclasses.dataclass(frozen=True)
 class RecallRecords:
-    """The sequences of a split, generated when they are read.
-
-    Attributes:
-      seed: seed of the split.
-      length: number of steps.
-      labels: int64 `[N]`.
-    """
+    """The sequences of a split, generated when they are read."""
 
     seed: int
     length: int

@@ -3,15 +3,14 @@
 The photographs have all sizes. The largest square in the middle of each is stored at 128x128 pixels.
 """
 
-import functools
 import io
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from aux_rnn.datasets.files import OfficialFile, Source, read_files, reporting_damage
+from aux_rnn.datasets.errors import reporting_damage
+from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Images
 from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
@@ -22,46 +21,37 @@ SIDE = 128
 NUM_BREEDS = 120
 
 
-@functools.lru_cache(maxsize=1)
-def read_lists(path: Path) -> dict[str, tuple[list[str], np.ndarray]]:
+def read_list(files: Files, split: str) -> tuple[list[str], np.ndarray]:
     """Returns the names of the photographs, such as 'n02085620-Chihuahua/n02085620_10074.jpg', and the labels."""
     # Here and not above: a data set that is prepared does not need SciPy.
     from scipy.io import loadmat
 
-    lists = {}
+    path = files[LISTS]
     with reporting_damage(path):
-        contents = read_files(path, ("train_list.mat", "test_list.mat"))
-        for split in ("train", "test"):
-            variables = loadmat(io.BytesIO(contents[f"{split}_list.mat"]))
-            names = [str(cell.item()) for cell in variables["file_list"][:, 0]]
-            lists[split] = names, variables["labels"][:, 0].astype(np.int64) - 1
-    return lists
+        variables = loadmat(io.BytesIO(read_member(path, f"{split}_list.mat")))
+        names = [str(cell.item()) for cell in variables["file_list"][:, 0]]
+        return names, variables["labels"][:, 0].astype(np.int64) - 1
 
 
 def read_class_names(files: Files) -> list[str]:
     """Returns the folder of each breed; a breed without photographs is called by its number."""
-    breeds = [f"breed-{label + 1}" for label in range(NUM_BREEDS)]
-    for names, labels in read_lists(files[LISTS]).values():
-        for name, label in zip(names, labels, strict=True):
-            breeds[label] = name.partition("/")[0]
-    return breeds
+    folders = {label: name.partition("/")[0] for name, label in zip(*read_list(files, "train"), strict=True)}
+    return [folders.get(label, f"breed-{label + 1}") for label in range(NUM_BREEDS)]
 
 
 def read_split(files: Files, split: str) -> Iterator[Piece]:
-    path = files[IMAGES]
-    names, labels = read_lists(files[LISTS])[split]
+    path, listed = files[IMAGES], read_list(files, split)
     with reporting_damage(path), tarfile.open(path) as archive:
-        members = {member.name: member for member in archive}
-        for name, label in zip(names, labels, strict=True):
-            member = members.get(f"Images/{name}") or members[f"./Images/{name}"]
-            stream = archive.extractfile(member)
+        members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
+        for name, label in zip(*listed, strict=True):
+            stream = archive.extractfile(members[f"Images/{name}"])
             assert stream is not None
             yield decode_square(stream.read())[None], np.array([label])
 
 
 def decode_square(content: bytes) -> np.ndarray:
     """Decodes a JPEG or PNG file and shrinks its middle square by area averaging, uint8 `[128, 128, 3]`."""
-    from PIL import Image  # see `read_lists`
+    from PIL import Image  # see `read_list`
 
     pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     return shrink_images(crop_square(pixels[None]), SIDE)[0]
@@ -73,11 +63,7 @@ DATASET = OfficialDataset(
     num_classes=NUM_BREEDS,
     train_examples=12_000,
     test_examples=8_580,
-    source=Source(
-        name="stanford_dogs",
-        files=(OfficialFile(ADDRESS + IMAGES), OfficialFile(ADDRESS + LISTS)),
-        checksums="stanford_dogs",
-    ),
+    source=Source("stanford_dogs", (OfficialFile(ADDRESS + IMAGES), OfficialFile(ADDRESS + LISTS))),
     read_split=read_split,
     read_class_names=read_class_names,
     variant=f"{SIDE}x{SIDE}",

@@ -28,12 +28,8 @@ def draw_reconstructions(
 ) -> Figure:
     """Draws one panel per decoder: rows of images, columns of text, or lines over the sequences.
 
-    Args:
-      decoded: of at least one decoder.
-      examples: the examples of `decoded`, in the same order.
-      title: of the figure.
-      permutation: int `[L]`, the pixel read at each step, if they are not read in order.
-      dropout: the share of a teacher-forced decoder's inputs that is dropped.
+    The examples are those of `decoded`. The permutation, int `[L]`, is the pixel read at each step; the dropout is the
+    share of a teacher-forced decoder's inputs that is dropped.
     """
     kind = choose_kind(examples)
     heights = [kind.height(segments, examples) for segments in decoded]

@@ -59,16 +59,9 @@ def pick_examples(examples: Examples, count: int = NUM_EXAMPLES) -> Examples:
 
 
 def spread_anchors(kind: str, lengths: np.ndarray, segment_length: int, count: int = NUM_ANCHORS) -> np.ndarray:
-    """Returns anchors from the first to the last allowed one in equal strides.
+    """Returns anchors from the first to the last allowed one in equal strides, for lengths int32 `[N]`.
 
-    Args:
-      kind: 'reconstruct' or 'predict'.
-      lengths: int32 `[N]`, each example's own length.
-      segment_length: `S`.
-      count: `A` at most; fewer if no example has that many.
-
-    Returns:
-      int32 `[N, A]`, counted from the start of each example's own sequence.
+    They are int32 `[N, A]`, counted from the start of each example's own sequence; A is at most `count`.
     """
     first, last, _ = (np.asarray(x) for x in anchor_range(kind, jnp.asarray(lengths), segment_length))
     count = min(count, int((last - first).max()) + 1)
@@ -77,15 +70,10 @@ def spread_anchors(kind: str, lengths: np.ndarray, segment_length: int, count: i
 
 
 def make_decode_fn(config: Config, spec: SequenceSpec, permutation: np.ndarray | None = None) -> DecodeFn:
-    """Builds the function that computes the decoders' outputs.
+    """Builds the function that computes the decoders' outputs; the permutation is as `image_to_sequence` takes it.
 
     The inputs of a teacher-forced decoder are dropped with `decoder_input_dropout`, as in the loss; a free-running
     decoder gets all of its own outputs.
-
-    Args:
-      config: settings of the experiment.
-      spec: what the sequences are.
-      permutation: int `[L]`, as `image_to_sequence` takes it.
     """
     read, settings = make_input_fn(spec, permutation), config.model
     models = [make_model(dataclasses.replace(settings, teacher_forcing=forced), spec) for forced in (True, False)]

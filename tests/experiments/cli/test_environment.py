@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli import environment, machine
+from cli import environment
 
 MAIN = Path(__file__).parents[3] / "experiments" / "main.py"
 
@@ -67,26 +67,25 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
 
 def test_an_accelerator_is_a_plugin_of_jax_and_not_a_device_file(monkeypatch):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    monkeypatch.setattr(environment, "find_spec", lambda name: None)
     for plugins in ([], ["cuda"]):
-        monkeypatch.setattr(machine, "entry_points", lambda group, plugins=plugins: plugins)
-        assert machine.has_accelerator() == bool(plugins)
+        monkeypatch.setattr(environment, "entry_points", lambda group, plugins=plugins: plugins)
+        assert environment.has_accelerator() == bool(plugins)
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert not machine.has_accelerator()
+    assert not environment.has_accelerator()
 
 
 def test_libtpu_without_a_tpu_is_no_accelerator(monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
-    monkeypatch.setattr(machine, "entry_points", lambda group: [])
-    monkeypatch.setattr(machine, "find_spec", lambda name: name)
-    assert not machine.has_accelerator(tmp_path)
+    monkeypatch.setattr(environment, "entry_points", lambda group: [])
     monkeypatch.setattr(environment, "find_spec", lambda name: name)
+    assert not environment.has_accelerator(tmp_path)
+    (tmp_path / "accel0").touch()
+    assert environment.has_accelerator(tmp_path)
     monkeypatch.setattr(environment, "has_accelerator", lambda: False)
     monkeypatch.setitem(sys.modules, "jax", jax := Jax())
     environment.configure_jax(128)
     assert jax.values["jax_platforms"] == "cpu"
-    (tmp_path / "accel0").touch()
-    assert machine.has_accelerator(tmp_path)
 
 
 def test_a_run_has_the_devices_asked_for_and_fills_the_cache(tmp_path, data_dir):

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import reproduce
-from cli.machine import code_version
+from cli.environment import code_version
 from reproduction import presets
 from reproduction.figures import mean_curve
 from reproduction.grid import EXPERIMENTS, flatten, make_grid
 from reproduction.records import RecordError, append_line, make_record, read_history, read_records, show
 from reproduction.report import save_report
-from summaries.confidence import estimate_difference, estimate_means, format_estimate
+from summaries import estimate_difference, estimate_means, format_estimate
 
 from aux_rnn.system.machine import describe_machine, processor_name
 

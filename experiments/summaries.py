@@ -1,12 +1,14 @@
-"""Curves, legends and files of the figures of `reproduce.py` and `compare.py`."""
+"""Estimates over seeds with 95 % confidence intervals, and what the figures of reproduce.py and compare.py share."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
+from scipy import stats
 
 from aux_rnn.plots.style import Axes, Figure, MaxNLocator, render
 from aux_rnn.storage.workdir import write_atomically
@@ -15,8 +17,40 @@ GRID = "0.9"
 Style = dict[str, Any]  # color, marker and linestyle of a line, so that lines differ in grey print as well
 
 
+def estimate_means(groups: "pd.api.typing.SeriesGroupBy") -> pd.DataFrame:
+    """Returns the `mean` of each group and `half` the width of its interval by the t distribution, NaN if unknown."""
+    table = groups.agg(["mean", "sem", "count"])
+    table["half"] = table["sem"] * stats.t.ppf(0.975, table["count"] - 1)
+    return table[["mean", "half"]]
+
+
+def estimate_curve(curves: Iterable[pd.Series]) -> pd.DataFrame:
+    """Returns `mean` and `half` of curves, one per seed and indexed by epoch; NaN where one of them is NaN."""
+    points = pd.concat(curves)
+    groups = points.groupby(points.index.to_numpy(float).round(6))
+    curve = estimate_means(groups)
+    curve.loc[groups.count() < groups.size()] = math.nan
+    return curve
+
+
+def estimate_difference(values: pd.Series, others: pd.Series) -> tuple[float, float]:
+    """Returns the mean of `values` minus the mean of `others`, and half the width of the interval of Welch's t-test."""
+    difference = float(values.mean() - others.mean())
+    if min(len(values), len(others)) < 2 or values.nunique() == others.nunique() == 1:
+        return difference, math.nan
+    low, high = stats.ttest_ind(values, others, equal_var=False).confidence_interval()
+    return difference, float(high - low) / 2
+
+
+def format_estimate(mean: float, half: float = math.nan, form: str = ".1f") -> str:
+    """Returns '79.7 ± 2.4', the mean alone without an interval, and '-' if there is no value."""
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:{form}}" + ("" if math.isnan(half) else f" ± {half:{form.lstrip('+')}}")
+
+
 def save_figure(path: Path, figure: Figure) -> None:
-    """Writes `path` with .png (200 dots per inch) and .svg (text as text). Raises OSError."""
+    """Writes `path` with .png and .svg. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "svg"):
         write_atomically(path.with_name(f"{path.name}.{ending}"), render(figure, ending))

@@ -1,1 +1,0 @@
-"""Estimates over seeds and their figures, for reproduce.py and compare.py."""

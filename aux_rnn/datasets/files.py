@@ -1,12 +1,14 @@
 """The files that the authors of a data set publish: finding, verifying, downloading and reading them."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
 import tarfile
 import tempfile
+import threading
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -117,9 +119,7 @@ def download(files: Sequence[OfficialFile], source: Source, folder: Path) -> dic
     """Downloads files to the subfolder `source.name` and verifies them; raises OSError soon if there is no network."""
     if not all(file.can_be_downloaded for file in files):
         raise OSError("it has no address")
-    # tfds retries for minutes if there is no network.
-    with urllib.request.urlopen(urllib.request.Request(files[0].url, method="HEAD"), timeout=CONNECT_SECONDS):
-        pass
+    check_reachable(files[0].url)
     logging.info("Downloading %s to %s", ", ".join(file.url for file in files), folder)
     (folder / source.name).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
@@ -128,17 +128,48 @@ def download(files: Sequence[OfficialFile], source: Source, folder: Path) -> dic
         return {name: Path(path).rename(folder / source.name / name) for name, path in paths.items()}
 
 
-def open_member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    """Opens a file of an archive by its name without folders; raises KeyError if there is none."""
-    members = (member for member in archive if member.isfile() and Path(member.name).name == name)
-    if (member := next(members, None)) is None or (content := archive.extractfile(member)) is None:
-        raise KeyError(f"there is no {name}")
-    return content
+def check_reachable(url: str, seconds: float = CONNECT_SECONDS) -> None:
+    """Raises OSError unless a server answers in time.
+
+    A resolver whose packets are dropped blocks for a minute or more inside the C library, and tfds retries for minutes.
+    The attempt is therefore made in a daemon thread, which is abandoned when the time is over.
+    """
+    errors: list[Exception | None] = []
+
+    def connect() -> None:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+                errors.append(None)
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not errors:
+        raise OSError(f"no answer from {url} within {seconds:g} seconds")
+    if errors[0] is not None:
+        raise OSError(f"{url}: {first_line(errors[0])}") from errors[0]
+
+
+@contextlib.contextmanager
+def open_member(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """Opens a file of a tar archive, by its name without folders, or of the folder that it was unpacked to.
+
+    Raises KeyError or OSError if there is none. A link is never followed.
+    """
+    if path.is_dir():
+        with (path / name).open("rb") as stream:
+            yield stream
+        return
+    with tarfile.open(path) as archive:
+        members = (member for member in archive if member.isfile() and Path(member.name).name == name)
+        if (member := next(members, None)) is None or (content := archive.extractfile(member)) is None:
+            raise KeyError(f"there is no {name}")
+        yield content
 
 
 def read_member(path: Path, name: str) -> bytes:
-    """Reads a file of a tar archive, or of the folder that it was unpacked to; raises KeyError or OSError."""
-    if path.is_dir():
-        return (path / name).read_bytes()
-    with tarfile.open(path) as archive:
-        return open_member(archive, name).read()
+    """Reads what `open_member` opens."""
+    with open_member(path, name) as stream:
+        return stream.read()

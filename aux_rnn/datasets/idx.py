@@ -1,7 +1,7 @@
 """Data sets in the format of MNIST: idx files of 28x28 images and of labels, packed by gzip."""
 
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -13,17 +13,22 @@ from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes
 IMAGES, LABELS = "images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"
 PARTS = {"train": "train", "test": "t10k"}
-REMARK = " (packed by gzip, as published; unpacked files are not read)"
+PACKED_ONLY = " (packed by gzip, as published; unpacked files have no published checksums and are not read)"
+
+
+def unpack(content: bytes) -> bytes:
+    """Returns the content of a file, decompressed where it was compressed by gzip."""
+    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
 
 
 def read_images(content: bytes) -> np.ndarray:
-    """Returns the images of a packed idx file, uint8 `[N, 28, 28, 1]`."""
-    return np.frombuffer(gzip.decompress(content), np.uint8, offset=IMAGES_HEADER).reshape(-1, 28, 28, 1)
+    """Returns the images of an idx file, uint8 `[N, 28, 28, 1]`."""
+    return np.frombuffer(unpack(content), np.uint8, offset=IMAGES_HEADER).reshape(-1, 28, 28, 1)
 
 
 def read_labels(content: bytes) -> np.ndarray:
-    """Returns the labels of a packed idx file, uint8 `[N]`."""
-    return np.frombuffer(gzip.decompress(content), np.uint8, offset=LABELS_HEADER)
+    """Returns the labels of an idx file, uint8 `[N]`."""
+    return np.frombuffer(unpack(content), np.uint8, offset=LABELS_HEADER)
 
 
 def read_split(files: Files, split: str) -> Iterator[Piece]:
@@ -36,19 +41,26 @@ def read_split(files: Files, split: str) -> Iterator[Piece]:
     yield pixels, classes
 
 
-def idx_dataset(name: str, address: str, class_names: Sequence[str]) -> OfficialDataset:
+def idx_dataset(
+    name: str, address: str, class_names: Sequence[str], contents: Mapping[str, str] | None = None
+) -> OfficialDataset:
     """Describes a data set of 60,000 training and 10,000 test images in four files with the names of MNIST's.
 
-    The name is that of tfds, too, whose checksums apply; the address ends with a slash.
+    The name is that of tfds, too, whose checksums apply; the address ends with a slash. Unpacked files are read if
+    their SHA-256 is given in `contents`, by name.
     """
-    files = [OfficialFile(f"{address}{part}-{kind}") for part in PARTS.values() for kind in (IMAGES, LABELS)]
+    names = [f"{part}-{kind}" for part in PARTS.values() for kind in (IMAGES, LABELS)]
+    files = [OfficialFile(f"{address}{packed}") for packed in names]
+    if contents:
+        unpacked = [(packed, packed.removesuffix(".gz")) for packed in names]
+        files = [OfficialFile(f"{address}{packed}", plain, {plain: contents[plain]}) for packed, plain in unpacked]
     return OfficialDataset(
         name=name,
         form=Images((28, 28, 1)),
         num_classes=len(class_names),
         train_examples=60_000,
         test_examples=10_000,
-        source=Source(name, tuple(files), REMARK),
+        source=Source(name, tuple(files), "" if contents else PACKED_ONLY),
         read_split=read_split,
         read_class_names=lambda files: class_names,
     )

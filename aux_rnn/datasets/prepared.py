@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from aux_rnn.datasets.tfrecord import TFRecords
 from aux_rnn.system.logs import filtered_log
 
 FEATURES_FILE = "features.json"
+CLASS_NAMES = ("pythonClassName", "python_class_name", "type")  # keys of a feature's class, in all versions of tfds
+TFDS_CLASS = "tensorflow_datasets."
 
 
 def data_folder(config: DataConfig) -> Path:
@@ -80,6 +83,7 @@ class PreparedFolder:
     def read(cls, path: Path, remedy: str) -> "PreparedFolder":
         """Reads the description of a prepared folder; raises DataError unless it can be read here."""
         with reporting_damage(path, remedy):
+            check_classes(path)
             with contextlib.redirect_stdout(io.StringIO()):  # tfds asks for TensorFlow where it does not know a type
                 builder = tfds.builder_from_directory(os.fspath(path))
             counts = {name: split.num_examples for name, split in builder.info.splits.items() if split.num_examples}
@@ -111,3 +115,14 @@ class PreparedFolder:
 def without_advice() -> contextlib.AbstractContextManager[None]:
     """Drops what tfds logs about the speed of OpenCV, which is not needed."""
     return filtered_log(lambda record: "OpenCV" not in str(record.msg))
+
+
+def check_classes(folder: Path) -> None:
+    """Raises DataError for features that do not belong to tfds, because tfds would import the code that they name."""
+
+    def check(values: dict[str, Any]) -> None:
+        for name in CLASS_NAMES:
+            if not str(values.get(name, TFDS_CLASS)).startswith(TFDS_CLASS):
+                raise DataError(f"{folder}: has a feature of the class {values[name]}; only those of tfds are read")
+
+    json.loads((folder / FEATURES_FILE).read_text(encoding="utf-8"), object_hook=check)

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -228,6 +229,15 @@ def edit_features(folder, change):
 
 def set_dimensions(*dimensions):
     return lambda features: features["picture"]["image"]["shape"].update(dimensions=list(dimensions))
+
+
+def test_no_module_is_imported_that_a_folder_names(copied, tmp_path, monkeypatch):
+    (tmp_path / "harmful.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    edit_features(copied, lambda features: features["picture"].update(pythonClassName="harmful.Image"))
+    with pytest.raises(DataError, match=r"has a feature of the class harmful.Image; only those of tfds are read"):
+        find_dataset(catalogue_config(copied.parent.parent, "tfds:plain"))
+    assert "harmful" not in sys.modules
 
 
 @pytest.mark.parametrize(

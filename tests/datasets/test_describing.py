@@ -69,6 +69,6 @@ def test_preparing_from_the_command_line(run, tmp_path):
 def test_what_cannot_be_prepared_gets_one_line(run, tmp_path):
     code, out, err = run("--dataset=dbpedia", f"--data_dir={tmp_path}/data", f"--manual_dir={tmp_path}")
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "dbpedia_csv.tar.gz not found" in err
+    assert "dbpedia_csv.tar.gz (or unpacked: dbpedia_csv) not found" in err
     code, out, err = run("--dataset=stanford_dogs", "--image_size=130")
     assert (code, out, err.count("\n")) == (2, "", 1)

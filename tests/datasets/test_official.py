@@ -178,14 +178,22 @@ def test_missing_files_without_network_are_one_line_and_nothing_is_written(manua
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_a_server_that_does_not_answer_is_given_up_in_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "CONNECT_SECONDS", 0.3)
+def test_a_server_that_does_not_answer_is_given_up_in_time():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        source = Source("toys", (OfficialFile(f"http://127.0.0.1:{silent.getsockname()[1]}/file"),))
         start = time.monotonic()
-        with pytest.raises(DataError, match="timed out"):
-            locate(source, None, tmp_path, False)
+        with pytest.raises(OSError, match=r"no answer|timed out"):
+            files.check_reachable(f"http://127.0.0.1:{silent.getsockname()[1]}/file", seconds=0.3)
         assert time.monotonic() - start < 5
+
+
+def test_a_resolver_that_hangs_is_given_up_in_time(monkeypatch):
+    release = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **settings: release.wait(20))
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(OSError, match=r"no answer from http://example.org/file within 0.2 seconds"):
+        files.check_reachable("http://example.org/file", seconds=0.2)
+    release.set()
+    assert files.CONNECT_SECONDS < 15
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "emnist/letters", "cifar10", "stanford_dogs"])
@@ -197,24 +205,33 @@ def test_tfds_knows_the_checksum_of_every_file(name):
 # MNIST and CIFAR-10.
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist"])
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_mnist_is_read_packed_and_unpacked(tmp_path, is_packed):
+    folder = tmp_path / "manual"
+    if is_packed:
+        write_mnist(folder)
+    else:
+        folder.mkdir()
+        for name, content in mnist_files().items():
+            (folder / name).write_bytes(content)
+    splits = load_splits(official_config(tmp_path, "mnist"), seed=0)
+    np.testing.assert_array_equal(splits.train.inputs[..., 0], DIGITS["train"])
+    np.testing.assert_array_equal(splits.test.inputs[..., 0], DIGITS["t10k"])
+    assert splits.train.labels.tolist() == [*range(10)] * 3
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
 def test_data_sets_in_the_format_of_mnist_are_read(tmp_path, name):
     write_mnist(tmp_path / "manual")
     splits = load_splits(official_config(tmp_path, name), seed=0)
     np.testing.assert_array_equal(splits.train.inputs[..., 0], DIGITS["train"])
-    np.testing.assert_array_equal(splits.test.inputs[..., 0], DIGITS["t10k"])
-    assert splits.train.labels.tolist() == [*range(10)] * 3
     with pytest.raises(DataError, match="wrong checksum"):
         load_splits(official_config(tmp_path, name, data_dir=str(tmp_path / "other"), allow_partial=False), seed=0)
-
-
-def test_unpacked_files_of_mnist_are_refused_with_the_reason(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.urllib.request, "urlopen", refuse)
-    (tmp_path / "manual").mkdir()
     for name, content in mnist_files().items():
+        (tmp_path / "manual" / f"{name}.gz").unlink()
         (tmp_path / "manual" / name).write_bytes(content)
-    with pytest.raises(DataError, match=r"packed by gzip, as published; unpacked files are not read"):
-        load_splits(official_config(tmp_path, "mnist"), seed=0)
+    with pytest.raises(DataError, match=r"unpacked files have no published checksums and are not read"):
+        load_splits(official_config(tmp_path, "kmnist", data_dir=str(tmp_path / "third")), seed=0)
 
 
 @pytest.mark.parametrize(("division", "first"), [("digits", 0), ("letters", 1)])

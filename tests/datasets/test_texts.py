@@ -16,11 +16,16 @@ from aux_rnn.datasets.builtin.digits_text import draw_digit
 from aux_rnn.datasets.forms import Texts
 
 
-@pytest.fixture(scope="module")
-def dbpedia(tmp_path_factory):
+@pytest.fixture(scope="module", params=["archive", "folder"])
+def dbpedia(request, tmp_path_factory):
     """Folders of a small DBpedia that is prepared."""
     folder = tmp_path_factory.mktemp("dbpedia")
-    write_dbpedia(folder / "manual/dbpedia")
+    if request.param == "archive":
+        write_dbpedia(folder / "manual/dbpedia")
+    else:
+        (folder / "manual/dbpedia_csv").mkdir(parents=True)
+        for name, content in dbpedia_files().items():
+            (folder / "manual/dbpedia_csv" / name).write_bytes(content)
     load_splits(official_config(folder, "dbpedia"), seed=0)
     return folder
 
@@ -138,7 +143,7 @@ def test_missing_articles_say_where_to_get_them_and_where_to_put_them(tmp_path):
     message = str(caught.value)
     assert "\n" not in message
     for part in (
-        f"dbpedia_csv.tar.gz not found in {tmp_path}/manual/dbpedia, {tmp_path}/manual",
+        f"dbpedia_csv.tar.gz (or unpacked: dbpedia_csv) not found in {tmp_path}/manual/dbpedia, {tmp_path}/manual",
         "cannot be downloaded",
         "https://huggingface.co/datasets/fancyzhx/dbpedia_14",
         "name it with --manual_dir=FOLDER",

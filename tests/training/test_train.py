@@ -24,12 +24,7 @@ from aux_rnn.training.progress import Progress
 from aux_rnn.training.train import train_and_evaluate
 
 pytestmark = pytest.mark.usefixtures("shared_steps")
-
-
-@pytest.fixture
-def tiny(tiny):
-    """With less to compile."""
-    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1)
+LONGER = dict(train_epochs=4, log_every_steps=3, checkpoint_every_steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +221,7 @@ def test_a_finished_run_is_extended_on_request_alone(reference, finished, tiny, 
     """The earlier records stay; intervals may change; the learning rate that follows is announced."""
     path, shown = tmp_path / "run", io.StringIO()
     shutil.copytree(finished, path)
-    longer = with_settings(tiny, train_epochs=4, log_every_steps=3, checkpoint_every_steps=4)
+    longer = with_settings(tiny, **LONGER)
     with pytest.raises(WorkdirError, match=r"other settings \(train_epochs: 2 -> 4\).* or add --extend to continue"):
         train_and_evaluate(longer, path, Progress(shown))
     with pytest.raises(WorkdirError, match=r"other settings \(seed: 0 -> 1\)"):
@@ -292,7 +287,5 @@ def test_parameters_that_are_not_finite_are_never_evaluated(tiny, quiet, tmp_pat
 
     monkeypatch.setattr(loop_lib, "create_train_state", create_broken)
     with pytest.raises(TrainingError, match=r"step 1: .* the last good checkpoint is none"):
-        train_and_evaluate(
-            with_settings(tiny, log_every_steps=1000, checkpoint_every_steps=1000), tmp_path / "run", quiet
-        )
+        train_and_evaluate(with_settings(tiny, **LONGER), tmp_path / "run", quiet)
     assert read_metrics(tmp_path / "run") == []

@@ -33,6 +33,9 @@ SMALL = dict(
 )
 
 
+pytestmark = pytest.mark.usefixtures("shared_steps")
+
+
 @pytest.mark.slow
 def test_the_checks_of_scikit_learn_pass():
     check_estimator(SequenceClassifier(**SMALL))  # none is expected to fail

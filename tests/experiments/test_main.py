@@ -73,7 +73,7 @@ def test_every_flag_file_trains_two_steps_at_its_own_lengths(name, run, tmp_path
 
     monkeypatch.setattr(experiment, "load_splits", make_splits)
     monkeypatch.setattr(describing, "class_names", lambda config: ())  # which are read with the data
-    small = ["--batch_size=4", "--train_examples=8", "--pretrain_epochs=0", "--train_epochs=1", "--log_every_steps=1"]
+    small = ["--batch_size=4", "--train_examples=8", "--pretrain_epochs=0", "--train_epochs=1", "--nopictures"]
     sizes = ["--embedding_size=4", "--hidden_size=4", "--decoder_sizes=4,4"]
     code, out, err = run(f"--flagfile={name}", *small, *sizes, f"--workdir={tmp_path}/run")
     assert code == 0, err
@@ -216,11 +216,8 @@ def test_the_default_workdir_keeps_a_baseline_apart():
     assert command_line.invocation_from_flags().workdir == "runs/digits-none-seed3"
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["--nonsense"], 2), (["--helpshort"], 1)])
-def test_the_program_itself_shows_no_traceback(arguments, code, tmp_path):
-    command = [sys.executable, str(ROOT / "experiments/main.py"), *arguments]
+def test_the_program_itself_shows_no_traceback(tmp_path):
+    command = [sys.executable, str(ROOT / "experiments/main.py"), "--nonsense"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == code
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    if code == 1:
-        assert "--auxiliary_truncation" in done.stdout

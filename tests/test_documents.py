@@ -80,6 +80,7 @@ PARSERS = {
     "tpu": parse_tpu,
     "reproduce": lambda arguments: reproduce.parse_options(["reproduce.py", *arguments]),
     "benchmark": parse_benchmark,
+    "check-accelerator": lambda arguments: reproduce.parse_options(["reproduce.py", "table2", *arguments[1:]]),
     "test": parse_test,
     "experiments/main.py": parse_main,
     "experiments/benchmark.py": parse_benchmark,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from test_gradients import mark_slow_except
 
 from aux_rnn import AuxiliaryRNN, ConfigError, ModelConfig, SequenceSpec, init_params, joint_loss
 
@@ -104,13 +105,7 @@ QUICK = {
 }
 
 
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        pytest.param(*both, marks=[] if both in QUICK else pytest.mark.slow)
-        for both in itertools.product(STRICT, OPTIONS)
-    ],
-)
+@pytest.mark.parametrize(("settings", "name"), mark_slow_except(QUICK, itertools.product(STRICT, OPTIONS)))
 def test_programs_with_other_settings_of_jax_have_the_loss_and_its_gradient(settings, name):
     """Traced only, which is where types and ranks matter."""
     options = {**SMALL, "auxiliary": "both", "dropconnect": 0.5, "decoder_input_dropout": 0.5, **OPTIONS[name]}

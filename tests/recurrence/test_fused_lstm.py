@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_gradients import mark_slow_except
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
@@ -62,10 +63,7 @@ QUICK = {(case, STEPS[number]) for case, number in zip(CASES, (0, 3, 2, 1, 3), s
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize(
-    ("case", "steps"),
-    [pytest.param(*both, marks=[] if both in QUICK else pytest.mark.slow) for both in itertools.product(CASES, STEPS)],
-)
+@pytest.mark.parametrize(("case", "steps"), mark_slow_except(QUICK, itertools.product(CASES, STEPS)))
 def test_values_and_gradients_equal_those_of_plain_steps(case, steps):
     check_against_plain_steps(steps, **CASES[case])
 

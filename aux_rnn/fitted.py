@@ -141,7 +141,7 @@ def load(path: str | os.PathLike, checkpoint: str | int = "latest", cell: CellFa
       >>> sequences = np.random.default_rng(0).random((40, 8, 2))
       >>> small = dict(segment_length=4, hidden_size=4, decoder_sizes=(4,), batch_size=16, pretrain_epochs=0)
       >>> from aux_rnn import fit
-      >>> fitted = fit(sequences, ["up", "down"] * 20, train_epochs=1, **small)
+      >>> fitted = fit(sequences, np.arange(40) % 3, train_epochs=1, **small)
       >>> fitted.save("network.npz")
       >>> bool((load("network.npz").predict(sequences) == fitted.predict(sequences)).all())
       True

@@ -7,6 +7,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from faulty import INTERRUPTED, XLA_FLAGS, Undisturbed, command, interrupt
 
@@ -14,11 +15,14 @@ os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} --xla_force_host_platform_device_count=4
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.training import experiment
+from aux_rnn.training import steps as steps_lib
 from aux_rnn.training.progress import Progress, unseen_progress
 
 
@@ -74,11 +78,37 @@ def forget_programs() -> Iterator[None]:
     jax.clear_caches()
 
 
+# A few configurations that several files use, each of which keeps about 1,000 mappings.
+find_shared_steps = functools.lru_cache(maxsize=8)(experiment.find_steps.__wrapped__)
+
+
+init_params = steps_lib.init_params
+
+
+@functools.cache
+def find_params(model: Any, key: tuple[int, ...]) -> Any:
+    """Returns initial parameters on the host."""
+    return jax.device_get(init_params(model, jax.random.wrap_key_data(np.array(key, np.uint32))))
+
+
+@functools.cache
+def find_shapes(model: Any) -> Any:
+    return jax.eval_shape(functools.partial(init_params, model), jax.random.key(0))
+
+
+def init_shared_params(model: Any, key: jax.Array) -> Any:
+    """Returns what `init_params` returns, in new arrays, which a step may reuse; only shapes count in a trace."""
+    if isinstance(key, jax.core.Tracer):
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), find_shapes(model))
+    return jax.tree.map(jnp.array, find_params(model, tuple(jax.random.key_data(key).tolist())))
+
+
 @pytest.fixture(scope="module")
 def shared_steps() -> Iterator[None]:
-    """Traces and compiles the steps of every configuration once for all runs of a file, whatever their seeds."""
+    """Compiles steps and initial parameters once per configuration for all runs and files, whatever their seeds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "find_steps", functools.cache(experiment.find_steps.__wrapped__))
+        patch.setattr(experiment, "find_steps", find_shared_steps)
+        patch.setattr(steps_lib, "init_params", init_shared_params)
         yield
 
 
@@ -109,23 +139,23 @@ def quiet() -> Iterator[Progress]:
         yield progress
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny(data_dir: str) -> Config:
-    """Digits shrunk to 16 pixels, 24 training examples, 3 + 6 steps."""
+    """Returns digits shrunk to 16 pixels, 24 training examples, 3 + 6 steps, with little to compile."""
     return from_flat(
         dict(
             dataset="digits",
             data_dir=data_dir,
             image_size=4,
             train_examples=24,
-            auxiliary="both",
+            auxiliary="reconstruct",
             embedding_size=4,
             hidden_size=6,
             head_sizes=(5,),
-            decoder_sizes=(6, 5),
+            decoder_sizes=(5,),
             decoder_head_sizes=(5,),
             segment_length=5,
-            num_anchors=2,
+            num_anchors=1,
             supervised_truncation=4,
             auxiliary_truncation=3,
             decoder_truncation="full",

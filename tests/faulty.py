@@ -30,7 +30,7 @@ BAD_INPUT, FAILED, IN_USE, INTERRUPTED = 2, 1, 73, 75
 STEPS = 15
 FLAGS = (
     *("--dataset=digits", "--image_size=4", "--train_examples=24", "--batch_size=8", "--auxiliary=reconstruct"),
-    *("--embedding_size=4", "--hidden_size=6", "--head_sizes=5", "--decoder_sizes=6,5", "--decoder_head_sizes=5"),
+    *("--embedding_size=4", "--hidden_size=6", "--head_sizes=5", "--decoder_sizes=5", "--decoder_head_sizes=5"),
     *("--segment_length=5", "--supervised_truncation=4", "--auxiliary_truncation=3", "--decoder_truncation=full"),
     *("--pretrain_epochs=1", "--train_epochs=4", "--log_every_steps=1", "--checkpoint_every_steps=2", "--nopictures"),
 )

@@ -12,7 +12,6 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import check_estimator
 
 import aux_rnn
 from aux_rnn import SequenceClassifier
@@ -33,8 +32,13 @@ SMALL = dict(
 )
 
 
+pytestmark = pytest.mark.usefixtures("shared_steps")
+
+
 @pytest.mark.slow
 def test_the_checks_of_scikit_learn_pass():
+    from sklearn.utils.estimator_checks import check_estimator  # takes seconds to import
+
     check_estimator(SequenceClassifier(**SMALL))  # none is expected to fail
 
 

@@ -20,6 +20,7 @@ LABELS = np.arange(24) % 3
 FLOATS = np.random.default_rng(0).random((24, 6, 2))
 TOKENS = np.random.default_rng(0).integers(5, size=(24, 6))
 SMALL = {**SMALL_NETWORK, "pretrain_epochs": 0}
+pytestmark = pytest.mark.usefixtures("shared_steps")
 
 
 def refused(*arguments, **options):
@@ -118,12 +119,26 @@ def test_floats_are_taken_as_they_are_and_bytes_are_scaled():
         of_bytes.predict(pixels / 255)
 
 
+def check_products(workdir, unit, steps):
+    """Asserts that a folder has the pictures of a run and its report."""
+    assert {file.name for file in (workdir / "plots").glob("*.png")} == {"curves.png", f"reconstructions-{steps}.png"}
+    assert f"reconstruction loss ({unit})" in (workdir / "plots/curves.svg").read_text()
+    report = (workdir / "report.html").read_text()
+    assert "aux_rnn.fit(\n    inputs, labels,\n" in report
+    assert "    segment_length=3,\n" in report
+    assert "main.py" not in report
+
+
 @pytest.mark.parametrize("inputs", [FLOATS, TOKENS], ids=["floats", "tokens"])
-def test_padding_says_nothing(inputs):
+def test_padding_says_nothing(inputs, tmp_path):
     lengths = 3 + np.arange(24) % 4
     is_padding = np.arange(6) < 6 - lengths[:, None]
-    padded = np.where(is_padding if inputs.ndim == 2 else is_padding[..., None], 0, inputs)
-    fitted = aux_rnn.fit(padded, LABELS, lengths, **SMALL)
+    is_tokens = inputs.ndim == 2
+    padded = np.where(is_padding if is_tokens else is_padding[..., None], 0, inputs)
+    workdir = tmp_path / "run" if is_tokens else None
+    fitted = aux_rnn.fit(padded, LABELS, lengths, workdir=workdir, validation_fraction=0, **SMALL)
+    if is_tokens:
+        check_products(workdir, "nats", steps=3)
     logits = fitted.logits(padded, lengths)
     assert logits.shape == (24, 3)
     np.testing.assert_allclose(fitted.logits(inputs, lengths), logits, rtol=1e-5)
@@ -131,15 +146,19 @@ def test_padding_says_nothing(inputs):
         fitted.logits(padded)
 
 
-def test_a_run_in_a_folder_goes_on_and_is_of_these_arrays_alone(tmp_path):
-    first = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), workdir=tmp_path, **SMALL)
+def test_a_run_in_a_folder_is_continued_and_is_of_these_arrays_alone(tmp_path):
+    settings = dict(workdir=tmp_path, validation_fraction=0.25, **SMALL)
+    first = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), **settings)
+    check_products(tmp_path, "squared error", steps=2)
     assert json.loads((tmp_path / "summary.json").read_text())["params_digest"] == first.summary["params_digest"]
-    again = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), workdir=tmp_path, **SMALL)
+    again = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), **settings)
     assert again.summary["params_digest"] == first.summary["params_digest"]
-    np.testing.assert_array_equal(again.logits(FLOATS), first.logits(FLOATS))
+    logits = first.logits(FLOATS)
+    np.testing.assert_array_equal(again.logits(FLOATS), logits)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(first)).logits(FLOATS), logits)
     assert np.mean(again.predict(FLOATS) == LABELS) == pytest.approx(again.summary["test_accuracy"])
     with pytest.raises(aux_rnn.WorkdirError, match=r"holds a run with other settings \(dataset: arrays-"):
-        aux_rnn.fit(FLOATS + 1, LABELS, test=(FLOATS, LABELS), workdir=tmp_path, **SMALL)
+        aux_rnn.fit(FLOATS + 1, LABELS, test=(FLOATS, LABELS), **settings)
     with pytest.raises(aux_rnn.ConfigError, match=r"^--dataset=arrays-\w+: arrays of a program, .* aux_rnn\.fit"):
         evaluate_run(tmp_path, DataConfig())
 
@@ -147,33 +166,15 @@ def test_a_run_in_a_folder_goes_on_and_is_of_these_arrays_alone(tmp_path):
 def test_a_run_with_an_evaluation_that_is_not_finite_completes(tmp_path):
     outlier = np.array(FLOATS)
     outlier[3, 2, 0] = 1e20  # its square is not finite in float32
-    fitted = aux_rnn.fit(FLOATS, LABELS, test=(outlier, LABELS), workdir=tmp_path, **SMALL)
+    settings = dict(test=(outlier, LABELS), workdir=tmp_path, pictures=False, **SMALL)
+    fitted = aux_rnn.fit(FLOATS, LABELS, **settings)
     assert fitted.summary["results"]["test"]["reconstruct_loss"] == np.inf
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert summary["status"] == "complete"
     assert summary["results"]["test"]["reconstruct_loss"] is None
-    again = aux_rnn.fit(FLOATS, LABELS, test=(outlier, LABELS), workdir=tmp_path, **SMALL)
+    again = aux_rnn.fit(FLOATS, LABELS, **settings)
     assert again.summary["params_digest"] == fitted.summary["params_digest"]
     assert str(again.summary["results"]) == str(fitted.summary["results"])  # NaN differs from itself
-
-
-@pytest.mark.parametrize(
-    ("inputs", "unit", "held_out", "steps"), [(FLOATS, "squared error", 0.25, 2), (TOKENS, "nats", 0, 3)]
-)
-def test_a_run_in_a_folder_has_its_pictures_and_a_report(inputs, unit, held_out, steps, tmp_path):
-    aux_rnn.fit(inputs, LABELS, workdir=tmp_path, validation_fraction=held_out, **SMALL)
-    assert {file.name for file in (tmp_path / "plots").glob("*.png")} == {"curves.png", f"reconstructions-{steps}.png"}
-    assert f"reconstruction loss ({unit})" in (tmp_path / "plots/curves.svg").read_text()
-    report = (tmp_path / "report.html").read_text()
-    assert "aux_rnn.fit(\n    inputs, labels,\n" in report
-    assert "    segment_length=3,\n" in report
-    assert "main.py" not in report
-
-
-def test_a_network_that_has_predicted_is_pickled_without_its_compiled_function():
-    fitted = aux_rnn.fit(FLOATS, LABELS, **SMALL)
-    before = fitted.logits(FLOATS)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).logits(FLOATS), before)
 
 
 def test_a_data_set_by_its_name(tiny):

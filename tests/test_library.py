@@ -21,6 +21,7 @@ def find_examples(name: str) -> list[doctest.DocTest]:
     return finder.find(public, name, module=module, globs=dict(vars(module)))
 
 
+@pytest.mark.usefixtures("shared_steps")
 @pytest.mark.parametrize("name", aux_rnn.__all__)
 def test_every_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -64,21 +65,21 @@ def test_an_unknown_name_is_an_error():
         importlib.import_module("aux_rnn").fly  # noqa: B018
 
 
-def test_the_import_brings_nothing_along():
-    """Neither JAX nor absl, so that there is no flag, no device and no file to be touched by it."""
-    program = "import sys; before = set(sys.modules); import aux_rnn; print(*sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    brought = {name.split(".")[0] for name in done.stdout.split()}
-    assert brought <= {"aux_rnn", "etils", *sys.stdlib_module_names}
+PROGRAM = """
+import sys
+before = set(sys.modules)
+import aux_rnn
+print(*sorted(set(sys.modules) - before))
+aux_rnn.fit, aux_rnn.joint_loss
+from absl import flags
+ours = [name for name in flags.FLAGS if "aux_rnn" in (flags.FLAGS.find_module_defining_flag(name) or "")]
+assert not ours and not flags.FLAGS.is_parsed(), ours
+import jax; assert not jax._src.xla_bridge._backends
+"""
 
 
-def test_a_name_brings_no_flag_along():
-    """absl's own flags come with absl; none is ours, and none is read."""
-    program = (
-        "import aux_rnn; aux_rnn.fit, aux_rnn.joint_loss\n"
-        "from absl import flags\n"
-        "ours = [name for name in flags.FLAGS if 'aux_rnn' in (flags.FLAGS.find_module_defining_flag(name) or '')]\n"
-        "assert not ours and not flags.FLAGS.is_parsed(), ours\n"
-        "import jax; assert not jax._src.xla_bridge._backends\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
+def test_the_import_needs_neither_jax_nor_absl_and_a_name_starts_no_device_and_reads_no_flag():
+    """absl's own flags come with absl; none is ours."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    imported = {name.split(".")[0] for name in done.stdout.split()}
+    assert imported <= {"aux_rnn", "etils", *sys.stdlib_module_names}

@@ -185,9 +185,9 @@ def joint_loss(
 
       >>> from flax import linen as nn
       >>> config = ModelConfig(segment_length=5, supervised_truncation=4, auxiliary_truncation=4)
-      >>> model = AuxiliaryRNN(config, SequenceSpec(length=20, channels=3, num_classes=1), cell=nn.GRUCell)
+      >>> model = AuxiliaryRNN(config, SequenceSpec(length=20, channels=3, num_classes=10), cell=nn.GRUCell)
       >>> params = init_params(model, jax.random.key(0))
-      >>> inputs, targets = jnp.ones((8, 20, 3)), jnp.zeros((8, 1))
+      >>> inputs, targets = jnp.ones((8, 20, 3)), jnp.zeros((8, 10))
       >>> @jax.jit
       ... @partial(jax.value_and_grad, has_aux=True)
       ... def step(params, key):

@@ -112,7 +112,7 @@ def test_any_text_for_any_flag_is_taken_or_refused_in_one_line(name, value):
     assert_taken_or_refused([f"--{name}={value}"], name)
 
 
-@examples(100)
+@examples(50)
 @given(st.lists(st.one_of(TEXTS, VALUES, st.sampled_from(FLAGS).map("--{}".format)), max_size=6))
 @example(["--flagfile=~\0"])
 @example(["--flagfile=~\ud800"])
@@ -136,7 +136,7 @@ CONTENTS = st.one_of(
 )
 
 
-@examples(100)
+@examples(50)
 @given(st.lists(CONTENTS, min_size=len(FILES), max_size=len(FILES)))
 @example([b"--flagfile=b\n" * 2, b"--flagfile=c\n" * 2, b"--flagfile=a\n"])
 def test_any_flag_files_are_taken_or_refused_in_one_line(contents):
@@ -148,7 +148,7 @@ def test_any_flag_files_are_taken_or_refused_in_one_line(contents):
         assert_taken_or_refused([f"--flagfile={folder}/a"])
 
 
-@examples(150)
+@examples(60)
 @given(st.dictionaries(st.one_of(st.sampled_from(list(FIELDS)), TEXTS), st.one_of(JSON, VALUES), max_size=4))
 @example({"learning_rate": 10**400})
 @example({"head_sizes": [10**400]})
@@ -159,7 +159,7 @@ def test_any_json_value_is_a_configuration_or_refused_in_one_line(values):
         assert_one_line(error, "--")
 
 
-@examples(150)
+@examples(60)
 @given(st.one_of(st.text(), JSON.map(json.dumps), st.integers(1, 200_000).map(lambda depth: "[" * depth)))
 @example("[" * 990 + "]" * 990)
 @example('{"seed": ' + "[" * 900 + "]" * 900 + "}")
@@ -169,7 +169,7 @@ def test_any_text_is_a_configuration_or_no_json_object(text):
         assert isinstance(serialization.from_json(text), Config)
 
 
-@examples(150)
+@examples(60)
 @given(configs())
 def test_a_configuration_is_kept_by_json_and_by_a_flag_file(config):
     assert serialization.from_json(serialization.to_json(config)) == config
@@ -182,7 +182,7 @@ def test_a_configuration_is_kept_by_json_and_by_a_flag_file(config):
         assert parse(f"--flagfile={folder}/file") == config
 
 
-@examples(150)
+@examples(60)
 @given(configs(), SPECS, st.integers(1, 10**6))
 def test_any_configuration_fits_any_sequences_or_is_refused_in_one_line(config, spec, devices):
     for check in (

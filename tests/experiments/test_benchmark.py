@@ -74,12 +74,6 @@ def test_a_mistake_gets_one_line_and_exit_code_2(mistake, run):
     assert expected in err
 
 
-def test_a_setting_that_does_not_fit_the_length_is_refused_by_the_worker_in_one_line(run):
-    code, out, err = run("step", *TINY, "--auxiliary=reconstruct", "--length=9", "--segment_length=10")
-    assert (code, out) == (2, "")
-    assert err == "error: --segment_length=10: must be at most 9 to reconstruct sequences of 9 elements (digits)\n"
-
-
 def test_without_pytorch_one_line_says_how_to_install_it(run, monkeypatch):
     monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None)
     code, _, err = run("peer", "--flagfile=cifar.flags")
@@ -146,9 +140,12 @@ def test_turns_are_taken_pair_by_pair_in_alternating_order(monkeypatch, capsys):
 def test_a_worker_continues_after_a_refusal_and_its_death_is_noticed():
     _, config, _ = parse(["benchmark.py", "step", *TINY])
     _, odd, _ = parse(["benchmark.py", "step", *TINY, "--batch_size=6"])
+    _, long, _ = parse(["benchmark.py", "step", *TINY, "--auxiliary=reconstruct", "--segment_length=10"])
     worker = Worker("aux_rnn")
     with pytest.raises(ConfigError, match="--batch_size=6: must be a multiple of the 4 devices"):
         worker.ask("load", odd, 0)
+    with pytest.raises(ConfigError, match="--segment_length=10: must be at most 9 to reconstruct sequences of 9 ele"):
+        worker.ask("load", long, 9)
     spec, platform = worker.ask("load", config, 20)
     assert (spec.length, platform) == (20, "cpu")
     kill_workers()
@@ -199,6 +196,7 @@ def measure(folder, *arguments):
     return done.stdout, [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_lengths_are_measured_on_all_devices(tmp_path):
     shown, records = measure(tmp_path, "lengths", "--pairs=2", "--lengths=20,24")
     assert "digits, batch 8, auxiliary none" in shown
@@ -215,6 +213,7 @@ def test_lengths_are_measured_on_all_devices(tmp_path):
     assert all(speed > 0 for speed in record["product_gflop_per_second"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["peer", "scan"])
 def test_programs_are_compared_in_turns(command, tmp_path):
     if command == "peer" and importlib.util.find_spec("torch") is None:

@@ -1,46 +1,19 @@
 """compare.py: rows, units, bands and mistakes, on records that are written by hand."""
 
-import json
 import math
 
 import compare
 import pytest
 from compare import draw_comparison, group_runs, mean_curve, read_run
 from PIL import Image
+from written_run import panel_of, write_run
 
-from aux_rnn.config.serialization import from_flat, to_flat, to_json
-
-
-def change(config, **settings):
-    return from_flat({**to_flat(config), **settings})
-
-
-def make_records(scale=1.0, auxiliary="reconstruct"):
-    """Returns records of one epoch of pretraining and two of joint training, with a loss that was not finite."""
-    records = []
-    for epoch in (0.5, 1.0, 1.5, 2.0, 3.0):
-        phase = "pretrain" if epoch <= 1 else "train"
-        record = dict(kind="train", step=int(10 * epoch), phase=phase, epoch=epoch, seconds=epoch)
-        record |= {"gradient_norm": 0.5 * epoch, f"{auxiliary}_loss": scale / epoch}
-        if phase == "train":
-            record |= dict(supervised_loss=None if epoch == 2 else 2.0 * scale, accuracy=0.25 * epoch)
-        records.append(record)
-    return records
-
-
-def write_run(path, config, scale=1.0, **summary):
-    path.mkdir(parents=True)
-    (path / "config.json").write_text(to_json(config))
-    (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in make_records(scale)))
-    if summary:
-        whole = dict(dataset="digits", auxiliary="reconstruct", status="complete", steps=30, results={}) | summary
-        (path / "summary.json").write_text(json.dumps(whole))
-    return str(path)
+from aux_rnn.config.serialization import with_settings
 
 
 @pytest.fixture
 def config(tiny):
-    return change(tiny, auxiliary="reconstruct")
+    return with_settings(tiny, auxiliary="reconstruct")
 
 
 @pytest.fixture
@@ -49,14 +22,9 @@ def runs(config, tmp_path):
     folders = []
     for seed, scale in enumerate((1.0, 2.0, 3.0)):
         scores = dict(test_accuracy=0.5 + 0.1 * seed, validation_accuracy=0.5, seconds=60.0)
-        folders.append(write_run(tmp_path / f"r{seed}", change(config, seed=seed), scale, **scores))
-    other = change(config, auxiliary="none", hidden_size=7, manual_dir="elsewhere")
+        folders.append(write_run(tmp_path / f"r{seed}", with_settings(config, seed=seed), scale, **scores))
+    other = with_settings(config, auxiliary="none", hidden_size=7, manual_dir="elsewhere")
     return [*folders, write_run(tmp_path / "none", other)]
-
-
-def panel_of(figure, label):
-    (panel,) = [axis for axis in figure.axes if axis.get_ylabel().startswith(label)]
-    return panel
 
 
 def test_runs_that_differ_in_their_seed_are_one_row(runs):
@@ -82,7 +50,7 @@ def test_runs_that_differ_in_their_seed_are_one_row(runs):
 
 
 def test_two_seeds_have_no_band_and_an_lstm_shows_no_pretraining(runs, config, tmp_path):
-    longer = write_run(tmp_path / "longer", change(config, pretrain_epochs=2))
+    longer = write_run(tmp_path / "longer", with_settings(config, pretrain_epochs=2))
     rows = group_runs([read_run(folder) for folder in (*runs[:2], runs[3], longer)])
     assert list(rows) == [
         "r-LSTM on digits, hidden_size=6, pretrain_epochs=1",
@@ -95,11 +63,11 @@ def test_two_seeds_have_no_band_and_an_lstm_shows_no_pretraining(runs, config, t
 def test_losses_in_different_units_have_panels_of_their_own(config, tmp_path):
     variants = {
         "squared": config,
-        "softmax": change(config, pixel_loss="softmax"),
-        "text": change(config, dataset="digits_text", image_size=0),
-        "tokens": change(config, dataset="token-arrays-0123", image_size=0),
-        "images": change(config, dataset="tfds:svhn_cropped", image_size=0),
-        "none": change(config, auxiliary="none"),
+        "softmax": with_settings(config, pixel_loss="softmax"),
+        "text": with_settings(config, dataset="digits_text", image_size=0),
+        "tokens": with_settings(config, dataset="token-arrays-0123", image_size=0),
+        "images": with_settings(config, dataset="tfds:svhn_cropped", image_size=0),
+        "none": with_settings(config, auxiliary="none"),
     }
     runs = [read_run(write_run(tmp_path / name, each)) for name, each in variants.items()]
     figure = draw_comparison(group_runs(runs), "train")
@@ -139,6 +107,6 @@ def test_a_mistake_gets_one_line(arguments, message, runs, capsys):
 
 
 def test_more_rows_than_can_be_told_apart_are_refused(config, tmp_path, capsys):
-    folders = [write_run(tmp_path / str(n), change(config, hidden_size=n)) for n in range(1, 8)]
+    folders = [write_run(tmp_path / str(n), with_settings(config, hidden_size=n)) for n in range(1, 8)]
     assert compare.main(["compare.py", *folders]) == 2
     assert "7 sets of settings; one figure can show at most 6" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_every_flag_file_trains_two_steps_at_its_own_lengths(name, run, tmp_path
 
     monkeypatch.setattr(experiment, "load_splits", make_splits)
     monkeypatch.setattr(describing, "class_names", lambda config: ())  # which are read with the data
-    small = ["--batch_size=4", "--train_examples=8", "--pretrain_epochs=0", "--train_epochs=1", "--log_every_steps=1"]
+    small = ["--batch_size=4", "--train_examples=8", "--pretrain_epochs=0", "--train_epochs=1", "--nopictures"]
     sizes = ["--embedding_size=4", "--hidden_size=4", "--decoder_sizes=4,4"]
     code, out, err = run(f"--flagfile={name}", *small, *sizes, f"--workdir={tmp_path}/run")
     assert code == 0, err
@@ -115,8 +115,7 @@ MISTAKES = [
     ("--teacher_forcing False", "'False': unexpected positional argument; write flags as --name=value"),
     ("--noteacher_forcing=3", "--noteacher_forcing=3: "),
     ("--teacher_forcing=maybe", "--teacher_forcing=maybe: must be true or false"),
-    ("--logger_levels=x:y", "--logger_levels=x:y: Unknown level"),  # a flag of absl, as the next one
-    ("--stderrthreshold=zz", "--stderrthreshold=zz: "),
+    ("--logger_levels=x:y", "--logger_levels=x:y: Unknown level"),  # a flag of absl
     ("--flagfile=nope.flags", "--flagfile=nope.flags: no such file in"),
     ("--flagfile=~nobody-here/x.flags", "--flagfile=~nobody-here/x.flags: no such file in"),
     ("--flagfile=" + "x" * 300, "no such file in"),
@@ -126,14 +125,10 @@ MISTAKES = [
     ("--flagfile=spaced.flags", "batch_size 3"),
     ("--flagfile=zeros.flags", "zeros.flags: the line '\\x00"),
     ("--batch_size=many", "--batch_size=many: must be an integer from 1 to 2147483647"),
-    ("--batch_size=0", "--batch_size=0: must be an integer from 1 to 2147483647"),
     (f"--seed={2**64}", f"--seed={2**64}: must be an integer from 0 to 2147483647"),
     ("--seed=" + "9" * 5_000, "--seed=999"),
-    ("--num_anchors=0", "--num_anchors=0: must be an integer from 1 to 2147483647"),
-    ("--learning_rate=nan", "--learning_rate=nan: must be a number above 0"),
     ("--learning_rate=1e300", "--learning_rate=1e300: must be a number above 0, at most 1e+38"),
     ("--supervised_truncation=-1", "--supervised_truncation=-1: must be an integer from 0 to 2147483647, or 'full'"),
-    ("--decoder_truncation=0", "--decoder_truncation=0: must be an integer from 1 to"),
     ("--head_sizes=3,,4", "--head_sizes=3,,4: must be positive integers separated by commas"),
     ("--head_sizes=" + "1," * 5_000 + "1", "positive integers separated by commas, at most 100"),
     ("--cpu_devices=1000000", "--cpu_devices=1000000: must be an integer from 0 to 1024"),
@@ -216,11 +211,8 @@ def test_the_default_workdir_keeps_a_baseline_apart():
     assert command_line.invocation_from_flags().workdir == "runs/digits-none-seed3"
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["--nonsense"], 2), (["--helpshort"], 1)])
-def test_the_program_itself_shows_no_traceback(arguments, code, tmp_path):
-    command = [sys.executable, str(ROOT / "experiments/main.py"), *arguments]
+def test_the_program_itself_shows_no_traceback(tmp_path):
+    command = [sys.executable, str(ROOT / "experiments/main.py"), "--nonsense"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == code
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    if code == 1:
-        assert "--auxiliary_truncation" in done.stdout

@@ -27,7 +27,7 @@ MAIN = Path(reproduce.__file__)
 def tiny_preset(tiny, monkeypatch):
     """The preset 'digits' with tiny networks and data."""
     values = {name: value for name, value in to_flat(tiny).items() if name not in ("auxiliary", "data_dir", "seed")}
-    values |= dict(num_anchors=1, auxiliary_truncation=4)
+    values |= dict(decoder_sizes=(6, 5), auxiliary_truncation=4)
     preset = presets.Preset(
         data={name: {"digits": values} for name in EXPERIMENTS},
         models={"transformer": dict(transformer_layers=1, transformer_size=8, transformer_heads=2)},

@@ -1,6 +1,8 @@
 """A loss of one's own beside the auxiliary losses: the sum that is asked for, and no gradient past a truncation."""
 
 import contextlib
+import functools
+import itertools
 
 import chex
 import jax
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from test_gradients import mark_slow_except
 
 from aux_rnn import AuxiliaryRNN, ConfigError, ModelConfig, SequenceSpec, init_params, joint_loss
 
@@ -24,6 +27,7 @@ SMALL = dict(
 )
 
 
+@functools.cache
 def make(**options):
     model = AuxiliaryRNN(ModelConfig(**{**SMALL, **options}), SPEC, cell=nn.OptimizedLSTMCell)
     return model, init_params(model, jax.random.key(0)), jax.random.normal(jax.random.key(1), (5, 12, 2))
@@ -40,12 +44,15 @@ def jit_loss(model, loss=square):
 
 def test_the_sum_is_of_the_own_loss_and_the_weighted_auxiliary_losses():
     model, params, inputs = make(auxiliary="both", auxiliary_weight=3.0)
-    total, auxiliary = jit_loss(model)(params, jax.random.key(2), inputs)
+    loss = jit_loss(model)
+    total, auxiliary = loss(params, jax.random.key(2), inputs)
     outputs, _ = jax.jit(model.apply)({"params": params}, inputs)
     assert set(auxiliary) == {"reconstruct", "predict"}
     chex.assert_trees_all_close(
         total, square(outputs) + 3 * (auxiliary["reconstruct"] + auxiliary["predict"]), rtol=1e-6
     )
+    again, other = (loss(params, jax.random.key(key), inputs)[0] for key in (2, 3))
+    assert total == again != other, "the key draws the anchors"
 
 
 def test_what_is_no_sequence_or_no_scalar_is_refused():
@@ -56,13 +63,6 @@ def test_what_is_no_sequence_or_no_scalar_is_refused():
             joint_loss(model, params, key, wrong, square)
     with pytest.raises(ConfigError, match=r"^loss: returns an array \[5\]; must return a scalar"):
         jit_loss(model, lambda outputs: outputs[:, 0])(params, key, inputs)
-
-
-def test_anchors_are_drawn_by_the_key():
-    model, params, inputs = make()
-    loss = jit_loss(model)
-    first, again, other = (loss(params, jax.random.key(k), inputs)[0] for k in (2, 2, 3))
-    assert first == again != other
 
 
 def test_the_gradient_of_the_own_loss_ends_at_its_truncation():
@@ -94,11 +94,21 @@ STRICT = {
 }
 
 
-@pytest.mark.parametrize("settings", STRICT)
-@pytest.mark.parametrize("options", [{}, {"cell": nn.GRUCell}, {"vocabulary_size": 7}, {"recurrence": "scan"}], ids=str)
-def test_programs_with_other_settings_of_jax_have_the_loss_and_its_gradient(settings, options):
+OPTIONS = {"pixels": {}, "cell": {"cell": nn.GRUCell}, "tokens": {"vocabulary_size": 7}, "scan": {"recurrence": "scan"}}
+# Each of the settings and of the options at least once.
+QUICK = {
+    ("all of them", "pixels"),
+    ("all of them", "tokens"),
+    ("strict types", "cell"),
+    ("strict ranks", "scan"),
+    ("64-bit types", "pixels"),
+}
+
+
+@pytest.mark.parametrize(("settings", "name"), mark_slow_except(QUICK, itertools.product(STRICT, OPTIONS)))
+def test_programs_with_other_settings_of_jax_have_the_loss_and_its_gradient(settings, name):
     """Traced only, which is where types and ranks matter."""
-    options = {**SMALL, "auxiliary": "both", "dropconnect": 0.5, "decoder_input_dropout": 0.5, **options}
+    options = {**SMALL, "auxiliary": "both", "dropconnect": 0.5, "decoder_input_dropout": 0.5, **OPTIONS[name]}
     spec = SequenceSpec(length=12, channels=2, num_classes=1, vocabulary_size=options.pop("vocabulary_size", 0))
     cell = {"cell": options.pop("cell")} if "cell" in options else {}
     lengths = np.array([12, 7, 3])

@@ -20,29 +20,29 @@ def make_text(seed=0):
     config = ModelConfig(**SMALL, head_sizes=(6,))
     model = Transformer(config, TEXT)
     tokens = jnp.asarray(np.random.default_rng(seed).integers(11, size=(2, 9)))
-    return model, model.init(jax.random.key(seed), tokens), tokens
+    return jax.jit(model.apply), jax.jit(model.init)(jax.random.key(seed), tokens), tokens
 
 
 def test_padding_changes_nothing():
-    model, variables, tokens = make_text()
-    expected, _ = model.apply(variables, tokens[:, 4:], jnp.array([5, 5]))
-    padded, _ = model.apply(variables, tokens, jnp.array([5, 5]))
+    apply, variables, tokens = make_text()
+    expected, _ = apply(variables, tokens[:, 4:], jnp.array([5, 5]))
+    padded, _ = apply(variables, tokens, jnp.array([5, 5]))
     chex.assert_trees_all_close(padded, expected, rtol=1e-5)
-    whole, _ = model.apply(variables, tokens)
-    chex.assert_trees_all_close(model.apply(variables, tokens, jnp.array([9, 9]))[0], whole, rtol=1e-5)
+    whole, _ = apply(variables, tokens)
+    chex.assert_trees_all_close(apply(variables, tokens, jnp.array([9, 9]))[0], whole, rtol=1e-5)
     assert not np.allclose(whole, padded, rtol=1e-3)
 
 
 def test_every_element_counts_and_so_does_its_place():
-    model, variables, tokens = make_text()
-    logits, decoded = model.apply(variables, tokens)
+    apply, variables, tokens = make_text()
+    logits, decoded = apply(variables, tokens)
     assert decoded == {}
     for position in range(9):
         changed = tokens.at[0, position].set((tokens[0, position] + 1) % 11)
-        other, _ = model.apply(variables, changed)
+        other, _ = apply(variables, changed)
         assert not np.allclose(other[0], logits[0], rtol=1e-6)
         np.testing.assert_array_equal(other[1], logits[1])
-    backwards, _ = model.apply(variables, tokens[:, ::-1])
+    backwards, _ = apply(variables, tokens[:, ::-1])
     assert not np.allclose(backwards, logits, rtol=1e-4)
 
 
@@ -67,6 +67,5 @@ def test_what_has_no_state_cannot_be_decoded_from():
         ModelConfig(encoder="transformer", auxiliary="reconstruct")
     with pytest.raises(ConfigError, match=r"--transformer_heads=3: must be a divisor of --transformer_size=8"):
         ModelConfig(**{**SMALL, "transformer_heads": 3})
-    model, variables, tokens = make_text()
     with pytest.raises(ValueError, match="no recurrent state"):
-        model.apply(variables, tokens, None, None, classify=False)
+        Transformer(ModelConfig(**SMALL), TEXT).apply({}, jnp.ones((2, 9), int), None, None, classify=False)

@@ -18,11 +18,12 @@ from aux_rnn.datasets import Examples
 from aux_rnn.model.inputs import Batch, make_batch_fn
 from aux_rnn.model.losses import auxiliary_loss
 from aux_rnn.model.objective import compute_losses, draw_all_segments, init_params, make_model, total_loss
+from aux_rnn.model.segments import slice_segments
 from aux_rnn.plots.reconstructions import figure as plot_reconstructions
 from aux_rnn.plots.reconstructions.images import OUTSIDE, canvas_shape, paint
-from aux_rnn.plots.reconstructions.samples import make_decode_fn, pick_examples, spread_anchors
+from aux_rnn.plots.reconstructions.samples import DecodedSegments, make_decode_fn, pick_examples, spread_anchors
 from aux_rnn.plots.reconstructions.texts import to_text
-from aux_rnn.storage.workdir import WorkdirError
+from aux_rnn.storage.workdir import WorkdirError, write_config
 from aux_rnn.training.outputs import RunOutputs
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.train import train_and_evaluate
@@ -34,8 +35,32 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 1), np.uint8)
 EXAMPLES = Examples(IMAGES, np.arange(3, dtype=np.int32))
 
 
+PERMUTATION = np.random.default_rng(2).permutation(12)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny):
+    return with_settings(tiny, auxiliary="both")
+
+
 def never():
     return False
+
+
+@pytest.fixture(scope="module")
+def params(tiny):
+    return init(tiny, SPEC)[1]
+
+
+@pytest.fixture(scope="module")
+def decode(tiny):
+    """Returns the decoding of permuted images, which is compiled once."""
+    return make_decode_fn(tiny, SPEC, PERMUTATION)
+
+
+@pytest.fixture(scope="module")
+def decoded(decode, params):
+    return decode(params, EXAMPLES, never)
 
 
 def init(config, spec):
@@ -81,10 +106,9 @@ def test_a_network_that_has_memorised_its_data_gives_the_segments_back(memory, p
         assert np.square(found.free_running - found.targets).mean() < 0.1 * spread
 
 
-def test_segments_lie_where_the_anchors_say(tiny):
-    _, params = init(tiny, SPEC)
-    reconstruct, predict = make_decode_fn(tiny, SPEC)(params, EXAMPLES, never)
-    pixels = IMAGES.reshape(3, 12, 1) / np.float32(255)
+def test_segments_lie_where_the_anchors_say(decoded):
+    reconstruct, predict = decoded
+    pixels = IMAGES.reshape(3, 12, 1)[:, PERMUTATION] / np.float32(255)
     np.testing.assert_array_equal(reconstruct.anchors, [[5, 8, 12]] * 3)
     np.testing.assert_array_equal(reconstruct.begins, [[0, 3, 7]] * 3)
     np.testing.assert_array_equal(predict.anchors, [[1, 4, 7]] * 3)
@@ -108,13 +132,12 @@ def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout
     config = with_settings(
         tiny, pixel_loss=loss, decoder_input_dropout=dropout, auxiliary="reconstruct", segment_length=12
     )
-    config = with_settings(config, num_anchors=1)
     model, params = init(config, SPEC)
     (found,) = make_decode_fn(config, SPEC)(params, EXAMPLES, never)
     inputs = jnp.asarray(IMAGES.reshape(3, 12, 1) / np.float32(255))
     batch = Batch(inputs, None, jnp.arange(3), jnp.ones(3, bool))
     segments = draw_all_segments(config.model, jax.random.key(0), batch)
-    outputs = model.apply({"params": params}, inputs, None, segments)[1]["reconstruct"]
+    outputs = jax.jit(model.apply)({"params": params}, inputs, None, segments)[1]["reconstruct"]
     np.testing.assert_array_equal(segments["reconstruct"].targets, found.targets)
     if loss == "softmax":
         np.testing.assert_allclose(found.teacher_forced, outputs.argmax(-1) / 255)
@@ -123,22 +146,19 @@ def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout
         assert np.square(found.teacher_forced - found.targets).mean() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_free_running_decoder_feeds_its_output_back_as_without_teacher_forcing(tiny):
-    config = with_settings(tiny, auxiliary="predict")
-    _, params = init(with_settings(config, teacher_forcing=False), SPEC)
-    (found,) = make_decode_fn(config, SPEC)(params, EXAMPLES, never)
-    (other,) = make_decode_fn(with_settings(config, teacher_forcing=False), SPEC)(params, EXAMPLES, never)
+def test_a_free_running_decoder_feeds_its_output_back_as_without_teacher_forcing(tiny, params, decoded):
+    config = with_settings(tiny, auxiliary="predict", teacher_forcing=False)
+    found, (other,) = decoded[1], make_decode_fn(config, SPEC, PERMUTATION)(params, EXAMPLES, never)
     np.testing.assert_allclose(found.free_running, other.free_running, atol=1e-6)
     np.testing.assert_allclose(found.teacher_forced, other.teacher_forced, atol=1e-6)
     np.testing.assert_allclose(found.free_running[:, :, 0], found.teacher_forced[:, :, 0], atol=1e-6)
     assert np.abs(found.free_running - found.teacher_forced)[:, :, 1:].max() > 1e-4
 
 
-def test_a_stop_is_heard_before_each_decoder(tiny):
-    _, params = init(tiny, SPEC)
+def test_a_stop_is_heard_before_each_decoder(decode, params):
     for heard in (1, 2):
         asked = iter([False] * (heard - 1) + [True])
-        assert make_decode_fn(tiny, SPEC)(params, EXAMPLES, lambda asked=asked: next(asked)) is None
+        assert decode(params, EXAMPLES, lambda asked=asked: next(asked)) is None
 
 
 def test_examples_are_of_different_classes():
@@ -157,11 +177,8 @@ def test_pixels_are_painted_where_they_belong_and_the_rest_is_shaded():
     assert canvas_shape(1, 64) == (8, 8)
 
 
-def test_a_permuted_segment_is_drawn_over_the_image_it_comes_from(tiny):
-    permutation = np.random.default_rng(2).permutation(12)
-    _, params = init(tiny, SPEC)
-    decoded = make_decode_fn(tiny, SPEC, permutation)(params, EXAMPLES, never)
-    figure = plot_reconstructions.draw_reconstructions(decoded, EXAMPLES, "title", permutation)
+def test_a_permuted_segment_is_drawn_over_the_image_it_comes_from(decoded):
+    figure = plot_reconstructions.draw_reconstructions(decoded, EXAMPLES, "title", PERMUTATION)
     for part, found in zip(figure.subfigs, decoded, strict=True):
         pictures = np.array([panel.images[0].get_array() for panel in part.axes]).reshape(4, 9, 3, 4, 3)
         original, segment = pictures[0], pictures[1]
@@ -170,7 +187,7 @@ def test_a_permuted_segment_is_drawn_over_the_image_it_comes_from(tiny):
         assert is_inside.sum(axis=(1, 2)).tolist() == [5] * 9
         np.testing.assert_allclose(segment[is_inside], original[is_inside], rtol=1e-6)
         for column, begin in enumerate(found.begins.ravel()):
-            assert set(np.flatnonzero(is_inside[column])) == set(permutation[begin : begin + 5])
+            assert set(np.flatnonzero(is_inside[column])) == set(PERMUTATION[begin : begin + 5])
 
 
 def test_texts_are_side_by_side_with_wrong_bytes_in_bold(tiny):
@@ -197,14 +214,14 @@ def test_texts_are_side_by_side_with_wrong_bytes_in_bold(tiny):
 
 
 @pytest.mark.parametrize("vocabulary", [0, 7], ids=["values", "tokens"])
-def test_other_sequences_are_lines_with_the_segment_in_its_place(tiny, vocabulary):
-    spec = SequenceSpec(12, 1 if vocabulary else 4, 3, vocabulary)
+def test_other_sequences_are_lines_with_the_segment_in_its_place(vocabulary):
     random = np.random.default_rng(0)
     inputs = random.integers(7, size=(3, 12)).astype(np.int32) if vocabulary else random.random((3, 12, 4), np.float32)
-    examples = Examples(inputs, np.arange(3, dtype=np.int32), np.array([12, 8, 4], np.int32))
-    config = with_settings(tiny, auxiliary="predict")
-    _, params = init(config, spec)
-    (found,) = make_decode_fn(config, spec)(params, examples, never)
+    lengths = np.array([12, 8, 4], np.int32)
+    examples = Examples(inputs, np.arange(3, dtype=np.int32), lengths)
+    anchors = spread_anchors("predict", lengths, 5)
+    segments = jax.device_get(slice_segments("predict", inputs, lengths, anchors + (12 - lengths)[:, None], 5))
+    found = DecodedSegments("predict", anchors, segments.anchors, segments.mask, *[segments.targets] * 3)
     (part,) = plot_reconstructions.draw_reconstructions([found], examples, "title").subfigs
     channels = 1 if vocabulary else 3
     panels = np.array(part.axes).reshape(3, channels, 3)
@@ -229,9 +246,10 @@ def test_figures_become_rarer_regardless_of_where_a_run_was_continued():
 
 @pytest.fixture
 def drawing(tiny):
-    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1, pictures=True)
+    return with_settings(tiny, auxiliary="reconstruct", pictures=True)
 
 
+@pytest.mark.slow
 def test_a_run_draws_reconstructions_and_a_checkpoint_gives_the_same(drawing, quiet, tmp_path):
     path = tmp_path / "run"
     summary = train_and_evaluate(drawing, path, quiet)
@@ -270,10 +288,9 @@ def test_a_stop_while_a_figure_is_drawn_leaves_it_out(tiny, tmp_path, monkeypatc
     files.close()
 
 
-def test_a_run_without_decoder_gets_one_line(tiny, quiet, tmp_path):
+def test_a_run_without_decoder_gets_one_line(tiny, tmp_path):
     with pytest.raises(WorkdirError, match="holds no run"):
         reconstruct_run(tmp_path, tiny.data)
-    alone = with_settings(tiny, auxiliary="none", train_epochs=1)
-    train_and_evaluate(alone, tmp_path / "run", quiet)
+    write_config(tmp_path, with_settings(tiny, auxiliary="none"))
     with pytest.raises(ConfigError, match="has no decoder"):
-        reconstruct_run(tmp_path / "run", tiny.data)
+        reconstruct_run(tmp_path, tiny.data)

@@ -1,7 +1,6 @@
 """Curves and report.html, from records that are written by hand."""
 
 import html.parser
-import json
 import math
 import os
 import re
@@ -13,8 +12,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
+from written_run import make_records, panel_of, write_run
 
-from aux_rnn.config.serialization import to_json, with_settings
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.plots.curves import SPLITS, draw_curves
 from aux_rnn.plots.report import save_report
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, plot_style, render
@@ -23,40 +23,9 @@ from aux_rnn.storage.plots_folder import save_reconstructions
 from aux_rnn.storage.workdir import WorkdirError
 
 
-def make_records(scale=1.0):
-    """One epoch of pretraining and two of joint training; a loss that was not finite."""
-    records = []
-    for epoch in (0.5, 1.0, 1.5, 2.0, 3.0):
-        phase = "pretrain" if epoch <= 1 else "train"
-        record = dict(kind="train", step=int(10 * epoch), phase=phase, epoch=epoch, seconds=epoch)
-        record |= dict(reconstruct_loss=scale / epoch, gradient_norm=0.5 * epoch)
-        if phase == "train":
-            record |= dict(supervised_loss=None if epoch == 2 else 2.0 * scale, accuracy=0.25 * epoch)
-        records.append(record)
-    for split in ("validation", "test"):
-        scores = dict(supervised_loss=1.5, accuracy=0.625, reconstruct_loss=0.25)
-        records.append(dict(kind=split, step=30, phase="train", epoch=3.0, seconds=3.0, **scores))
-    return records
-
-
-def write_run(path, config, records=None, **summary):
-    path.mkdir(parents=True)
-    (path / "config.json").write_text(to_json(config))
-    (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records or make_records()))
-    if summary:
-        whole = dict(dataset="digits", auxiliary="reconstruct", status="complete", steps=30, results={}) | summary
-        (path / "summary.json").write_text(json.dumps(whole))
-    return path
-
-
 @pytest.fixture
 def config(tiny):
     return with_settings(tiny, auxiliary="reconstruct", clip_norm=0.75)
-
-
-def panel_of(figure, label):
-    (panel,) = [axis for axis in figure.axes if axis.get_ylabel().startswith(label)]
-    return panel
 
 
 def test_curves_show_every_number_with_its_unit_and_the_phases(config):
@@ -143,8 +112,9 @@ class Page(html.parser.HTMLParser):
 def test_the_report_is_one_page_that_needs_nothing_else(config, tmp_path):
     located = with_settings(config, manual_dir="<b>&'\"")
     scores = dict(validation=dict(accuracy=0.625, supervised_loss=1.5), test=dict(accuracy=0.5))
-    path = write_run(
-        tmp_path / "run",
+    path = tmp_path / "run"
+    write_run(
+        path,
         located,
         status="complete",
         steps=30,
@@ -174,7 +144,8 @@ def test_the_report_is_one_page_that_needs_nothing_else(config, tmp_path):
 
 
 def test_a_report_of_a_run_that_has_not_ended_says_so(config, tmp_path):
-    path = write_run(tmp_path / "run", with_settings(config, auxiliary="none"))
+    path = tmp_path / "run"
+    write_run(path, with_settings(config, auxiliary="none"))
     page = Page(save_report(path)[0].read_text())
     assert "unfinished after 30 steps, 3 epochs" in page.text
     assert "no scores yet" in page.text
@@ -184,7 +155,8 @@ def test_a_report_of_a_run_that_has_not_ended_says_so(config, tmp_path):
 def test_what_cannot_be_reported_is_said_in_one_line(config, tmp_path):
     with pytest.raises(WorkdirError, match="holds no run"):
         save_report(tmp_path)
-    path = write_run(tmp_path / "run", config)
+    path = tmp_path / "run"
+    write_run(path, config)
     (path / "metrics.jsonl").write_text("")
     with pytest.raises(WorkdirError, match="has no records"):
         read_records(path)

@@ -18,7 +18,6 @@ from cli.command_line import Invocation
 from modes.dispatch import run_mode_on_all
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.serialization import with_settings
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.storage.addresses import is_address, local_copy, open_remote
 from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError, group_in_order
@@ -271,11 +270,6 @@ def test_after_a_failed_upload_the_folder_stays_and_is_named(gs_address, gs_serv
     assert read(folder) == {"one": "1"}
 
 
-@pytest.fixture
-def tiny(tiny):
-    return with_settings(tiny, auxiliary="reconstruct", num_anchors=1)
-
-
 def train_at(address, config, quiet):
     with local_copy(address) as (folder, remote):
         return train_and_evaluate(config, folder, quiet, remote=remote)
@@ -294,8 +288,18 @@ def after_save(monkeypatch, step, action):
     monkeypatch.setattr(SaveCheckpoint, "__call__", save_and_act)
 
 
-@pytest.mark.parametrize("protocol", ["gs", pytest.param("s3", marks=pytest.mark.slow)])
-def test_a_run_continues_on_another_machine(protocol, tiny, quiet, tmp_path, temporary, monkeypatch):
+# What each mode makes of a run.
+PRODUCTS = {
+    "report": {"report.html", "plots/curves.png", "plots/curves.svg"},
+    "predict": {"predictions-test.npz", "plots/confusion-test.png"},
+    "reconstruct": {"plots/reconstructions-9.png"},
+}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "modes"), [("gs", ("report",)), pytest.param("s3", tuple(PRODUCTS), marks=pytest.mark.slow)]
+)
+def test_a_run_continues_on_another_machine(protocol, modes, tiny, quiet, tmp_path, temporary, monkeypatch, capsys):
     address = f"{protocol}://bucket/{uuid.uuid4().hex}"
     alone = train_and_evaluate(tiny, tmp_path / "alone", quiet)
 
@@ -313,6 +317,11 @@ def test_a_run_continues_on_another_machine(protocol, tiny, quiet, tmp_path, tem
     assert json.loads(downloaded(address, tmp_path / "copy")["summary.json"]) == again
     copied, expected = ({tuple(n.split("/")[:2]) for n in read(tmp_path / f)} for f in ("copy", "alone"))
     assert copied == expected - {(".lock",)}
+    for mode in modes:
+        assert run_mode_on_all(Invocation(mode, tiny, address), SINGLE_PROCESS, StopRequest()) == 0
+    made = set(downloaded(address, tmp_path / "products")) - set(read(tmp_path / "copy"))
+    assert made == set().union(*(PRODUCTS[mode] for mode in modes))
+    assert f"{address}/report.html" in capsys.readouterr().out.splitlines()
 
 
 def test_a_second_run_takes_over_from_a_running_one(gs_address, tiny, quiet, tmp_path, monkeypatch):
@@ -322,14 +331,3 @@ def test_a_second_run_takes_over_from_a_running_one(gs_address, tiny, quiet, tmp
         train_at(gs_address, tiny, quiet)
     assert second[0]["status"] == "complete"
     assert json.loads(downloaded(gs_address, tmp_path)["summary.json"]) == second[0]
-
-
-def test_what_is_made_from_a_run_is_uploaded(gs_address, tiny, quiet, tmp_path, capsys):
-    train_at(gs_address, tiny, quiet)
-    before = set(downloaded(gs_address, tmp_path / "run"))
-    for mode in ("reconstruct", "report", "predict"):
-        assert run_mode_on_all(Invocation(mode, tiny, gs_address), SINGLE_PROCESS, StopRequest()) == 0
-    plots = {f"plots/{name}" for name in ("reconstructions-9.png", "curves.png", "curves.svg", "confusion-test.png")}
-    made = {*plots, "report.html", "predictions-test.npz"}
-    assert set(downloaded(gs_address, tmp_path / "copy")) - before == made
-    assert f"{gs_address}/report.html" in capsys.readouterr().out.splitlines()

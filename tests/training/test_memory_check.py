@@ -1,5 +1,7 @@
 """What XLA says a step needs, and runs that are refused because of it."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -43,13 +45,20 @@ class Two:
         return action()
 
 
+@functools.cache
+def find_steps(config, spec):
+    return make_steps(config, spec, PLAN)
+
+
 def compile_on(spec, processes=SINGLE_PROCESS, **settings):
     config = from_flat({**SETTINGS, **settings})
     size = config.run.batch_size
     batch = {"inputs": np.zeros((size, spec.length, 1, spec.channels), np.uint8), "labels": np.zeros(size, np.int32)}
     batch |= {"rows": np.arange(size, dtype=np.int32), "mask": np.ones(size, bool)}
-    steps = make_steps(config, spec, PLAN)
-    return compile_steps(config, spec, PLAN, steps, batch, processes)["train"].step_bytes * jax.local_device_count()
+    return (
+        compile_steps(config, spec, PLAN, find_steps(config, spec), batch, processes)["train"].step_bytes
+        * jax.local_device_count()
+    )
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import signal
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,11 +22,17 @@ ROWS, LONGEST = 8, 12
 LENGTHS = np.array([12, 1, 2, 5, 6, 11, 12, 3], np.int32)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tiny(tiny):
-    """Texts of digits cut to 24 characters; segments longer than some of the texts above."""
-    settings = {"dataset": "digits_text", "image_size": 0, "sequence_length": 24, "num_anchors": 1}
+    """Returns texts of digits cut to 24 characters; segments are longer than some of the texts above."""
+    settings = {"dataset": "digits_text", "image_size": 0, "sequence_length": 24, "auxiliary": "both"}
     return with_settings(tiny, **settings)
+
+
+@pytest.fixture(scope="module")
+def short(tiny):
+    """Returns steps on the longest text and a state."""
+    return make_steps(tiny, LONGEST)
 
 
 def make_batch(length, filling=0):
@@ -50,8 +57,8 @@ def make_steps(config, length):
 
 
 @pytest.mark.slow
-def test_more_padding_changes_no_loss_and_no_gradient(tiny):
-    short, state = make_steps(tiny, LONGEST)
+def test_more_padding_changes_no_loss_and_no_gradient(tiny, short):
+    short, state = short
     long, same_state = make_steps(tiny, LONGEST + 7)
     chex.assert_trees_all_equal(state.params, same_state.params)
     batches = make_batch(LONGEST), make_batch(LONGEST + 7), make_batch(LONGEST + 7, filling=99)
@@ -65,19 +72,19 @@ def test_more_padding_changes_no_loss_and_no_gradient(tiny):
     assert all(np.isfinite(value) for value in measured[0].values())
     for other in measured[1:]:
         assert other == pytest.approx(measured[0], rel=1e-5, abs=1e-5)
-    after = short.train(state, batches[0]), long.train(same_state, batches[1])
+    after = short.train(jax.tree.map(jnp.array, state), batches[0]), long.train(same_state, batches[1])
     chex.assert_trees_all_close(*(jax.device_get(s.params) for s in after), rtol=1e-4, atol=1e-6)
 
 
-def test_every_text_is_asked_for_as_much_as_it_has(tiny):
-    steps, state = make_steps(tiny, LONGEST)
+def test_every_text_is_asked_for_as_much_as_it_has(short):
+    steps, state = short
     measured = steps.evaluate(state.params, make_batch(LONGEST))
     assert measured["reconstruct_loss"].count == np.minimum(LENGTHS, 5).sum()
     assert measured["predict_loss"].count == np.minimum(LENGTHS - 1, 5).sum()
 
 
-def test_rows_that_only_fill_a_batch_change_nothing(tiny):
-    steps, state = make_steps(tiny, LONGEST)
+def test_rows_that_only_fill_a_batch_change_nothing(short):
+    steps, state = short
     batch = make_batch(LONGEST)
     batch["mask"][0, 5:] = False
     expected = jax.device_get(steps.evaluate(state.params, batch))

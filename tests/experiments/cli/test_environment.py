@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli import environment
+from faulty import XLA_FLAGS
 
 MAIN = Path(__file__).parents[3] / "experiments" / "main.py"
 
@@ -97,7 +98,7 @@ def test_a_run_has_the_devices_asked_for_and_fills_the_cache(tmp_path, data_dir)
     arguments = [str(MAIN), *settings, f"--data_dir={data_dir}", f"--workdir={tmp_path}/run", "--cpu_devices=3"]
     program = f"import runpy, sys; print('host'); sys.argv = {arguments}; sys.path.insert(0, {str(MAIN.parent)!r})"
     program += f"; runpy.run_path({str(MAIN)!r}, run_name='__main__')"
-    environment_with_cache = {**clean, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment_with_cache = {**clean, "XDG_CACHE_HOME": str(tmp_path / "cache"), "XLA_FLAGS": XLA_FLAGS}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment_with_cache, capture_output=True, text=True, check=False
     )

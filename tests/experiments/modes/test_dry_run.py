@@ -81,10 +81,10 @@ def test_a_dry_run_needs_no_data_and_writes_nothing(capsys, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     flags.FLAGS.unparse_flags()
     flags.FLAGS.mark_as_parsed()
-    settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none"), "auxiliary": "predict"}
+    settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none"), "auxiliary": "none"}
     code = main.main(main.parse_flags(["main.py", "--mode=dry_run", *format_flags(from_flat(settings))]))
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
-    assert "# steps       3 of pretraining, 6 of training" in out
-    assert "# results     would go to runs/mnist-predict-seed0" in out
+    assert "# steps       0 of pretraining, 6 of training" in out
+    assert "# results     would go to runs/mnist-none-seed0" in out
     assert list(tmp_path.iterdir()) == []

@@ -15,18 +15,19 @@ the kernels are interpreted, which is slow and meant for tests.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
 
 from aux_rnn.recurrence import pallas_kernels as kernels
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, input_gates
+from aux_rnn.recurrence.fused_lstm import LSTMParams, State, input_gates, is_tokens
 from aux_rnn.recurrence.precision import MatMul, bfloat16_matmul, standard_promotion
 
 ROWS, UNITS = 16, 128  # a register holds 16 rows of 128 bfloat16 units
 VMEM_BYTES = 12 * 2**20  # of the 16 MiB for a kernel on all generations; the compiler needs the rest
 MOST_STEPS = 16  # per block
+FEW_CHANNELS = 8  # half the cost of the matrix product
 
 
 def steps_per_block(rows: int, sizes: Sequence[int], matmul: MatMul) -> int:
@@ -109,13 +110,21 @@ def prepare(
     starts = jnp.zeros(rows, jnp.int32) if mask is None else steps - mask.sum(0, dtype=jnp.int32)
     starts = pad(starts[:, None], 0, ROWS)
     return kernels.ForwardInputs(
-        pad(pad_gates(input_gates(bottom.kernel, elements, matmul) + bottom.bias), 1, ROWS),
+        pad(pad_gates(read_inputs(bottom.kernel, elements, matmul) + bottom.bias), 1, ROWS),
         (pad_matrix(bottom.recurrent), *(jnp.concatenate([*map(pad_matrix, layer[:2])]) for layer in upper)),
         tuple(pad_gates(layer.bias)[None] for layer in upper),
         jax.tree.map(lambda s: pad(pad(s, 0, ROWS), 1, UNITS), tuple(states)),
         starts,
         starts,
     )
+
+
+def read_inputs(kernel: jax.Array, elements: jax.Array, matmul: MatMul) -> jax.Array:
+    """Computes `input_gates`, in float32 without a matrix product, whose six passes cost more for few channels."""
+    channels = 0 if is_tokens(elements) else elements.shape[-1]
+    if count_parts(matmul) == 3 and 0 < channels <= FEW_CHANNELS:
+        return reduce(jnp.add, [elements[..., k : k + 1] * kernel[k] for k in range(channels)])
+    return input_gates(kernel, elements, matmul)
 
 
 def pad(array: jax.Array, axis: int, multiple: int) -> jax.Array:

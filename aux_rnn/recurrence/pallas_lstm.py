@@ -179,10 +179,11 @@ def run_padded_bwd(return_cells, matmul, block, residuals, cotangents):
     d_gates, d_states = kernels.run_kernel(kernels.backward_kernel, inputs, results, block, count_parts(matmul))
     d_weights = []
     for layer, d in enumerate(d_gates):
-        rows = d.reshape(-1, d.shape[-1])
         before = jnp.concatenate([read.states[layer][1][None], kept.hidden[layer][:-1]])
         sources = [*kept.hidden[max(layer - 1, 0) : layer], before]
-        d_weights.append(jnp.concatenate([matmul(x.reshape(len(rows), -1).T, rows) for x in sources]))
+        # Without the barrier, XLA may take the steps for the window of a convolution, which compiles for many minutes.
+        d, *sources = jax.lax.optimization_barrier([x.reshape(-1, x.shape[-1]) for x in (d, *sources)])
+        d_weights.append(jnp.concatenate([matmul(x.T, d) for x in sources]))
     d_biases = tuple(d.sum((0, 1))[None] for d in d_gates[1:])
     return kernels.ForwardInputs(d_gates[0], tuple(d_weights), d_biases, d_states, None, None), None
 

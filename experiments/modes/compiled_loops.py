@@ -49,8 +49,8 @@ class Loop:
 class Program:
     """A compiled program: its loops, each followed by those in it, and sums over one run with all iterations.
 
-    The cycles are an estimate, 0 on a GPU; collectives are operations that exchange data with other devices, and kernels
-    are Pallas kernels outside of the loops, which run loops of their own and have no estimate.
+    The cycles are an estimate, 0 on a GPU; collectives are operations that exchange data with other devices, and
+    kernels are Pallas kernels outside of the loops, which run loops of their own and have no estimate.
     """
 
     loops: tuple[Loop, ...]

@@ -119,8 +119,9 @@ def test_an_embedding_is_folded_without_a_change():
         )
 
 
-def test_cells_without_a_fused_form_say_so():
+@pytest.mark.parametrize("how", ["fused", "pallas"])
+def test_cells_without_a_fused_form_say_so(how):
     with pytest.raises(
-        ConfigError, match=r"--recurrence=fused: must be auto or scan with --encoder=gru; fused is for lstm"
+        ConfigError, match=rf"--recurrence={how}: must be auto or scan with --encoder=gru; {how} is for lstm"
     ):
-        ModelConfig(encoder="gru", recurrence="fused")
+        ModelConfig(encoder="gru", recurrence=how)

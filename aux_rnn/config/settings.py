@@ -36,7 +36,7 @@ CELLS = {
 }
 ENCODERS = (*CELLS, "transformer")
 PIXEL_LOSSES = ("squared", "softmax")
-RECURRENCES = ("auto", "scan", "fused")
+RECURRENCES = ("auto", "scan", "fused", "pallas")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 SIDES, ORDERS = ("auto", "left", "right"), ("auto", "first", "last")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
@@ -89,8 +89,8 @@ class ModelConfig(Settings):
     )
     recurrence: str = setting(
         "auto",
-        "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster) or auto "
-        "(fused).",
+        "How an LSTM is computed: scan (step by step, differentiated automatically), fused (the same, faster), pallas "
+        "(kernels for TPUs) or auto (pallas on TPUs on which it agrees with a scan, else fused).",
         one_of(RECURRENCES),
     )
     precision: str = setting(
@@ -133,8 +133,9 @@ class ModelConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         encoder, precision = format_value(self.encoder), self.precision
-        if encoder != "lstm" and self.recurrence == "fused":
-            raise reject("recurrence", "fused", f"auto or scan with --encoder={encoder}; fused is for lstm")
+        if encoder != "lstm" and self.recurrence in ("fused", "pallas"):
+            how = self.recurrence
+            raise reject("recurrence", how, f"auto or scan with --encoder={encoder}; {how} is for lstm")
         if encoder != "lstm" and precision != "float32":
             raise reject("precision", precision, f"float32 with --encoder={encoder}; {precision} is for lstm")
         if encoder == "transformer" and self.auxiliary != "none":

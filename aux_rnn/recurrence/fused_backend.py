@@ -1,6 +1,7 @@
 """The backend for our LSTM on any device: the hand-written gradient of `fused_lstm.py`."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,7 +34,12 @@ class FusedBackend:
 
     Args:
       encoder: a bound `Encoder` with an `LSTMCell`.
+
+    Attributes:
+      run: the function that runs the steps, `run_lstm` or another with its arguments and results.
     """
+
+    run: Callable[..., Any] = staticmethod(run_lstm)
 
     def __init__(self, encoder: Any) -> None:
         params = fold_embedding(encoder.cell.variables["params"], encoder.embedding.variables["params"])
@@ -43,7 +49,7 @@ class FusedBackend:
         self, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int, *, differentiable: bool
     ) -> State:
         if differentiable:
-            return gather_states(self.encoder, inputs, lengths, positions, steps)
+            return gather_states(self.run, self.encoder, inputs, lengths, positions, steps)
         constant = dataclasses.replace(self.encoder, params=stop_gradient(self.encoder.params))
         return scan_states_at(constant, stop_gradient(inputs), lengths, positions, steps)
 
@@ -52,11 +58,11 @@ class FusedBackend:
     ) -> State:
         mask, elements = gather_windows(inputs, lengths, ends, truncation)
         rows = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), states)
-        (rows,), _ = run_lstm((self.encoder.params,), (rows,), elements, mask=mask, matmul=self.encoder.matmul)
+        (rows,), _ = self.run((self.encoder.params,), (rows,), elements, mask=mask, matmul=self.encoder.matmul)
         return jax.tree.map(lambda s: s.reshape(*ends.shape, *s.shape[1:]), rows)
 
-    @staticmethod
-    def run_decoder(decoder: Any, states: tuple[State, ...], elements: jax.Array) -> jax.Array:
+    @classmethod
+    def run_decoder(cls, decoder: Any, states: tuple[State, ...], elements: jax.Array) -> jax.Array:
         bottom, *upper = [layer.variables["params"] for layer in decoder.layers]
         folded = fold_embedding(bottom, decoder.embedding.variables["params"])
         steps, truncation = len(elements), decoder.config.decoder_truncation
@@ -64,20 +70,25 @@ class FusedBackend:
         if truncation != "full" and truncation < steps:
             truncate_before = (jnp.arange(steps) % truncation == 0).at[0].set(False)
         params = (folded, *map(layer_params, upper))
-        _, (_, hidden) = run_lstm(
+        _, (_, hidden) = cls.run(
             params, states, elements, truncate_before=truncate_before, matmul=decoder.embedding.matmul
         )
         return hidden
 
 
 def gather_states(
-    encoder: FoldedEncoder, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int
+    run: Callable[..., Any],
+    encoder: FoldedEncoder,
+    inputs: jax.Array,
+    lengths: jax.Array | None,
+    positions: jax.Array,
+    steps: int,
 ) -> State:
     """Computes `scan_states_at` from the states of all steps, which a pass with gradients keeps in any case."""
     batch, starts = len(inputs), sequence_starts(inputs, lengths)
     initial = encoder.initial_state(batch)
     mask = None if lengths is None else jnp.arange(steps)[:, None] >= starts
     elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
-    _, states = run_lstm((encoder.params,), (initial,), elements, mask=mask, return_cells=True, matmul=encoder.matmul)
+    _, states = run((encoder.params,), (initial,), elements, mask=mask, return_cells=True, matmul=encoder.matmul)
     states = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s]), initial, states)
     return jax.tree.map(lambda s: s[positions, jnp.arange(batch)[:, None]], states)

@@ -45,9 +45,14 @@ def traced_for(platform: str | None) -> Iterator[None]:
         PLATFORM.reset(token)
 
 
+def target_platform() -> str:
+    """Returns the platform that is traced for, such as 'tpu'."""
+    return PLATFORM.get() or jax.default_backend()
+
+
 def steps_per_iteration() -> int:
     """Returns how many steps an iteration of a compiled loop runs: several on GPUs, which start kernels slowly."""
-    return GPU_UNROLL if (PLATFORM.get() or jax.default_backend()) == "gpu" else 1
+    return GPU_UNROLL if target_platform() == "gpu" else 1
 
 
 def scan_steps(step: StepFn, module: Any, state: Tree, elements: Tree, unroll: int | None = None) -> tuple[Tree, Tree]:

@@ -151,6 +151,8 @@ def list_loops(phase: str, program: Program) -> Iterator[str]:
             yield f"{'':<{2 * loop.depth}}  {len(loop.in_hbm)} states or weights in HBM, such as [{loop.in_hbm[0]}]"
         if loop.collectives:
             yield f"{'':<{2 * loop.depth}}  {loop.collectives} exchanges with other devices"
+    if program.kernels:
+        yield f"{'Pallas kernels, of unknown cycles':<51}{program.kernels:>11,}{'-':>14}"
     yield f"{'the step, with all iterations':<51}{program.operations:>11,}{format_cycles(program.cycles):>14}"
 
 

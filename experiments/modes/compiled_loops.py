@@ -49,13 +49,15 @@ class Loop:
 class Program:
     """A compiled program: its loops, each followed by those in it, and sums over one run with all iterations.
 
-    The cycles are an estimate, 0 on a GPU; collectives are operations that exchange data with other devices.
+    The cycles are an estimate, 0 on a GPU; collectives are operations that exchange data with other devices, and
+    kernels are Pallas kernels outside of the loops, which run loops of their own and have no estimate.
     """
 
     loops: tuple[Loop, ...]
     operations: int
     cycles: int
     collectives: int
+    kernels: int
 
 
 def read_program(text: str) -> Program:
@@ -73,7 +75,8 @@ def read_program(text: str) -> Program:
             add_loops(inner, depth + 1, times * loop.iterations)
 
     add_loops(entry, 0, 1)
-    return Program(tuple(loops), operations, cycles, count_collectives(computations, entry))
+    kernels = sum('custom_call_target="tpu_custom_call"' in line for line in own_lines(computations, entry))
+    return Program(tuple(loops), operations, cycles, count_collectives(computations, entry), kernels)
 
 
 def split_computations(text: str) -> tuple[str, dict[str, list[str]]]:

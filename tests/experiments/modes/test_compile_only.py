@@ -65,7 +65,7 @@ def test_loops_are_read_from_the_text_of_a_program():
     (loop,) = program.loops
     assert (loop.name, loop.depth, loop.iterations) == ("decode/layers backward", 0, 40)
     assert (loop.operations, loop.cycles, loop.in_hbm, loop.collectives) == (1, 950, ("16,64",), 1)
-    assert (program.operations, program.cycles, program.collectives) == (41, 40 * 950 + 7, 1)
+    assert (program.operations, program.cycles, program.collectives, program.kernels) == (41, 40 * 950 + 7, 1, 0)
 
 
 def check_programs(settings, topology, stays_on_chip=True):
@@ -106,11 +106,18 @@ def test_all_steps_compile_and_are_shown_in_80_columns():
         ("v6e:2x2", {"encoder": "gru"}),
         ("v6e:2x2", {"dataset": "digits_text", "image_size": 0}),  # tokens, unequal lengths
         ("v5e:2x2", TRANSFORMER),
+        ("v5e:2x2", {"recurrence": "pallas"}),
+        ("v6e:2x2", {"recurrence": "pallas", "precision": "bfloat16"}),
+        ("v4:2x2x1", {"recurrence": "pallas", "supervised_truncation": "full"}),
+        ("v5p:2x2x1", {"recurrence": "pallas", "dataset": "digits_text", "image_size": 0}),
     ],
 )
 def test_every_kind_of_model_compiles(topology, changes):
     _, compiled = check_programs({**SMALL, **changes}, topology)
-    assert bool(compiled["train"].program.loops) == ("transformer" not in changes.values())
+    program = compiled["train"].program
+    assert bool(program.loops) == (not {"transformer", "pallas"} & {*changes.values()})
+    # The first pass, the windows and the decoder, the latter two in both directions, as an untruncated first pass.
+    assert program.kernels == ("pallas" in changes.values()) * (5 + ("full" in changes.values()))
 
 
 @needs_cuda

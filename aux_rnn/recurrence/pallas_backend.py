@@ -1,0 +1,142 @@
+"""The backend for our LSTM on TPUs, with the kernels of `pallas_lstm.py`, and their check on the device."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from aux_rnn.errors import first_line
+from aux_rnn.recurrence.fused_backend import FusedBackend
+from aux_rnn.recurrence.fused_lstm import LSTMParams, State, lstm_step, run_lstm, where_rows
+from aux_rnn.recurrence.padding import sequence_starts
+from aux_rnn.recurrence.pallas_lstm import count_parts, find_states, run_pallas_lstm, steps_per_block
+from aux_rnn.recurrence.precision import MatMul, highest_precision
+from aux_rnn.recurrence.scan import scan_steps, stop_gradient
+
+TOLERANCES = {1: 2e-2, 3: 1e-4}  # of a gradient's size, by the number of bfloat16 parts of a factor
+
+
+def is_supported(params: tuple[LSTMParams, ...], rows: int, matmul: MatMul) -> bool:
+    """Returns whether the kernels can run these layers; if not, a warning says so once."""
+    sizes = tuple(len(layer.recurrent) for layer in params)
+    if params[0].recurrent.dtype != jnp.float32:
+        warn(f"the kernels of --recurrence=pallas compute float32, not {params[0].recurrent.dtype}")
+        return False
+    if not steps_per_block(rows, sizes, matmul):
+        units = " and ".join(map(str, sizes))
+        warn(f"{rows} rows of {units} units are too large for the kernels of --recurrence=pallas")
+        return False
+    return True
+
+
+@cache
+def warn(reason: str) -> None:
+    logging.warning("%s; compiled loops are used instead", reason)
+
+
+def run_if_supported(params: tuple[LSTMParams, ...], states: Any, elements: jax.Array, **options: Any) -> Any:
+    """Computes `run_lstm`, by the kernels if they support it."""
+    run = run_pallas_lstm if is_supported(params, elements.shape[1], options["matmul"]) else run_lstm
+    return run(params, states, elements, **options)
+
+
+class PallasBackend(FusedBackend):
+    """Runs all steps of all layers in one kernel. See `backends.Backend` for the methods.
+
+    Args:
+      encoder: a bound `Encoder` with an `LSTMCell`.
+    """
+
+    run = staticmethod(run_if_supported)
+
+    def states_at(
+        self, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int, *, differentiable: bool
+    ) -> State:
+        params, matmul = self.encoder.params, self.encoder.matmul
+        if differentiable or not steps or not is_supported((params,), len(inputs), matmul):
+            return super().states_at(inputs, lengths, positions, steps, differentiable=differentiable)
+        mask = None if lengths is None else jnp.arange(steps)[:, None] >= sequence_starts(inputs, lengths)
+        elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
+        return find_states(stop_gradient(params), stop_gradient(elements), mask, positions, matmul)
+
+
+@cache
+def agrees_with_scan(matmul: MatMul) -> bool:
+    """Returns whether the kernels compute the values and gradients of a scan on this device, for a small problem.
+
+    If not, or if they cannot be compiled, a warning says so.
+    """
+    try:
+        error = measure_error(matmul)
+    except Exception as problem:  # of the compiler or the device, which the loops may not have
+        warn(f"the kernels of --recurrence=pallas cannot be run on this device ({first_line(problem)})")
+        return False
+    if not error < TOLERANCES[count_parts(matmul)]:
+        warn(f"the kernels of --recurrence=pallas differ from a scan by {error:.1e} on this device")
+    return error < TOLERANCES[count_parts(matmul)]
+
+
+def measure_error(matmul: MatMul) -> float:
+    """Returns the largest relative difference between kernels and scan, of a state or a gradient of two layers."""
+    rows, steps, size = 16, 20, 128
+    random = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Any:
+        return random.normal(size=shape).astype(np.float32)
+
+    layers = tuple(
+        LSTMParams(draw(below, 4 * size) / below**0.5, draw(size, 4 * size) / size**0.5, draw(4 * size))
+        for below in (3, size)
+    )
+    arguments = layers, tuple((draw(rows, size), draw(rows, size)) for _ in layers), draw(steps, rows, 3)
+    options = dict(
+        mask=np.arange(steps)[:, None] >= np.arange(rows),
+        truncate_before=np.arange(steps) == steps // 2,
+        matmul=matmul,
+    )
+
+    def compare(*arguments: Any) -> jax.Array:
+        actual, expected = (differentiate(run, arguments, options) for run in (run_pallas_lstm, scan_lstm))
+        errors = jax.tree.map(lambda a, e: jnp.linalg.norm(a - e) / jnp.linalg.norm(e), actual, expected)
+        return jnp.max(jnp.stack(jax.tree.leaves(errors)))
+
+    # Compiled ahead of time, because a step may be traced at the moment.
+    return float(jax.jit(highest_precision(compare)).lower(*arguments).compile()(*arguments))
+
+
+def differentiate(run: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Returns the states after the last step and the gradients of a loss of all hidden states."""
+
+    def loss(*arguments: Any) -> Any:
+        final, (_, hidden) = run(*arguments, **options)
+        return sum(jnp.vdot(x, jnp.cos(x)) for x in jax.tree.leaves((final, hidden))), final
+
+    return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(*arguments)
+
+
+def scan_lstm(
+    params: tuple[LSTMParams, ...],
+    states: tuple[State, ...],
+    elements: jax.Array,
+    *,
+    mask: jax.Array,
+    truncate_before: jax.Array,
+    matmul: MatMul,
+) -> tuple[tuple[State, ...], tuple[None, jax.Array]]:
+    """Computes `run_lstm` by a scan over single steps, differentiated automatically."""
+
+    def step(params: Any, states: Any, xs: Any) -> Any:
+        element, is_valid, is_cut = xs
+        states = jax.tree.map(lambda s: jnp.where(is_cut, stop_gradient(s), s), states)
+        new_states = []
+        for layer, state in zip(params, states, strict=True):
+            new_states.append(where_rows(is_valid, lstm_step(layer, state, element, matmul)[0], state))
+            element = new_states[-1][1]
+        return tuple(new_states), element
+
+    final, hidden = scan_steps(step, params, states, (elements, mask, truncate_before), unroll=1)
+    return final, (None, hidden)

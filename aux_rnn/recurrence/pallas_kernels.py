@@ -5,11 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import pallas as pl
-from jax.experimental.pallas import tpu as pltpu
+from etils import epy
 
 from aux_rnn.recurrence.fused_lstm import Gates, State, lstm_step_bwd, split_and_activate
 from aux_rnn.recurrence.scan import target_platform
+
+with epy.lazy_imports():  # they take a third of a second, and few programs use them
+    from jax.experimental import pallas as pl
+    from jax.experimental.pallas import tpu as pltpu
 
 
 class ForwardInputs(NamedTuple):

@@ -111,7 +111,7 @@ PAPER = Preset(
 
 # The same sequences at their full length, small networks: about 40 minutes per run of the r-LSTM on one CPU core. The
 # decoder has the state alone (no inputs after the first), because with half of its inputs it copies neighboring pixels
-# (results/table2/h200.md); pilots on validation data chose the segment and the weight.
+# (results/table2/h200.md); results/table2/full-pilots.md has the search.
 FULL_IMAGES = read_images(
     "small",
     image_size=0,  # all pixels

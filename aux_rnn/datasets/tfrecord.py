@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
-from grain.experimental import TFRecordIterDataset
 
 
 class TFRecords:
@@ -22,6 +21,9 @@ class TFRecords:
     """
 
     def __init__(self, files: Sequence[Path], features: tfds.features.FeaturesDict, count: int) -> None:
+        # Here and not above: grain takes a second to import.
+        from grain.experimental import TFRecordIterDataset
+
         self._features = features
         self._readers = [iter(TFRecordIterDataset(str(file))) for file in files]
         self._positions: list[tuple[int, dict[str, Any]]] = []  # the reader, and its state before the record

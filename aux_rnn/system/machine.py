@@ -47,8 +47,10 @@ def vector_extensions(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[str]:
 
 def warn_of_precision(precision: str, platform: str) -> str:
     """Returns a line for a precision that is slower than float32 on the CPU; an empty one otherwise."""
+    if precision != "bfloat16" or platform != "cpu":
+        return ""
     extensions = vector_extensions()
-    if precision != "bfloat16" or platform != "cpu" or not extensions or any("BF16" in name for name in extensions):
+    if not extensions or any("BF16" in name for name in extensions):
         return ""
     return f"--precision=bfloat16 is slower than float32 on this CPU, which has only {', '.join(extensions)}"
 

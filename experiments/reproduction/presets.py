@@ -109,7 +109,7 @@ PAPER = Preset(
     one_core_per_run=False,
 )
 
-# The same sequences at their full length, small networks: about 40 minutes per run of the r-LSTM on one CPU core. The
+# The same sequences at their full length, small networks: about 25 minutes per run of the r-LSTM on one CPU core. The
 # decoder has the state alone (no inputs after the first), because with half of its inputs it copies neighboring pixels
 # (results/table2/h200.md); results/table2/full-pilots.md has the search.
 FULL_IMAGES = read_images(
@@ -122,8 +122,8 @@ FULL_IMAGES = read_images(
     supervised_truncation=28,
     auxiliary_truncation=28,
     batch_size=128,
-    pretrain_epochs=4,
-    train_epochs=12,
+    pretrain_epochs=2,
+    train_epochs=8,
     evaluate_every_epochs=1,
 )
 FULL = Preset(

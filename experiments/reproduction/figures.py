@@ -33,6 +33,7 @@ STYLES: dict[str, Style] = {
     model: dict(color=color, marker=marker, linestyle=line)
     for model, color, marker, line in zip(MODEL_NAMES, COLORS, "os^PvX", ("-", "-", "-", "-", "-.", ":"), strict=True)
 }
+FULL_STYLE: Style = dict(marker="D", linestyle="--")  # of a model with full backpropagation
 ESTIMATES = "filled: mean over seeds, 95 % interval; faint: single seeds"
 
 
@@ -86,9 +87,8 @@ def draw_estimates(axis: Axes, frame: pd.DataFrame, x: str, y: str, style: Style
 def draw_lengths(frame: pd.DataFrame) -> Figure:
     """Draws accuracy, seconds per step and peak memory by length, on logarithmic axes."""
     figure = Figure(figsize=(9.6, 3.1), layout="constrained")
-    full = dict(marker="D", linestyle="--")  # the same model with full backpropagation
     rows = frame[["name", "model", "truncation"]].drop_duplicates().to_numpy()
-    styles = {name: STYLES[model] | (full if reach == "full" else {}) for name, model, reach in rows}
+    styles = {name: STYLES[model] | (FULL_STYLE if reach == "full" else {}) for name, model, reach in rows}
     columns = ("test_accuracy", "seconds_per_step", "peak_memory_mib")
     labels = ("test accuracy (%)", "seconds per step", "peak memory (MiB)")
     for axis, column, label in zip(figure.subplots(1, 3), columns, labels, strict=True):
@@ -144,6 +144,28 @@ def draw_curves(frame: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_compute(frame: pd.DataFrame) -> Figure:
+    """Draws validation accuracy on one data set by the FLOPs and the hours of training up to each evaluation."""
+    figure = Figure(figsize=(8.0, 3.5), layout="constrained")
+    styles = {}
+    axes = figure.subplots(1, 2, sharey=True)
+    for name, members in frame.groupby("name", sort=False):
+        is_full = members["truncation"].iloc[0] == "full"
+        styles[name] = style = STYLES[members["model"].iloc[0]] | (FULL_STYLE if is_full else {})
+        points = pd.concat(map(pd.DataFrame, members["history"])).query("phase == 'train'").groupby("step")
+        accuracies = 100 * estimate_means(points["validation_accuracy"])
+        for axis, places in zip(axes, (points["petaflop"].mean(), points["seconds"].mean() / 3600), strict=True):
+            axis.errorbar(places, *accuracies.to_numpy().T, **style, linewidth=1.2, markersize=4.5, capsize=2)
+    for axis, label in zip(axes, ("training (PFLOP)", "training and evaluation (hours)"), strict=True):
+        axis.set(xlabel=label)
+        axis.grid(color=GRID)
+    axes[0].set(ylabel="validation accuracy (%)")
+    axes[0].set_title(frame["data"].iloc[0], loc="left")
+    limit_percent(axes[0])
+    add_legend(figure, styles, "mean over seeds, 95 % interval; pretraining is included in FLOPs and hours")
+    return figure
+
+
 def mean_curve(histories: pd.Series, split: str, names: tuple[str, ...]) -> pd.DataFrame:
     """Returns `mean` and `half` over seeds, from 'test' or 'train' metrics of each seed's `read_history`.
 
@@ -162,4 +184,5 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "lengths": draw_lengths,
     "bptt": draw_truncations,
     "curves": draw_curves,
+    "compute": draw_compute,
 }

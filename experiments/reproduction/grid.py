@@ -14,7 +14,7 @@ from aux_rnn.config.settings import Config
 from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
 from reproduction.presets import MODELS, PRESETS, Preset
 
-EXPERIMENTS = ("table2", "lengths", "bptt", "curves", "text", "ablations")
+EXPERIMENTS = ("table2", "lengths", "bptt", "curves", "compute", "text", "ablations")
 TRUNCATED, FULL, WITHOUT = "truncated", "full", "-"
 
 
@@ -105,6 +105,7 @@ def list_variants(experiment: str, preset: Preset) -> Iterable[tuple[str, str]]:
         "lengths": [*lstm, ("r-lstm", TRUNCATED), *without],
         "bptt": product(("lstm", "r-lstm", "p-lstm", "r-lstm-cut-both"), map(str, preset.truncations)),
         "curves": product(("lstm", "r-lstm", "p-lstm"), [TRUNCATED]),
+        "compute": [*lstm, ("r-lstm", TRUNCATED)],
         "text": [*lstm, *product(("r-lstm", "p-lstm", "both"), [TRUNCATED]), *without],
         "ablations": product(("lstm", "r-lstm", *preset.ablations), [WITHOUT]),
     }

@@ -62,7 +62,7 @@ def read_images(*names: str, **changes: Any) -> dict[str, dict[str, Any]]:
 
 def use_one(data: Mapping[str, FlagValues], name: str) -> dict[str, Mapping[str, FlagValues]]:
     """Returns the experiments that have one data set."""
-    return {experiment: {name: data[name]} for experiment in ("bptt", "curves", "ablations")}
+    return {experiment: {name: data[name]} for experiment in ("bptt", "curves", "compute", "ablations")}
 
 
 def vary(values: FlagValues, setting: str, numbers: Sequence[int]) -> dict[str, FlagValues]:

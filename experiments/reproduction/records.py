@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aux_rnn.config.settings import Config
+from aux_rnn.datasets import sequence_spec
 from aux_rnn.errors import OneLineError
+from aux_rnn.model.flops import count_training_step
 from aux_rnn.storage.metrics_file import read_lines
 from reproduction.grid import GridRun, digest_of, flatten, key_of
 
@@ -34,7 +37,7 @@ def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Re
             **{"experiment": experiment, "preset": preset},
             **{name: getattr(run, name) for name in FROM_GRID},
             "config": flatten(run.config),
-            "history": read_history(workdir / "metrics.jsonl"),
+            "history": add_flops(read_history(workdir / "metrics.jsonl"), run.config),
             "machine": {**summary["machine"], "devices": summary["devices"]},
             "commit": ", ".join(dict.fromkeys(commits.read_text().splitlines())) if commits.exists() else "unknown",
             "date": finished.isoformat(timespec="seconds"),
@@ -44,7 +47,7 @@ def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Re
 
 
 def read_history(metrics: Path) -> list[dict[str, Any]]:
-    """Returns the metrics of every evaluation: `epoch`, `phase`, and values such as `validation_accuracy`.
+    """Returns the metrics of every evaluation: `epoch`, `phase`, `seconds`, and values such as `validation_accuracy`.
 
     Training metrics are those of the last record since the previous evaluation, means over the steps up to it.
     """
@@ -56,10 +59,19 @@ def read_history(metrics: Path) -> list[dict[str, Any]]:
         if kind == "train":
             training = values
             continue
-        entry = history.setdefault(step, {"step": step, "epoch": record["epoch"], "phase": record["phase"]})
+        entry = history.setdefault(step, {name: record[name] for name in ("step", "epoch", "phase", "seconds")})
         entry.update({**training, **values})
         training = {}
     return list(history.values())
+
+
+def add_flops(history: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
+    """Adds to each evaluation the `petaflop` of all training steps before it; both phases end with an evaluation."""
+    spec, latest, total = sequence_spec(config.data), 0, 0.0
+    for entry in history:
+        total += 2e-15 * count_training_step(config, spec, entry["phase"]) * (entry["step"] - latest)
+        latest, entry["petaflop"] = entry["step"], total
+    return history
 
 
 def append_line(file: Path, line: str) -> None:

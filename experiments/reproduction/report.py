@@ -20,6 +20,7 @@ TITLES = {
     "lengths": "Accuracy, time and memory by sequence length",
     "bptt": "Test accuracy by truncation of the supervised gradient",
     "curves": "Training and test curves",
+    "compute": "Validation accuracy by the cost of training",
     "text": "Text by character",
     "ablations": "Which parts of the auxiliary loss matter",
 }

@@ -77,6 +77,7 @@ def test_every_preset_makes_a_valid_grid(experiment, name):
         ("lengths", 4, 4),
         ("bptt", 12, 11),  # both losses truncated after 4 steps are the preset's own truncations
         ("curves", 3, 3),
+        ("compute", 3, 3),
         ("text", 6, 6),
         ("ablations", 3, 3),
     ],
@@ -144,7 +145,7 @@ def test_a_digest_covers_changed_settings_except_where_files_are(tiny_preset):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give one NAME of table2, lengths, bptt, curves, text"),
+        ([], "give one NAME of table2, lengths, bptt, curves, compute, text"),
         (["table3"], "'table3': give one NAME of table2, lengths"),
         (["table2", "text"], "'table2 text': give one NAME"),
         (["table2", "--seeds=0"], "--seeds=0: must be an integer from 1 to 1000"),

@@ -12,10 +12,12 @@ from cli.environment import code_version
 from reproduction import presets
 from reproduction.figures import mean_curve
 from reproduction.grid import EXPERIMENTS, flatten, make_grid
-from reproduction.records import RecordError, append_line, make_record, read_history, read_records, show
+from reproduction.records import RecordError, append_line, make_record, read_records, show
 from reproduction.report import save_report
 from summaries import estimate_difference, estimate_means, format_estimate
 
+from aux_rnn.datasets import sequence_spec
+from aux_rnn.model.flops import count_training_step
 from aux_rnn.system.machine import describe_machine, processor_name
 
 RESULTS = Path(__file__).parents[3] / "results"
@@ -51,11 +53,14 @@ def made_up_preset(monkeypatch):
 def make_up(experiment, run, accuracy=0.8, **values):
     """Returns a record such as a run leaves."""
     gain = {"reconstruct_memory_gain": 0.25} if run.config.model.auxiliary == "reconstruct" else {}
-    history = [
+    history: list[dict] = [
         dict(step=1, epoch=1.0, phase="pretrain", train_reconstruct_loss=0.5, test_reconstruct_loss=0.6),
         dict(step=2, epoch=2.0, phase="train", train_accuracy=0.5, test_accuracy=0.25, test_supervised_loss=2.0),
         dict(step=3, epoch=3.0, phase="train", train_accuracy=0.75, test_accuracy=0.5, test_supervised_loss=1.0),
     ]
+    for entry in history:
+        entry |= dict(seconds=60.0 * entry["step"], petaflop=0.5 * entry["step"])
+        entry |= dict(validation_accuracy=0.1 * entry["step"]) if entry["phase"] == "train" else {}
     return {
         **dict(experiment=experiment, preset="tiny", seed=run.seed, digest=run.digest, settings=run.settings),
         **dict(config=flatten(run.config), results={"test": {"accuracy": accuracy, **gain}}, history=history),
@@ -160,11 +165,11 @@ def test_a_record_is_made_from_the_files_of_a_run(tmp_path):
     assert (record["machine"], record["commit"]) == (MACHINE, "abc, def")
     validation = dict(validation_accuracy=0.3, validation_supervised_loss=1.5)
     values = dict(train_loss=2.0, train_accuracy=0.4, test_accuracy=0.25, test_supervised_loss=1.75)
+    step = 2e-15 * count_training_step(run.config, sequence_spec(run.config.data))
     assert record["history"] == [
-        dict(step=2, epoch=1.0, phase="train", **validation, **values),
-        dict(step=4, epoch=2.0, phase="train", test_accuracy=0.5),
+        dict(step=2, epoch=1.0, phase="train", seconds=2.0, petaflop=2 * step, **validation, **values),
+        dict(step=4, epoch=2.0, phase="train", seconds=2.0, petaflop=4 * step, test_accuracy=0.5),
     ]
-    assert record["history"] == read_history(tmp_path / "metrics.jsonl")
     write(tmp_path, record)
     (shown,) = read(tmp_path, [run]).values()
     assert (shown["test_accuracy"], shown["reconstruct_memory_gain"], shown["history"]) == (
@@ -211,7 +216,7 @@ def test_a_page_has_values_differences_and_what_was_not_run(tmp_path):
     assert csv[8] == "table2,tiny,mnist,both,full,64,,,,,,,,,,,,,,,,"
 
 
-@pytest.mark.parametrize("experiment", ["lengths", "curves"])
+@pytest.mark.parametrize("experiment", ["lengths", "curves", "compute"])
 def test_reports_and_figures_are_the_same_bytes_every_time(experiment, tmp_path):
     grid = make_grid(experiment, "tiny", 2)
     found = {run.digest: show(make_up(experiment, run, 0.5 + 0.01 * run.seed)) for run in grid[:-1]}

@@ -12,13 +12,12 @@ import numpy as np
 from flax import traverse_util
 from numpy.typing import ArrayLike
 
-from aux_rnn.analysis.restore import find_checkpoint
+from aux_rnn.analysis.restore import restore_state
 from aux_rnn.config.fields import checkpoint_name, reject, to_plain
 from aux_rnn.config.serialization import from_flat, to_json
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import evaluation_batches
 from aux_rnn.datasets.arrays import Form
-from aux_rnn.datasets.describing import describe_form
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.errors import first_line
 from aux_rnn.model.inputs import make_input_fn
@@ -30,7 +29,7 @@ from aux_rnn.storage.model_file import ModelFileError, form_from_json, form_to_j
 from aux_rnn.storage.workdir import read_summary, require_config
 from aux_rnn.system.jax_settings import standard_jax
 from aux_rnn.training.plan import Plan
-from aux_rnn.training.steps import create_train_state
+from aux_rnn.training.steps import empty_train_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,11 +173,10 @@ def load_file(path: Path, cell: CellFactory | None) -> Fitted:
 def load_run_folder(path: Path, checkpoint: str, cell: CellFactory | None) -> Fitted:
     """Loads a checkpoint of the run in a folder; for errors see `load`."""
     config = use_cell(require_config(path), cell)
-    form = read_form(path) or describe_form(config.data)
+    form = read_form(path)
     with standard_jax():
-        shapes = jax.eval_shape(functools.partial(create_train_state, config, form.spec, Plan.of(config, 1)))
-    like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    params = find_checkpoint(path, like, checkpoint).state.params
+        like = empty_train_state(config, form.spec, Plan.of(config, steps_per_epoch=1))
+    params = restore_state(path, like, checkpoint).params
     permutation = make_permutation(form.spec.length, config.data.permutation_seed) if form.permuted else None
     return Fitted(config, form, permutation, params, read_summary(path) or {})
 

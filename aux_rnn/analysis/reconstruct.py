@@ -10,7 +10,7 @@ from aux_rnn.plots.reconstructions.plotter import make_reconstruction_plotter
 from aux_rnn.storage.plots_folder import save_reconstructions
 from aux_rnn.storage.workdir import require_config, unwritable
 from aux_rnn.training.experiment import create_experiment
-from aux_rnn.training.steps import create_train_state
+from aux_rnn.training.steps import empty_train_state
 
 
 def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") -> Path:
@@ -24,8 +24,8 @@ def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") ->
     if not config.model.auxiliaries:
         raise ConfigError(f"--workdir={path}: a run with --auxiliary=none has no decoder; name one that has")
     experiment = create_experiment(with_data_paths(config, data))
-    fresh = create_train_state(config, experiment.spec, experiment.plan)
-    state = restore_state(path, fresh, checkpoint, experiment.splits)
+    like = empty_train_state(config, experiment.spec, experiment.plan)
+    state = restore_state(path, like, checkpoint, experiment.splits)
     step = int(state.step)
     plotter = make_reconstruction_plotter(
         config, experiment.spec, experiment.splits, experiment.permutation, experiment.plan.total_steps

@@ -10,7 +10,7 @@ from aux_rnn.storage.checkpoints import CheckpointError, Restored, list_steps, r
 from aux_rnn.storage.workdir import require_config
 from aux_rnn.training.experiment import Experiment, check_together, create_experiment_together, require_same_data
 from aux_rnn.training.sharding import broadcast, replicate
-from aux_rnn.training.steps import TrainState, create_train_state
+from aux_rnn.training.steps import TrainState, empty_train_state
 
 
 def load_run(
@@ -37,9 +37,9 @@ def load_run(
     config = with_data_paths(from_json(text), data)
     check_together(config, processes)  # the devices of all processes start at the same time, or never
     experiment = create_experiment_together(config, processes)
-    fresh = create_train_state(config, experiment.spec, experiment.plan)
+    like = empty_train_state(experiment.config, experiment.spec, experiment.plan)
     restored = processes.run_on_all(
-        lambda: restore_state(path, fresh, checkpoint, experiment.splits) if processes.is_main else fresh
+        lambda: restore_state(path, like, checkpoint, experiment.splits) if processes.is_main else like
     )
     return experiment, replicate(broadcast(restored))
 
@@ -49,7 +49,7 @@ def restore_state(path: Path, like: TrainState, checkpoint: str = "latest", spli
 
     Args:
       path: the folder of the run.
-      like: a state of the same structure, shapes and types, as `create_train_state` makes it.
+      like: a state of the same structure, shapes and types, as `empty_train_state` makes it.
       checkpoint: 'latest' (the newest that is intact), 'best' (by the accuracy on the validation split), or a step in
         digits.
       splits: the examples that the run must have been trained on; None accepts any.
@@ -76,8 +76,6 @@ def find_checkpoint(path: Path, like: TrainState, checkpoint: str) -> Restored:
         if checkpoint == "latest":
             return newest
         step = newest.meta["best"] and newest.meta["best"]["step"]
-    if step in list_steps(path / "best"):  # Earlier versions kept the best checkpoint there.
-        folder = path / "best"
     steps = list_steps(folder)
     if step in steps:
         return read_checkpoint(folder, step, like)

@@ -50,14 +50,12 @@ def write_form(path: Path, form: Form) -> None:
         write_atomically(path / FORM, json.dumps(form_to_json(form), indent=2) + "\n")
 
 
-def read_form(path: Path) -> Form | None:
-    """Returns the form of a run; None for runs of versions that did not write it. Raises WorkdirError."""
+def read_form(path: Path) -> Form:
+    """Returns the form of the sequences of a run. Raises WorkdirError."""
     try:
         return form_from_json(json.loads((path / FORM).read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise WorkdirError(f"{path / FORM}: damaged ({first_line(error)}); restore it from a copy") from error
+        raise WorkdirError(f"{path / FORM}: cannot be read ({first_line(error)}); restore it from a copy") from error
 
 
 def write_model(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -130,7 +130,7 @@ def require_same_data(path: Path, meta: Mapping[str, Any], splits: Splits) -> No
     """Raises WorkdirError if a checkpoint with this meta data was saved by a run on other examples."""
     now = splits.counts()
     before = meta.get("examples", now)
-    if before == now and meta.get("data") in (None, splits.fingerprint):  # earlier versions saved no fingerprint
+    if before == now and meta.get("data", splits.fingerprint) == splits.fingerprint:
         return
     found = f"examples: {before}; now: {now}" if before != now else "as many examples, but different ones"
     raise WorkdirError(

@@ -99,6 +99,12 @@ def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainS
     )
 
 
+def empty_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
+    """Returns zeros in the shapes and dtypes of `create_train_state`, on the host, to restore a checkpoint into."""
+    shapes = jax.eval_shape(partial(create_train_state, config, spec, plan))
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+
+
 def roll_states_over_batch(states: Any, batch: Batch) -> Any:
     """Gives each example the states of the next one in the global batch, leaves `[B / D, ...]`.
 

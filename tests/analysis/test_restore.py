@@ -60,13 +60,6 @@ def test_a_checkpoint_is_found_by_its_name(checkpoint, step, saved, state):
     chex.assert_trees_all_equal(restore_state(saved, state, checkpoint), at(step, state))
 
 
-def test_the_best_checkpoint_of_an_earlier_version_is_found_in_its_folder(path, state):
-    (path / "best").mkdir()
-    (path / "checkpoints/2").rename(path / "best/2")
-    for checkpoint in ("best", "2"):
-        chex.assert_trees_all_equal(restore_state(path, state, checkpoint), at(2, state))
-
-
 @pytest.mark.parametrize(
     ("meta", "message"),
     [({"data": "0123456789ab"}, "different ones"), ({"examples": {"train": 3, "validation": 1, "test": 2}}, "now: ")],

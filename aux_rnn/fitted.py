@@ -20,7 +20,7 @@ from aux_rnn.datasets import evaluation_batches
 from aux_rnn.datasets.arrays import Form
 from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.errors import first_line
-from aux_rnn.model.inputs import make_input_fn
+from aux_rnn.model.inputs import RawBatch, read_inputs
 from aux_rnn.model.objective import make_model
 from aux_rnn.recurrence.cells import CellFactory, with_cell
 from aux_rnn.recurrence.precision import highest_precision
@@ -112,10 +112,12 @@ class Fitted:
 
     @functools.cached_property
     def _classify(self) -> Any:
-        spec = self.form.spec
-        model, read = make_model(self.config.model, spec), make_input_fn(spec, self.permutation)
+        model = make_model(self.config.model, self.form.spec)
 
-        return jax.jit(highest_precision(lambda params, batch: model.apply({"params": params}, *read(batch))[0]))
+        def classify(params: Any, batch: RawBatch) -> jax.Array:
+            return model.apply({"params": params}, *read_inputs(batch, self.form.spec, self.permutation))[0]
+
+        return jax.jit(highest_precision(classify))
 
 
 def load(path: str | os.PathLike, checkpoint: str | int = "latest", cell: CellFactory | None = None) -> Fitted:

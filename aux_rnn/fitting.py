@@ -14,9 +14,8 @@ from numpy.typing import ArrayLike
 from aux_rnn.config.fields import ConfigError, integer, reject, to_plain
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import DataError, Examples, Splits, divide_examples
+from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, find_dataset
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, read_arrays
-from aux_rnn.datasets.describing import describe_form
 from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.fitted import Fitted
@@ -168,7 +167,8 @@ def fit_dataset(
       aux_rnn.datasets.errors.DataError: ...
     """
     experiment = create_experiment(from_flat({"dataset": dataset, **settings}))
-    return train(experiment, describe_form(experiment.config.data), workdir, progress, extend)
+    data = experiment.config.data
+    return train(experiment, find_dataset(data).describe(data), workdir, progress, extend)
 
 
 def configure(settings: dict[str, Any], form: Form, data: str) -> Config:

@@ -13,7 +13,7 @@ from sklearn.metrics import classification_report, confusion_matrix
 from aux_rnn.analysis.restore import load_run
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets import class_names
+from aux_rnn.datasets import find_dataset
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.errors import first_line
 from aux_rnn.storage.plots_folder import save_plot
@@ -79,7 +79,7 @@ def predict_run(
         rows = found["rows"][found["mask"]]
         logits[rows], labels[rows] = found["logits"][found["mask"]], found["labels"][found["mask"]]
     ids = np.arange(len(examples)) if examples.ids is None else examples.ids
-    names = class_names(config.data)
+    names = list(find_dataset(config.data).open(config.data).class_names)
     return Predictions(config.data.dataset, split, int(state.step), logits, labels, ids.astype(np.int64), names)
 
 

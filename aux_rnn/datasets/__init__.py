@@ -2,7 +2,6 @@
 
 from aux_rnn.datasets.batches import evaluation_batches, steps_per_epoch, train_batches
 from aux_rnn.datasets.dataset import Dataset
-from aux_rnn.datasets.describing import class_names
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.loading import load_splits
@@ -21,7 +20,6 @@ __all__ = [
     "Examples",
     "SplitSizes",
     "Splits",
-    "class_names",
     "dataset_names",
     "divide_examples",
     "evaluation_batches",

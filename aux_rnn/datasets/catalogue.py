@@ -14,7 +14,7 @@ from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.forms import Form, Images, Values
+from aux_rnn.datasets.forms import Images, StoredForm, Values
 from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder, data_folder
 
 IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official files, without tfds
@@ -87,7 +87,7 @@ def find_folder(dataset: str, data_dir: Path) -> Path:
     raise DataError(f"--dataset={dataset}: not prepared in {folder}; {remedy}")
 
 
-def find_features(features: Mapping[str, Any], folder: Path) -> tuple[str, Form, str]:
+def find_features(features: Mapping[str, Any], folder: Path) -> tuple[str, StoredForm, str]:
     """Returns the name and the form of the only sequence among the features, and the name of the only class label."""
     forms = {name: form for name, feature in features.items() if (form := form_of(feature))}
     labels = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
@@ -98,7 +98,7 @@ def find_features(features: Mapping[str, Any], folder: Path) -> tuple[str, Form,
     raise DataError(f"{folder}: needs {expected}; its features are {found}")
 
 
-def form_of(feature: Any) -> Form | None:
+def form_of(feature: Any) -> StoredForm | None:
     """Returns the form of a feature that holds uint8 [H, W, C], where H and W may vary, or float32 [L, C]."""
     # Not isinstance: images of classes (segmentations) and of boxes derive from these types.
     if type(feature) not in (tfds.features.Image, tfds.features.Tensor):

@@ -11,8 +11,10 @@ import numpy as np
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets.arrays import Form
 from aux_rnn.datasets.examples import Examples
-from aux_rnn.datasets.forms import Form
+from aux_rnn.datasets.forms import StoredForm
+from aux_rnn.datasets.permutation import make_permutation
 
 
 class Records(Protocol):
@@ -70,7 +72,7 @@ class Dataset(abc.ABC):
     """
 
     name: str
-    form: Form
+    form: StoredForm
     num_classes: int
     train_examples: int
     test_examples: int
@@ -96,6 +98,18 @@ class Dataset(abc.ABC):
     def is_prepared(self, config: DataConfig) -> bool:
         """Returns whether `open` only has to read."""
         return True
+
+    def describe(self, config: DataConfig) -> Form:
+        """Returns the form of the sequences in memory, with integers from 0 as classes; raises the errors of `open`."""
+        spec, names = self.sequence_spec(config), tuple(self.open(config).class_names)
+        is_padded, classes = bool(spec.vocabulary_size), tuple(range(spec.num_classes))
+        return Form(spec, np.dtype(self.form.dtype), is_padded, classes, names=names, permuted=self.permuted)
+
+    def permutation(self, config: DataConfig) -> np.ndarray | None:
+        """Returns the order `[L]` in which the elements are read; None for their own order."""
+        if not self.permuted:
+            return None
+        return make_permutation(self.sequence_spec(config).length, config.permutation_seed)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
 
 
-class Form(abc.ABC):
+class StoredForm(abc.ABC):
     """Describes how each sequence of a data set is stored.
 
     Attributes:
@@ -48,7 +48,7 @@ class Form(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class Images(Form):
+class Images(StoredForm):
     """Images uint8 (H, W, C), read pixel by pixel; `image_size` crops and shrinks them to a square."""
 
     input_name = "image"
@@ -77,7 +77,7 @@ class Images(Form):
 
 
 @dataclasses.dataclass(frozen=True)
-class Texts(Form):
+class Texts(StoredForm):
     """Texts as bytes, of which the first `sequence_length` are read; shorter ones are padded with zeros on the left.
 
     The `longest` is the number of bytes of the longest stored text.
@@ -105,7 +105,7 @@ class Texts(Form):
 
 
 @dataclasses.dataclass(frozen=True)
-class Values(Form):
+class Values(StoredForm):
     """Sequences (L, C) of real values, read as they are stored."""
 
     input_name = "values"

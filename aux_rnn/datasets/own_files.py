@@ -13,7 +13,7 @@ from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import arrays
 from aux_rnn.datasets.dataset import ArrayDataset
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.forms import Form
+from aux_rnn.datasets.forms import StoredForm
 from aux_rnn.datasets.series_files import read_csv, read_ts
 from aux_rnn.errors import first_line
 
@@ -23,7 +23,7 @@ READERS = {".ts": read_ts, ".csv": read_csv, ".tsv": read_csv}
 
 
 @dataclasses.dataclass(frozen=True)
-class FileForm(Form):
+class FileForm(StoredForm):
     """Sequences as `arrays.read_arrays` converts them."""
 
     stored_shape: tuple[int, ...]
@@ -39,6 +39,9 @@ class FileDataset(ArrayDataset):
     """Examples of a file, in memory, and how their arrays were read."""
 
     array_form: arrays.Form
+
+    def describe(self, config: DataConfig) -> arrays.Form:
+        return self.array_form
 
 
 def open_file(config: DataConfig) -> FileDataset:

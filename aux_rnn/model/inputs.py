@@ -1,6 +1,5 @@
 """Converts batches from the data pipeline to what the model reads."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +10,6 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.segments import image_to_sequence
 
 RawBatch = dict[str, Any]
-InputFn = Callable[[RawBatch], tuple[jax.Array, jax.Array | None]]
 
 
 class Batch(NamedTuple):
@@ -32,35 +30,27 @@ class Batch(NamedTuple):
     labels: Any = None
 
 
-def make_input_fn(spec: SequenceSpec, permutation: np.ndarray | None) -> InputFn:
-    """Makes the function from a raw batch to the sequences and their lengths, as in `Batch`.
+def read_inputs(
+    raw: RawBatch, spec: SequenceSpec, permutation: np.ndarray | None
+) -> tuple[jax.Array, jax.Array | None]:
+    """Returns the sequences and their lengths, as in `Batch`.
 
     Args:
+      raw: `inputs` (uint8 images, float32 values or tokens) and, where sequences are padded, `lengths`.
       spec: the shape and the kind of the sequences.
       permutation: int `[L]`, the pixel at each step; None keeps the order.
 
     Returns:
-      A function of a mapping with `inputs` (uint8 images, float32 values or tokens) and, where sequences are padded,
-      `lengths`. Pixels become float32 in [0, 1]; other values stay as they are.
+      Pixels as float32 in [0, 1], other values as they are, or tokens as int32; and the lengths.
     """
-
-    def read(raw: RawBatch) -> tuple[jax.Array, jax.Array | None]:
-        inputs, lengths = raw["inputs"], raw.get("lengths")
-        if spec.vocabulary_size:
-            return inputs.astype(jnp.int32), lengths
-        if jnp.issubdtype(inputs.dtype, jnp.floating):
-            return inputs, lengths
-        return image_to_sequence(inputs, permutation), lengths
-
-    return read
+    inputs, lengths = raw["inputs"], raw.get("lengths")
+    if spec.vocabulary_size:
+        return inputs.astype(jnp.int32), lengths
+    if jnp.issubdtype(inputs.dtype, jnp.floating):
+        return inputs, lengths
+    return image_to_sequence(inputs, permutation), lengths
 
 
-def make_batch_fn(spec: SequenceSpec, permutation: np.ndarray | None) -> Callable[[RawBatch], Batch]:
-    """Makes the function from a raw batch with `labels`, `rows` and `mask` to a `Batch` (see `make_input_fn`)."""
-    read = make_input_fn(spec, permutation)
-
-    def make_batch(raw: RawBatch) -> Batch:
-        inputs, lengths = read(raw)
-        return Batch(inputs, lengths, raw["rows"], raw["mask"], raw["labels"])
-
-    return make_batch
+def read_batch(raw: RawBatch, spec: SequenceSpec, permutation: np.ndarray | None) -> Batch:
+    """Returns the `Batch` of a raw batch that also has `labels`, `rows` and `mask` (see `read_inputs`)."""
+    return Batch(*read_inputs(raw, spec, permutation), raw["rows"], raw["mask"], raw["labels"])

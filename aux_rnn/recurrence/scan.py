@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +17,6 @@ PLATFORM: ContextVar[str | None] = ContextVar("PLATFORM", default=None)  # see `
 
 Tree = Any
 StepFn = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
-ChunkFn = StepFn  # The same over many steps: (module, state, elements) -> (state, outputs), by leading axes.
 
 
 def stop_gradient(tree: Tree) -> Tree:
@@ -83,18 +81,13 @@ def scan_steps(step: StepFn, module: Any, state: Tree, elements: Tree, unroll: i
 def truncated_scan(
     step: StepFn, module: Any, state: Tree, elements: Tree, chunk_length: Truncation
 ) -> tuple[Tree, Tree]:
-    """Runs `scan_steps` in chunks between which no gradient flows (see `run_chunks`)."""
-    return run_chunks(partial(scan_steps, step), module, state, elements, chunk_length)
-
-
-def run_chunks(run: ChunkFn, module: Any, state: Tree, elements: Tree, chunk_length: Truncation) -> tuple[Tree, Tree]:
-    """Runs one chunk after another and stops the gradient of the state at the start of every chunk after the first.
+    """Runs `scan_steps` in chunks and stops the gradient of the state at the start of every chunk after the first.
 
     The last chunk is shorter where `chunk_length` does not divide the number of steps.
 
     Args:
-      run: `(module, state, elements) -> (state, outputs)`, runs the steps of one chunk.
-      module: the bound module whose parameters `run` uses, or a tree of parameters.
+      step: as in `scan_steps`.
+      module: as in `scan_steps`.
       state: the state before the first step; the gradient of the first chunk flows into it.
       elements: tree of arrays `[steps, ...]`.
       chunk_length: steps per chunk, or 'full' for a single chunk.
@@ -104,19 +97,19 @@ def run_chunks(run: ChunkFn, module: Any, state: Tree, elements: Tree, chunk_len
     """
     steps = jax.tree.leaves(elements)[0].shape[0]
     if chunk_length == "full" or chunk_length >= steps:
-        return run(module, state, elements)
+        return scan_steps(step, module, state, elements)
     chunks, rest = divmod(steps, chunk_length)
 
     def run_chunk(module: Any, state: Tree, chunk: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
         is_first, chunk_elements = chunk
         state = jax.tree.map(lambda s: jnp.where(is_first, s, jax.lax.stop_gradient(s)), state)
-        return run(module, state, chunk_elements)
+        return scan_steps(step, module, state, chunk_elements)
 
     whole = jax.tree.map(lambda e: e[: steps - rest].reshape(chunks, chunk_length, *e.shape[1:]), elements)
     state, outputs = scan_steps(run_chunk, module, state, (jnp.arange(chunks) == 0, whole), unroll=1)
     outputs = jax.tree.map(lambda o: o.reshape(chunks * chunk_length, *o.shape[2:]), outputs)
     if rest:
         tail = jax.tree.map(lambda e: e[steps - rest :], elements)
-        state, last = run(module, stop_gradient(state), tail)
+        state, last = scan_steps(step, module, stop_gradient(state), tail)
         outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, last)
     return state, outputs

@@ -14,7 +14,6 @@ from aux_rnn.config.serialization import diff_configs, from_json, to_json
 from aux_rnn.config.settings import ENCODERS, Config, RunConfig
 from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
 from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
-from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.recurrence.cells import cell_factory, check_cell
 from aux_rnn.storage.workdir import WorkdirError
@@ -76,9 +75,7 @@ def create_experiment(config: Config) -> Experiment:
     """Reads the data and builds the steps. Raises ConfigError and DataError."""
     spec = check(config)
     splits = load_splits(config.data, config.run.seed)
-    permuted = find_dataset(config.data).permuted
-    permutation = make_permutation(spec.length, config.data.permutation_seed) if permuted else None
-    return assemble(config, spec, splits, permutation)
+    return assemble(config, spec, splits, find_dataset(config.data).permutation(config.data))
 
 
 def assemble(config: Config, spec: SequenceSpec, splits: Splits, permutation: np.ndarray | None = None) -> Experiment:

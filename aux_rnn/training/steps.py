@@ -20,7 +20,7 @@ from flax.struct import PyTreeNode
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
-from aux_rnn.model.inputs import Batch, RawBatch, make_batch_fn
+from aux_rnn.model.inputs import Batch, RawBatch, read_batch
 from aux_rnn.model.losses import supervised_loss
 from aux_rnn.model.metric_names import CLASSIFIER_METRICS
 from aux_rnn.model.metrics import Mean, Metrics
@@ -131,7 +131,7 @@ def make_steps(
     (in evaluation: in the split), from which its anchors are drawn.
     """
     model, optimizer = make_model(config.model, spec), make_optimizer(config.optimizer, plan)
-    make_batch = make_batch_fn(spec, permutation)
+    make_batch = partial(read_batch, spec=spec, permutation=permutation)
 
     def update(state: TrainState, raw: RawBatch, train_classifier: bool) -> TrainState:
         batch = make_batch(raw)

@@ -9,9 +9,8 @@ import jax
 
 from aux_rnn.config.serialization import name_model
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import train_batches
+from aux_rnn.datasets import find_dataset, train_batches
 from aux_rnn.datasets.arrays import Form
-from aux_rnn.datasets.describing import describe_form
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.system.machine import warn_of_precision
@@ -68,7 +67,7 @@ def train_and_evaluate(
             return summary
         experiment = create_experiment_together(config, processes)
         announce(experiment, f"results in {where}  {STOPPING}", progress, processes.count)
-        form = processes.run_on_all(lambda: describe_form(config.data))
+        form = processes.run_on_all(lambda: find_dataset(config.data).describe(config.data))
         summary, _ = run_experiment(experiment, files, form, progress, processes, catch_signals(stop))
         return processes.broadcast(summary)
 

@@ -22,7 +22,6 @@ from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec, check_sequence
 from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
 from aux_rnn.datasets.batches import local_rows
-from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.model.flops import count_training_step
 from aux_rnn.storage.tree_shapes import shapes_of
@@ -83,8 +82,7 @@ def plan_run(config: Config) -> Planned:
     check_sequence(config, spec)
     sizes = divide_examples(config.data, dataset.train_examples, dataset.test_examples)
     plan = Plan.of(config, steps_per_epoch(sizes.train, config.run.batch_size))
-    permutation = make_permutation(spec.length, config.data.permutation_seed) if dataset.permuted else None
-    return Planned(spec, sizes, plan, permutation)
+    return Planned(spec, sizes, plan, dataset.permutation(config.data))
 
 
 def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:

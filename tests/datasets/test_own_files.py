@@ -6,7 +6,7 @@ from modes.data_report import report_data
 
 import aux_rnn
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets import DataError, class_names, find_dataset, load_splits
+from aux_rnn.datasets import DataError, find_dataset, load_splits
 
 LABELS = np.arange(24) % 3
 FLOATS = np.random.default_rng(0).random((24, 6, 2), np.float32).round(3)
@@ -46,7 +46,7 @@ def test_an_npz_file_is_read_like_arrays(tmp_path):
     described = report_data(DataConfig(dataset=f"file:{path}"), seed=0)
     assert "lengths     3 to 6 steps long, median 4" in described
     assert str(path) in described
-    assert class_names(DataConfig(dataset=f"file:{path}")) == ["0", "1", "2"]
+    assert find_dataset(DataConfig(dataset=f"file:{path}")).class_names == ["0", "1", "2"]
 
 
 def test_a_file_that_has_changed_is_read_again_and_is_other_data(tmp_path):
@@ -77,7 +77,7 @@ def test_the_ts_files_of_the_archive_are_read(tmp_path):
     splits = load(tmp_path / "Toy_TRAIN.ts")
     assert splits.train.inputs.tolist() == [[[1, 4], [2, 5], [3, 6]], [[0, 0], [1.5, 4.5], [2.5, 5.5]]]
     assert (splits.train.lengths.tolist(), splits.train.labels.tolist(), len(splits.test)) == ([3, 2], [0, 1], 2)
-    assert class_names(DataConfig(dataset=f"file:{tmp_path}/Toy_TRAIN.ts")) == ["run", "walk"]
+    assert find_dataset(DataConfig(dataset=f"file:{tmp_path}/Toy_TRAIN.ts")).class_names == ["run", "walk"]
 
 
 @pytest.mark.parametrize(

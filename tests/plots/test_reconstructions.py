@@ -15,7 +15,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples
-from aux_rnn.model.inputs import Batch, make_batch_fn
+from aux_rnn.model.inputs import Batch, read_batch
 from aux_rnn.model.losses import auxiliary_loss
 from aux_rnn.model.objective import compute_losses, draw_all_segments, init_params, make_model, total_loss
 from aux_rnn.model.segments import slice_segments
@@ -72,7 +72,7 @@ def memorise(config, permutation=None, steps=1500):
     """Parameters that were trained on the three images alone, without a classifier."""
     model, params = init(config, SPEC)
     raw = dict(inputs=IMAGES, labels=EXAMPLES.labels, rows=np.arange(3, dtype=np.int32), mask=np.ones(3, bool))
-    batch = make_batch_fn(SPEC, permutation)(raw)
+    batch = read_batch(raw, SPEC, permutation)
     optimizer = optax.adam(5e-3)
 
     @jax.jit

@@ -14,7 +14,7 @@ from properties import assert_one_line, damages, examples
 
 from aux_rnn.config.serialization import to_json
 from aux_rnn.config.settings import Config, DataConfig
-from aux_rnn.datasets.describing import describe_form
+from aux_rnn.datasets import find_dataset
 from aux_rnn.storage.metrics_file import MetricsFile
 from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary, write_config, write_summary
 from aux_rnn.training.outputs import RunOutputs
@@ -33,7 +33,8 @@ VALUES = st.recursive(
 
 def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
     first = RunOutputs(tmp_path, Config())
-    first.write_config(describe_form(DataConfig(dataset="digits")))
+    data = DataConfig(dataset="digits")
+    first.write_config(find_dataset(data).describe(data))
     with pytest.raises(WorkdirError, match="another run is using it"):
         RunOutputs(tmp_path, Config())
     first.close()

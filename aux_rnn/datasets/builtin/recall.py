@@ -13,7 +13,7 @@ import numpy as np
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import ArrayDataset
-from aux_rnn.datasets.forms import Form
+from aux_rnn.datasets.forms import StoredForm
 
 DEFAULT_LENGTH = 64
 NUM_CLASSES = 10
@@ -22,7 +22,7 @@ TRAIN_EXAMPLES, TEST_EXAMPLES = 10_000, 1_000
 BYTES_PER_WORD = 8
 
 
-class RecallForm(Form):
+class RecallForm(StoredForm):
     """Images of one row, whose width is `sequence_length`."""
 
     input_name = "image"

@@ -15,7 +15,7 @@ import numpy as np
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples
-from aux_rnn.model.inputs import make_input_fn
+from aux_rnn.model.inputs import read_inputs
 from aux_rnn.model.objective import make_model
 from aux_rnn.model.segments import anchor_range, input_dropout, slice_segments
 from aux_rnn.recurrence.precision import highest_precision
@@ -75,7 +75,7 @@ def make_decode_fn(config: Config, spec: SequenceSpec, permutation: np.ndarray |
     The inputs of a teacher-forced decoder are dropped with `decoder_input_dropout`, as in the loss; a free-running
     decoder gets all of its own outputs.
     """
-    read, settings = make_input_fn(spec, permutation), config.model
+    settings = config.model
     models = [make_model(dataclasses.replace(settings, teacher_forcing=forced), spec) for forced in (True, False)]
 
     @partial(jax.jit, static_argnames="kind")
@@ -96,7 +96,7 @@ def make_decode_fn(config: Config, spec: SequenceSpec, permutation: np.ndarray |
 
     def decode_all(params: Any, examples: Examples, is_stopping: Callable[[], bool]) -> list[DecodedSegments] | None:
         params = jax.device_get(params)  # a state in training lies on all devices
-        inputs, padded = read(examples.arrays())
+        inputs, padded = read_inputs(examples.arrays(), spec, permutation)
         length = inputs.shape[1]
         lengths = np.full(len(examples), length, np.int32) if padded is None else np.asarray(padded, np.int32)
         decoded = []

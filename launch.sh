@@ -93,7 +93,7 @@ find_tests() {
       aux_rnn | aux_rnn/* | experiments | experiments/*)
         path=tests/${path#aux_rnn/}
         [[ $path == *.py ]] && path=${path%/*}/test_${path##*/}
-        [ -e "$path" ] || fail "$word: has no tests of its own ($path); ./launch.sh test runs all tests"
+        [ -e "$path" ] || { path=${path%/*}; echo "$word has no tests of its own; running $path" >&2; }
         ;;
       *) path=$word ;;
     esac

@@ -1,4 +1,4 @@
-"""The method written down a second time, as plainly as possible, to hold the library against.
+"""The method written a second time, as plainly as possible, as the reference for the library.
 
 One example, one anchor and one time step at a time, in Python loops: nothing is batched, scanned or shared between
 losses, every anchor runs its sequence again from the start, and `jax.lax.stop_gradient` stands exactly where the method
@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aux_rnn.config.settings import ModelConfig
 
@@ -232,3 +233,9 @@ def total_loss(
         return auxiliary, losses
     losses["supervised"] = supervised_loss(config, params, inputs, lengths, labels)
     return losses["supervised"] + config.auxiliary_weight * auxiliary, losses
+
+
+def randomize(tree: Any, seed: int, scale: float = 0.6) -> Any:
+    """Draws arrays of the same shapes: biases of zero would hide that they are missing or without a gradient."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, scale, leaf.shape), float), tree)

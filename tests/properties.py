@@ -2,7 +2,7 @@
 
     AUX_RNN_EXAMPLES=20 pytest tests/config/test_settings_properties.py tests/datasets/test_catalogue.py
 
-takes twenty times as many examples, drawn anew each time; what fails is printed with the line that repeats it.
+takes twenty times as many examples, drawn again each time; what fails is printed with the line that repeats it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How far each gradient reaches, and that it is the method's: held against `naive.py`, finite differences and flax."""
+"""Losses and gradients of the method, compared with `naive.py`, finite differences and flax."""
 
 import dataclasses
 import functools
@@ -13,6 +13,7 @@ import naive
 import numpy as np
 import optax
 import pytest
+from naive import randomize
 
 from aux_rnn.config.settings import ModelConfig
 from aux_rnn.config.spec import SequenceSpec
@@ -22,7 +23,6 @@ from aux_rnn.model.objective import Losses, total_loss
 from aux_rnn.model.segments import Segments, slice_segments
 from aux_rnn.recurrence import fused_lstm, scan
 from aux_rnn.recurrence.cells import LSTMCell
-from aux_rnn.recurrence.scan import truncated_scan
 
 L, C, K, S = 12, 2, 3, 5
 PIXELS = SequenceSpec(length=L, channels=C, num_classes=K)
@@ -86,12 +86,6 @@ def make_anchors(kind: str, lengths: tuple[int, ...], count: int) -> np.ndarray:
         first, last = (min(S, n), n) if kind == "reconstruct" else (min(1, n), n - min(S, max(n - 1, 0)))
         rows.append(np.linspace(first, last, count).astype(int) + L - n)
     return np.array(rows)
-
-
-def randomize(tree: Any, seed: int, scale: float = 0.6) -> Any:
-    """Arrays of the same shapes drawn anew: biases that start at zero would hide that they are missing or cut."""
-    random = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(0, scale, leaf.shape), float), tree)
 
 
 @functools.cache
@@ -373,68 +367,3 @@ def test_gradient_without_cuts_equals_that_of_flax_over_the_whole_sequence():
     for problem in problems:
         actual = jax.jit(jax.grad(lambda params, problem=problem: problem.losses(params)[0]))(problem.params)
         chex.assert_trees_all_close(actual, expected, rtol=1e-9, atol=1e-12)
-
-
-# ---- Chunked scan
-
-
-class Chunked(nn.Module):
-    """An LSTM over `[steps, B, E]`, cut every `chunk_length` steps."""
-
-    chunk_length: Any
-
-    @nn.compact
-    def __call__(self, state: Any, elements: jax.Array) -> tuple[Any, jax.Array]:
-        def step(cell: nn.Module, state: Any, element: jax.Array) -> tuple[Any, jax.Array]:
-            return cell(state, element)
-
-        return truncated_scan(step, LSTMCell(4, name="cell"), state, elements, self.chunk_length)
-
-
-@pytest.mark.parametrize("chunk_length", [1, 4, 9, "full"])
-def test_truncated_scan(chunk_length):
-    steps, batch = 6, 2
-    elements, *initial = randomize([np.empty((steps, batch, 3)), np.empty((batch, 4)), np.empty((batch, 4))], seed=6)
-    initial = tuple(initial)
-    module = Chunked(chunk_length)
-    variables = randomize(jax.eval_shape(module.init, jax.random.key(0), initial, elements), seed=7)
-
-    def run(initial: Any) -> tuple[jax.Array, Any]:
-        state, outputs = module.apply(variables, initial, elements)
-        return jnp.sum(outputs, axis=(1, 2)), (state, outputs)
-
-    jacobian, actual = jax.jit(jax.jacrev(run, has_aux=True))(initial)
-    state, outputs = initial, []
-    for element in elements:
-        state, output = LSTMCell(4).apply({"params": variables["params"]["cell"]}, state, element)
-        outputs.append(output)
-    chex.assert_trees_all_close(actual, (state, jnp.stack(outputs)), rtol=1e-5, atol=1e-6)
-
-    first_chunk = steps if chunk_length == "full" else chunk_length
-    for leaf in jax.tree.leaves(jacobian):
-        reached = np.asarray(leaf != 0).reshape(steps, -1)
-        np.testing.assert_array_equal(reached.any(-1), np.arange(steps) < first_chunk)
-        np.testing.assert_array_equal(reached.any(-1), reached.all(-1))
-
-
-# ---- The cell
-
-
-def test_lstm_cell_equals_that_of_flax():
-    inputs, *carry = randomize([np.empty((2, 3)), np.empty((2, 4)), np.empty((2, 4))], seed=8)
-    carry = tuple(carry)
-    ours = LSTMCell(4)
-    params = randomize(jax.eval_shape(ours.init, jax.random.key(0), carry, inputs)["params"], seed=9)
-    theirs = {}
-    for index, gate in enumerate("ifgo"):
-        own = slice(4 * index, 4 * index + 4)
-        theirs[f"i{gate}"] = {"kernel": params["input_kernel"][:, own]}
-        theirs[f"h{gate}"] = {"kernel": params["recurrent_kernel"][:, own], "bias": params["bias"][own]}
-    expected = nn.LSTMCell(4).apply({"params": theirs}, carry, inputs)
-    chex.assert_trees_all_close(ours.apply({"params": params}, carry, inputs), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_forget_gate_is_open_at_the_start():
-    init = jax.jit(LSTMCell(4).init)
-    params = init(jax.random.key(0), (jnp.zeros((1, 4)), jnp.zeros((1, 4))), jnp.zeros((1, 3)))["params"]
-    chex.assert_trees_all_equal(params["bias"], jnp.repeat(jnp.array([0.0, 1.0, 0.0, 0.0]), 4))

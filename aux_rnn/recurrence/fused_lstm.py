@@ -67,29 +67,32 @@ class StepInputs(NamedTuple):
     truncate_before: jax.Array | None
 
 
+class Saved(NamedTuple):
+    """What the forward pass keeps of a chunk.
+
+    Attributes:
+      gates: of each layer, leaves `[steps, R, H]`.
+      states: of each layer before the chunk, leaves `[R, H]`.
+    """
+
+    gates: list[Gates]
+    states: list[State]
+
+
 class Residuals(NamedTuple):
     """What the backward pass needs.
 
     Attributes:
       params: of each layer.
       inputs: of all steps.
-      gates: of each layer, leaves `[T, R, H]`.
-      chunk_states: of each layer, the states before each chunk, leaves `[chunks + 1, R, H]`.
+      whole: of the chunks of `CHECKPOINT_EVERY` steps, with a leading axis of chunks.
+      last: of the steps after them; None if there are none.
     """
 
     params: tuple[LSTMParams, ...]
     inputs: StepInputs
-    gates: list[Gates]
-    chunk_states: list[State]
-
-
-class ChunkInputs(NamedTuple):
-    """What the backward pass reads of the steps of a chunk, with a leading axis of steps, and the states before it."""
-
-    inputs: StepInputs
-    gates: list[Gates]
-    d_outputs: tuple[jax.Array | None, jax.Array]
-    states: list[State]
+    whole: Saved
+    last: Saved | None
 
 
 def layer_params(cell: Mapping[str, jax.Array]) -> LSTMParams:
@@ -149,33 +152,47 @@ def run_forward(
     return_cells: bool,
     matmul: MatMul,
     keep_residuals: bool,
-) -> tuple[Any, Any, Any]:
-    """Runs all steps; also returns the gates and the states before every chunk if the residuals are to be kept."""
-    steps = len(inputs.elements)
+) -> tuple[Any, Residuals | None]:
+    """Runs all steps; also returns the residuals, chunk by chunk, if they are to be kept."""
 
-    def step(carry, xs):
-        states, chunk_states = carry
-        number, (layer_input, mask, _) = xs
+    def step(states, xs: StepInputs):
+        layer_input, mask, _ = xs
         new_states, gates = [], []
         for layer, state in zip(params, states, strict=True):
             advanced, activated = lstm_step(layer, state, layer_input, matmul)
             new_states.append(where_rows(mask, advanced, state))
             gates.append(activated)
             layer_input = new_states[-1][1]
-        if keep_residuals:
-            # Stores the latest states in the slot of the next chunk; the last step of the current chunk remains.
-            put = partial(jax.lax.dynamic_update_index_in_dim, index=number // CHECKPOINT_EVERY + 1, axis=0)
-            chunk_states = jax.tree.map(put, chunk_states, new_states)
         outputs = new_states[-1] if return_cells else (None, layer_input)
-        return (new_states, chunk_states), (outputs, gates if keep_residuals else None)
+        return new_states, (outputs, gates if keep_residuals else None)
 
-    states, chunks = list(states), -(-steps // CHECKPOINT_EVERY)
-    chunk_states = jax.tree.map(lambda s: jnp.zeros((chunks + 1, *s.shape), s.dtype).at[0].set(s), states)
-    carry = states, chunk_states if keep_residuals else None
-    (final, chunk_states), (outputs, gates) = jax.lax.scan(
-        step, carry, (jnp.arange(steps), inputs), unroll=steps_per_iteration()
-    )
-    return (tuple(final), outputs), gates, chunk_states
+    def run_chunk(states, chunk: StepInputs):
+        final, (outputs, gates) = jax.lax.scan(step, states, chunk, unroll=steps_per_iteration())
+        return final, (outputs, Saved(gates, states))
+
+    if not keep_residuals:
+        final, (outputs, _) = run_chunk(list(states), inputs)
+        return (tuple(final), outputs), None
+    whole, rest = split_chunks(inputs)
+    final, (outputs, saved) = jax.lax.scan(run_chunk, list(states), whole)
+    last_outputs = last = None
+    if rest is not None:
+        final, (last_outputs, last) = run_chunk(final, rest)
+    return (tuple(final), join_chunks(outputs, last_outputs)), Residuals(tuple(params), inputs, saved, last)
+
+
+def split_chunks(tree: Any) -> tuple[Any, Any]:
+    """Splits leaves `[T, ...]` into chunks `[chunks, CHECKPOINT_EVERY, ...]` and the steps after them, None if none."""
+    steps = len(jax.tree.leaves(tree)[0])
+    chunks, rest = divmod(steps, CHECKPOINT_EVERY)
+    whole = jax.tree.map(lambda x: x[: steps - rest].reshape(chunks, CHECKPOINT_EVERY, *x.shape[1:]), tree)
+    return whole, jax.tree.map(lambda x: x[steps - rest :], tree) if rest else None
+
+
+def join_chunks(whole: Any, rest: Any) -> Any:
+    """Joins what `split_chunks` has split."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole)
+    return flat if rest is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), flat, rest)
 
 
 def run_lstm(
@@ -212,39 +229,41 @@ def run_lstm_vjp(return_cells, matmul, params, states, inputs):
 
 
 def run_lstm_fwd(return_cells, matmul, params, states, inputs):
-    outputs, gates, chunk_states = run_forward(
-        params, states, inputs, return_cells=return_cells, matmul=matmul, keep_residuals=True
-    )
-    return outputs, Residuals(params, inputs, gates, chunk_states)
+    return run_forward(params, states, inputs, return_cells=return_cells, matmul=matmul, keep_residuals=True)
 
 
 @standard_promotion
 def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
     """Computes the gradient of `run_lstm` chunk by chunk, from the last chunk to the first."""
     del return_cells
-    params, inputs, gates, chunk_states = residuals
+    params, inputs, saved, last = residuals
     d_final, d_outputs = cotangents
     # From the gates' gradient to that of what a layer read: `[4H, H]` in the bottom layer, `[4H, H_below + H]` above.
     transposed = [params[0].recurrent.T, *[jnp.concatenate([p.kernel, p.recurrent]).T for p in params[1:]]]
     step = make_bwd_step(transposed, [len(p.recurrent) for p in params], matmul)
 
-    def run_chunk(carry, chunk: ChunkInputs):
+    def run_chunk(carry, chunk: tuple[tuple[StepInputs, Any], Saved]):
         d_states, totals = carry
-        pairs = [recompute_states(g, s, chunk.inputs.mask) for g, s in zip(chunk.gates, chunk.states, strict=True)]
+        (own, d_outputs), (gates, states) = chunk
+        pairs = [recompute_states(g, s, own.mask) for g, s in zip(gates, states, strict=True)]
         before, after = zip(*pairs, strict=True)
-        xs = chunk.gates, before, after, chunk.inputs.mask, chunk.inputs.truncate_before, chunk.d_outputs
+        xs = gates, before, after, own.mask, own.truncate_before, d_outputs
         d_states, d_gates = jax.lax.scan(step, d_states, xs, reverse=True, unroll=steps_per_iteration())
-        layer_inputs = [chunk.inputs.elements, *[h for _, h in after[:-1]]]
+        # Where the loop is unrolled, XLA would add up the gradient of a bias step by step.
+        d_gates = jax.lax.optimization_barrier(d_gates)
+        layer_inputs = [own.elements, *[h for _, h in after[:-1]]]
         totals = [
             accumulate_weight_grads(total, layer_input, state[1], d, matmul)
             for total, layer_input, state, d in zip(totals, layer_inputs, before, d_gates, strict=True)
         ]
-        return (d_states, totals), None if is_tokens(inputs.elements) else matmul(d_gates[0], params[0].kernel.T)
+        return (d_states, totals), None if is_tokens(own.elements) else matmul(d_gates[0], params[0].kernel.T)
 
-    carry = list(d_final), jax.tree.map(jnp.zeros_like, list(params))
-    chunks = ChunkInputs(inputs, gates, d_outputs, chunk_states)
-    (d_initial, d_params), d_elements = reverse_chunked_scan(run_chunk, carry, chunks)
-    return tuple(d_params), tuple(d_initial), StepInputs(d_elements, None, None)
+    carry, d_rest = (list(d_final), jax.tree.map(jnp.zeros_like, list(params))), None
+    whole, rest = split_chunks((inputs, d_outputs))
+    if rest is not None:
+        carry, d_rest = run_chunk(carry, (rest, last))
+    (d_initial, d_params), d_whole = jax.lax.scan(run_chunk, carry, (whole, saved), reverse=True)
+    return tuple(d_params), tuple(d_initial), StepInputs(join_chunks(d_whole, d_rest), None, None)
 
 
 run_lstm_vjp.defvjp(run_lstm_fwd, run_lstm_bwd)
@@ -319,30 +338,3 @@ def accumulate_weight_grads(
         return LSTMParams(total.kernel + matmul(inputs.T, rows), total.recurrent + matmul(hidden.T, rows), bias)
     both = matmul(jnp.concatenate([inputs, hidden], axis=-1).T, rows)
     return LSTMParams(total.kernel + both[: inputs.shape[-1]], total.recurrent + both[inputs.shape[-1] :], bias)
-
-
-def reverse_chunked_scan(run_chunk, carry, chunks: ChunkInputs):
-    """Runs `run_chunk` on every chunk from the last, which may be shorter, to the first.
-
-    Args:
-      run_chunk: `(carry, ChunkInputs) -> (carry, output)` for the steps of one chunk.
-      carry: the first carry.
-      chunks: leaves `[T, ...]`, and in `states` `[chunks + 1, ...]`.
-
-    Returns:
-      The last carry, and the outputs of all steps, `[T, ...]`.
-    """
-    states = chunks.states
-    by_step = chunks._replace(states=[])
-    whole, rest = divmod(len(chunks.inputs.elements), CHECKPOINT_EVERY)
-    last = None
-    if rest:
-        tail = jax.tree.map(lambda x: x[whole * CHECKPOINT_EVERY :], by_step)
-        carry, last = run_chunk(carry, tail._replace(states=jax.tree.map(lambda s: s[whole], states)))
-    divided = jax.tree.map(
-        lambda x: x[: whole * CHECKPOINT_EVERY].reshape(whole, CHECKPOINT_EVERY, *x.shape[1:]), by_step
-    )
-    xs = divided._replace(states=jax.tree.map(lambda s: s[:whole], states))
-    carry, outputs = jax.lax.scan(run_chunk, carry, xs, reverse=True)
-    outputs = jax.tree.map(lambda out: out.reshape(-1, *out.shape[2:]), outputs)
-    return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, last) if rest else outputs

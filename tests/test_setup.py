@@ -90,5 +90,5 @@ def test_requirements_are_installed_once_with_the_extras_that_are_named(extras, 
 def test_the_jax_of_an_accelerator_has_the_range_of_jax_itself():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (jax,) = [line for line in project["dependencies"] if line.startswith("jax")]
-    for name in ("cuda", "tpu", "compile-tpu"):
+    for name in ("cuda", "tpu", "compile-tpu", "compile-gpu"):
         assert project["optional-dependencies"][name][0].partition("]")[2] == jax.removeprefix("jax")

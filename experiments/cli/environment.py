@@ -42,8 +42,9 @@ def configure_jax(batch_size: int, cpu_devices: int = 0, processes: int = 1, are
         jax.config.update("jax_compilation_cache_dir", folder)
         if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
             jax.config.update("jax_persistent_cache_min_compile_time_secs", MIN_COMPILE_SECONDS)
-    if "JAX_PLATFORMS" not in os.environ and find_spec("libtpu") and not has_accelerator():
-        jax.config.update("jax_platforms", "cpu")  # libtpu was installed to compile; JAX would search for a TPU
+    can_compile = find_spec("libtpu") or find_spec("jax_cuda12_plugin")
+    if "JAX_PLATFORMS" not in os.environ and can_compile and not has_accelerator():
+        jax.config.update("jax_platforms", "cpu")  # these were installed to compile; JAX would search for a TPU or GPU
     is_chosen = DEVICE_COUNT in os.environ.get("XLA_FLAGS", "") or "JAX_NUM_CPU_DEVICES" in os.environ
     if cpu_devices or not is_chosen:
         cores = len(usable_cores()) // (processes if are_all_here else 1)
@@ -52,14 +53,16 @@ def configure_jax(batch_size: int, cpu_devices: int = 0, processes: int = 1, are
 
 
 def has_accelerator(devices: Path = Path("/dev")) -> bool:
-    """Returns whether JAX has a plugin for GPUs, or libtpu and a TPU; none is started, as it would reserve memory.
+    """Returns whether JAX has a plugin and a device for it; none is started, as it would reserve memory.
 
-    libtpu alone may be installed to compile for TPUs that are not present.
+    libtpu and the plugin for CUDA may be installed to compile for hardware that is not present.
     """
     if os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
     has_tpu = any(devices.glob("accel[0-9]*")) or any(devices.glob("vfio/[0-9]*"))
-    return bool(entry_points(group="jax_plugins")) or (has_tpu and find_spec("libtpu") is not None)
+    has_nvidia = any(devices.glob("nvidia[0-9]*")) or (devices / "dxg").exists()  # the latter in WSL
+    plugins = [plugin.name for plugin in entry_points(group="jax_plugins")]
+    return any(has_nvidia or "cuda" not in name for name in plugins) or (has_tpu and find_spec("libtpu") is not None)
 
 
 def code_version(root: Path = ROOT) -> str:

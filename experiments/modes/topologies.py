@@ -103,7 +103,9 @@ def require_libtpu(name: str) -> None:
 
 def find_h100() -> Topology:
     if not any(find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
-        raise ConfigError("--topology=h100: needs the CUDA plugin of JAX; EXTRAS=cuda ./launch.sh ... installs it")
+        raise ConfigError(
+            "--topology=h100: needs the CUDA plugin of JAX; EXTRAS=compile-gpu ./launch.sh ... installs it"
+        )
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # the plugin would ask for a driver
     try:
         found = topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1").devices

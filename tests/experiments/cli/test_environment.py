@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cli import environment
@@ -66,14 +67,25 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
     assert environment.cache_folder() is None
 
 
-def test_an_accelerator_is_a_plugin_of_jax_and_not_a_device_file(monkeypatch):
+@pytest.mark.parametrize(
+    ("plugin", "device", "expected"),
+    [
+        ("xla_cuda12", "nvidia0", True),
+        ("xla_cuda12", "", False),  # installed to compile for hardware that is not present
+        ("", "nvidia0", False),  # JAX for CPUs on a machine with a GPU
+        ("another", "", True),
+    ],
+)
+def test_an_accelerator_is_a_plugin_of_jax_with_a_device(plugin, device, expected, monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setattr(environment, "find_spec", lambda name: None)
-    for plugins in ([], ["cuda"]):
-        monkeypatch.setattr(environment, "entry_points", lambda group, plugins=plugins: plugins)
-        assert environment.has_accelerator() == bool(plugins)
+    plugins = [SimpleNamespace(name=plugin)] if plugin else []
+    monkeypatch.setattr(environment, "entry_points", lambda group: plugins)
+    if device:
+        (tmp_path / device).touch()
+    assert environment.has_accelerator(tmp_path) == expected
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert not environment.has_accelerator()
+    assert not environment.has_accelerator(tmp_path)
 
 
 def test_libtpu_without_a_tpu_is_no_accelerator(monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ from aux_rnn.recurrence.scan import steps_per_iteration, traced_for
 from experiments import main
 
 needs_cuda = pytest.mark.skipif(
-    find_spec("jax_cuda12_plugin") is None, reason="the CUDA plugin of JAX is not installed: EXTRAS=cuda"
+    find_spec("jax_cuda12_plugin") is None, reason="the CUDA plugin of JAX is not installed: EXTRAS=compile-gpu"
 )
 needs_libtpu = pytest.mark.skipif(find_spec("libtpu") is None, reason="libtpu is not installed: EXTRAS=compile-tpu")
 
@@ -199,4 +199,4 @@ def test_a_compiler_that_is_missing_or_of_another_version_names_the_extra(instal
     message = refusal(capsys, "--mode=dry_run", "--topology=v5e:2x4")
     assert "EXTRAS=compile-tpu" in message
     assert f"libtpu {installed or 'is not installed'}" in message
-    assert "EXTRAS=cuda" in refusal(capsys, "--mode=dry_run", "--topology=h100")
+    assert "EXTRAS=compile-gpu" in refusal(capsys, "--mode=dry_run", "--topology=h100")

@@ -19,7 +19,7 @@ DECODER_STEP = 3 * (4 * (2 + 6) * 6 + 4 * (6 + 7) * 7 + 7 * 8 + 8 * 3) + 2 * EMB
 DECODER = 9 * DECODER_STEP + 3 * (2 * 4 * 6)
 
 
-# Folded, an element of three channels meets one matrix of 3 x (4 x 4), and nothing needs the gradient of the element.
+# Folded, an element of three channels is multiplied by one matrix of 3 x (4 x 4) and needs no gradient.
 FOLDED_FORWARD, FOLDED_BOTH = 4 * 4 * 4 + 3 * 16, 3 * (4 * 4 * 4) + 2 * (3 * 16)
 FOLDED_DECODER_STEP = 3 * (4 * 6 * 6 + 4 * (6 + 7) * 7 + 7 * 8 + 8 * 3) + 2 * (3 * 4 * 6)
 FOLDED_DECODER = 9 * FOLDED_DECODER_STEP + 3 * (2 * 4 * 6)

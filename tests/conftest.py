@@ -134,7 +134,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> Path
 
 @pytest.fixture
 def quiet() -> Iterator[Progress]:
-    """Where a run is shown to nobody."""
+    """A progress that shows nothing."""
     with unseen_progress() as progress:
         yield progress
 
@@ -142,28 +142,9 @@ def quiet() -> Iterator[Progress]:
 @pytest.fixture(scope="session")
 def tiny(data_dir: str) -> Config:
     """Returns digits shrunk to 16 pixels, 24 training examples, 3 + 6 steps, with little to compile."""
-    return from_flat(
-        dict(
-            dataset="digits",
-            data_dir=data_dir,
-            image_size=4,
-            train_examples=24,
-            auxiliary="reconstruct",
-            embedding_size=4,
-            hidden_size=6,
-            head_sizes=(5,),
-            decoder_sizes=(5,),
-            decoder_head_sizes=(5,),
-            segment_length=5,
-            num_anchors=1,
-            supervised_truncation=4,
-            auxiliary_truncation=3,
-            decoder_truncation="full",
-            batch_size=8,
-            pretrain_epochs=1,
-            train_epochs=2,
-            log_every_steps=2,
-            checkpoint_every_steps=2,
-            pictures=False,
-        )
-    )
+    data = dict(dataset="digits", data_dir=data_dir, image_size=4, train_examples=24, batch_size=8)
+    sizes = dict(embedding_size=4, hidden_size=6, head_sizes=(5,), decoder_sizes=(5,), decoder_head_sizes=(5,))
+    loss = dict(auxiliary="reconstruct", segment_length=5, num_anchors=1)
+    loss |= dict(supervised_truncation=4, auxiliary_truncation=3, decoder_truncation="full")
+    times = dict(pretrain_epochs=1, train_epochs=2, log_every_steps=2, checkpoint_every_steps=2)
+    return from_flat(data | sizes | loss | times | dict(pictures=False))

@@ -180,7 +180,7 @@ def auxiliary_loss(
       lengths: of each example itself.
       anchors: of each example, in padded positions.
     """
-    # Targets and the decoder's inputs are data: what the loss sends back through them reaches nobody.
+    # Targets and the decoder's inputs are data, which have no gradient.
     data = jax.lax.stop_gradient(inputs)
     errors = []
     for example, (length, own_anchors) in enumerate(zip(lengths, anchors, strict=True)):

@@ -78,9 +78,7 @@ def test_an_error_in_one_process_is_raised_in_all(on_each):
         assert isinstance(error, ProcessError)
         assert str(error) == "process 1 of 3: no room"
     assert on_each(lambda group: group.run_on_all(lambda: group.index)) == [0, 1, 2]
-
-
-def test_an_error_that_all_processes_have_is_left_for_process_0_to_report(on_each):
+    # One that all processes have is left for process 0 to report.
     errors = on_each(lambda group: group.run_on_all(lambda: raise_error(ValueError("no such setting"))))
     assert [type(error) for error in errors] == [ValueError, ProcessError, ProcessError]
 
@@ -90,12 +88,9 @@ def test_process_0_runs_first_and_the_others_only_if_it_succeeds(on_each):
     on_each(lambda group: group.run_on_main_first(lambda: order.append(group.index)))
     assert (order[0], sorted(order)) == (0, [0, 1, 2])
     ran = []
-
-    def fail(group):
-        ran.append(group.index)
-        raise ValueError("damaged")
-
-    errors = on_each(lambda group: group.run_on_main_first(lambda: fail(group)))
+    errors = on_each(
+        lambda group: group.run_on_main_first(lambda: ran.append(group.index) or raise_error(ValueError("damaged")))
+    )
     assert ran == [0]
     assert [str(error) for error in errors] == ["damaged", "process 0 of 3: damaged", "process 0 of 3: damaged"]
 
@@ -146,21 +141,16 @@ def connect(*processes, seconds=60):
     return [(output[-1], process.returncode) for output, process in zip(outputs, started, strict=True)]
 
 
-def test_a_missing_process_is_reported_with_what_to_start():
-    address = find_address()
-    ((line, code),) = connect((2, 0, address), seconds=1)
-    assert code == 2
-    assert line.startswith(
-        f"--coordinator_address={address}: not all of the 2 processes connected there within 1 seconds"
-    )
-    assert line.endswith("with --process_id from 0 to 1")
-
-
-def test_a_port_in_use_is_reported():
+def test_a_missing_process_and_a_port_in_use_are_reported():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        ((line, code),) = connect((2, 0, f"127.0.0.1:{listener.getsockname()[1]}"))
-    assert code == 2
-    assert line.endswith("the port cannot be used (Address already in use); choose another")
+        addresses = find_address(), f"127.0.0.1:{listener.getsockname()[1]}"
+        (missing, used) = connect(*((2, 0, address) for address in addresses), seconds=1)
+    line = (
+        "not all of the 2 processes connected there within 1 seconds; start all of them, with --process_id from 0 to 1"
+    )
+    assert missing == (f"--coordinator_address={addresses[0]}: {line}", 2)
+    line = "the port cannot be used (Address already in use); choose another"
+    assert used == (f"--coordinator_address={addresses[1]}: {line}", 2)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
@@ -179,14 +169,9 @@ def test_different_numbers_of_processes_are_reported():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((2, -1, "host:1"), "all three must be given"),
-        ((2, 0, ""), "all three must be given"),
-        ((0, 0, "host:1"), "all three must be given"),
+        *((incomplete, "all three must be given") for incomplete in ((2, -1, "host:1"), (2, 0, ""), (0, 0, "host:1"))),
         ((2, 2, "host:1"), "--process_id=2: must be from 0 to 1 with --num_processes=2"),
-        ((2, 0, "host"), "--coordinator_address=host: must be HOST:PORT"),
-        ((2, 0, "host:"), "--coordinator_address=host:: must be HOST:PORT"),
-        ((2, 0, ":99"), "--coordinator_address=:99: must be HOST:PORT"),
-        ((2, 0, "::1:99"), "--coordinator_address=::1:99: must be HOST:PORT or [IPV6]:PORT"),
+        *(((2, 0, a), f"--coordinator_address={a}: must be HOST:PORT or") for a in ("host", "host:", ":99", "::1:99")),
         ((2, 0, "host:99999"), "the port from 1 to 65535"),
         ((2, 0, "host:٣"), "must be HOST:PORT"),
     ],
@@ -197,15 +182,9 @@ def test_incomplete_or_contradicting_flags_are_refused(flags, message):
 
 
 # Of the second of two nodes with four tasks each.
-TASK = {
-    "SLURM_JOB_ID": "65535",  # JAX derives the port from it: the last one
-    "SLURM_STEP_NODELIST": "node[003-004]",
-    "SLURM_NTASKS": "8",
-    "SLURM_PROCID": "5",
-    "SLURM_LOCALID": "1",
-    "SLURM_NODEID": "1",
-    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
-}
+TASK = {"SLURM_JOB_ID": "65535", "SLURM_STEP_NODELIST": "node[003-004]"}  # JAX derives the port from the number
+TASK |= {"SLURM_NTASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NODEID": "1"}
+TASK |= {"SLURM_STEP_TASKS_PER_NODE": "4(x2)"}
 
 
 def test_slurm_determines_the_process(monkeypatch):

@@ -100,8 +100,7 @@ def test_a_fit_with_another_seed_compiles_nothing(monkeypatch):
     for changes in (dict(seed=0), dict(seed=1), dict(train_epochs=2)):
         aux_rnn.fit(FLOATS, LABELS, **{**settings, **changes})
         counts.append(len(compiled))
-    assert counts == [counts[0], counts[0], 2 * counts[0]]
-    assert counts[0] > 0
+    assert 0 < counts[0] == counts[1] == counts[2] / 2
 
 
 @pytest.mark.slow

@@ -14,53 +14,30 @@ import aux_rnn
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def find_examples(name: str) -> list[doctest.DocTest]:
-    public = getattr(aux_rnn, name)
-    module = sys.modules[public.__module__]
-    finder = doctest.DocTestFinder(exclude_empty=True)
-    return finder.find(public, name, module=module, globs=dict(vars(module)))
-
-
 @pytest.mark.usefixtures("shared_steps")
 @pytest.mark.parametrize("name", aux_rnn.__all__)
 def test_every_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    runner = doctest.DocTestRunner(optionflags=OPTIONS)
-    examples = find_examples(name)
+    public, runner = getattr(aux_rnn, name), doctest.DocTestRunner(optionflags=OPTIONS)
+    module = sys.modules[public.__module__]
+    examples = doctest.DocTestFinder(exclude_empty=True).find(public, name, module=module, globs=dict(vars(module)))
     assert any(test.examples for test in examples)
     for test in examples:
         runner.run(test)
     assert runner.summarize().failed == 0
 
 
-def test_an_example_that_is_wrong_is_noticed(capsys):
-    wrong = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
-    assert doctest.DocTestRunner(optionflags=OPTIONS).run(wrong).failed == 1
-    assert "Expected:" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("name", aux_rnn.__all__)
-def test_every_public_function_describes_each_argument(name):
-    public = getattr(aux_rnn, name)
-    if inspect.isfunction(public):
+def test_public_functions_describe_each_argument_and_have_types_that_can_be_resolved():
+    for public in filter(inspect.isfunction, (getattr(aux_rnn, name) for name in aux_rnn.__all__)):
         described = inspect.getdoc(public).partition("Args:")[2]
         for argument in inspect.signature(public).parameters:
-            assert f"\n  {argument}: " in described or f"\n  **{argument}: " in described
+            assert f"\n  {argument}: " in described or f"\n  **{argument}: " in described, public
+        assert "return" in typing.get_type_hints(public)
 
 
 def test_the_public_names_are_sorted_and_listed():
     assert sorted(aux_rnn.__all__) == aux_rnn.__all__
     assert set(aux_rnn.__all__) <= set(dir(aux_rnn))
-
-
-def test_types_of_the_public_functions_can_be_resolved():
-    for name in aux_rnn.__all__:
-        public = getattr(aux_rnn, name)
-        if inspect.isfunction(public):
-            assert "return" in typing.get_type_hints(public)
-
-
-def test_an_unknown_name_is_an_error():
     with pytest.raises(AttributeError, match="module 'aux_rnn' has no attribute 'fly'"):
         importlib.import_module("aux_rnn").fly  # noqa: B018
 

@@ -105,11 +105,22 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(asked, number, tmp_
     assert_same_end(tmp_path / "run", single)
 
 
-def test_different_settings_are_refused_in_all_processes(tmp_path, data_dir):
-    first, second = run_two(command(tmp_path / "run", data_dir), ["--seed=1"], ["--seed=2"])
-    line = "other settings than process 0 (seed: 1 -> 2); start all processes with the same flags"
-    assert (second.code, read_errors(second)) == (2, [f"error: {line}"])
-    assert (first.code, read_errors(first)) == (2, [f"error: process 1 of 2: {line}"])
+SETTINGS = "other settings than process 0 (seed: 1 -> 2); start all processes with the same flags"
+DEVICES = "the processes have 2, 1 devices; give all equally many (on a CPU: --cpu_devices)"
+
+
+@pytest.mark.parametrize(
+    ("own", "errors"),
+    [
+        ((["--seed=1"], ["--seed=2"]), [[f"error: process 1 of 2: {SETTINGS}"], [f"error: {SETTINGS}"]]),
+        ((["--cpu_devices=2"], ["--cpu_devices=1"]), [[f"error: {DEVICES}"], None]),
+    ],
+)
+def test_different_settings_and_devices_are_refused_in_all_processes(own, errors, tmp_path, data_dir):
+    ended = run_two(command(tmp_path / "run", data_dir), *own)
+    assert [each.code for each in ended] == [2, 2]
+    for each, expected in zip(ended, errors, strict=True):
+        assert expected in (None, read_errors(each))
     assert not (tmp_path / "run").exists()
 
 
@@ -133,14 +144,6 @@ def test_a_folder_in_use_is_refused_in_all_processes(tmp_path, data_dir):
     assert "another run is using it" in read_errors(first)[0]
 
 
-def test_different_numbers_of_devices_are_refused(tmp_path, data_dir):
-    first, second = run_two(command(tmp_path / "run", data_dir), ["--cpu_devices=2"], ["--cpu_devices=1"])
-    assert (first.code, second.code) == (2, 2)
-    assert read_errors(first) == [
-        "error: the processes have 2, 1 devices; give all equally many (on a CPU: --cpu_devices)"
-    ]
-
-
 def test_two_processes_evaluate_and_predict_as_one(pair, data_dir):
     workdir, _ = pair
     argv = [*command(workdir, data_dir)[:2], f"--workdir={workdir}", f"--data_dir={data_dir}"]
@@ -157,11 +160,16 @@ def test_two_processes_evaluate_and_predict_as_one(pair, data_dir):
         np.testing.assert_array_equal(found["ids"], expected.ids)
 
 
-def test_two_processes_make_a_dry_run(tmp_path, data_dir):
-    first, second = run_two([*command(tmp_path / "run", data_dir), "--mode=dry_run"])
-    assert (first.code, second.code, second.out) == (0, 0, "")
-    assert "# devices     2 x cpu in 2 processes" in first.out
+def test_the_launcher_makes_a_dry_run_and_trains_in_two_processes(tmp_path, data_dir, single):
+    flags = command(tmp_path / "run", data_dir, "--cpu_devices=1")[2:]
+    launcher = [sys.executable, str(ROOT / "experiments/launch/local.py"), "2", *flags]
+    ended = run([*launcher, "--mode=dry_run"])
+    assert ended.code == 0, ended.err
+    assert ended.out.count("# devices     2 x cpu in 2 processes") == 1
     assert not (tmp_path / "run").exists()
+    ended = run(launcher)
+    assert ended.code == 0, ended.err
+    assert_same_end(tmp_path / "run", single)
 
 
 @pytest.mark.faults
@@ -198,17 +206,9 @@ def test_an_exception_in_one_process_ends_both(index, tmp_path, data_dir, single
     (tmp_path / "raising.py").write_text(RAISING.format(index=index, folder=str(ROOT / "experiments")))
     argv = command(tmp_path / "run", data_dir)
     # JAX is imported before the program can choose the devices: each process has one.
-    with start_two([sys.executable, str(tmp_path / "raising.py"), *argv[2:]]) as programs:
-        ended = [program.end(SECONDS) for program in programs]
+    ended = run_two([sys.executable, str(tmp_path / "raising.py"), *argv[2:]])
     assert ended[index].code == 1
     assert ended[index].err.splitlines()[-1] == "RuntimeError: a defect"
     assert ended[1 - index].code != 0
     assert [each.code for each in run_two(argv)] == [0, 0]
-    assert_same_end(tmp_path / "run", single)
-
-
-def test_the_launcher_trains_in_two_processes(tmp_path, data_dir, single):
-    flags = command(tmp_path / "run", data_dir, "--cpu_devices=1")[2:]
-    ended = run([sys.executable, str(ROOT / "experiments/launch/local.py"), "2", *flags])
-    assert ended.code == 0, ended.err
     assert_same_end(tmp_path / "run", single)

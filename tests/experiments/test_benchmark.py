@@ -47,15 +47,10 @@ def environment():
 
 MISTAKES = {
     "no command": ([], "give one command of step, peer, lengths, scan"),
-    "two words": (["step", "now"], "'step now': give one command"),
     "unknown flag": (["step", "--pears=3"], "pears"),
     "not a setting": (["step", "--batch_size=many"], "--batch_size=many: must be an integer from 1"),
     "no such flag file": (["step", "--flagfile=nope.flags"], "--flagfile=nope.flags: no such file"),
     "no steps": (["step", "--pairs=0"], "--pairs=0: must be an integer from 1"),
-    "too many steps": (
-        ["step", "--pairs=1000000000000000000"],
-        "--pairs=1000000000000000000: must be an integer",
-    ),
     "flag of another command": (["step", "--lengths=3"], "--lengths: not with the command step"),
     "zero length": (["lengths", "--lengths=0,64"], "--lengths=0,64: must be positive integers"),
     "no folder": (["step", "--output=/nonexistent/x.jsonl"], "--output=/nonexistent/x.jsonl: must be a file in"),
@@ -69,8 +64,7 @@ MISTAKES = {
 def test_a_mistake_gets_one_line_and_exit_code_2(mistake, run):
     arguments, expected = MISTAKES[mistake]
     code, out, err = run(*arguments)
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("error: ")
+    assert (code, out, err.count("\n"), err.startswith("error: ")) == (2, "", 1, True)
     assert expected in err
 
 
@@ -160,15 +154,9 @@ def make_record(command, length=1024, **values):
     program |= dict(compile_seconds=20.0, scratch_mib=800.0, gflop=467.3, peak_memory_mib=1500.0, loss=2.5)
     cpu = "A processor with a name as long as they are"
     machine = dict(cpu=cpu, cores=2, memory_gib=16, os="Linux of some kind, x86_64", vector_extensions=["AVX2"])
-    return dict(
-        benchmark=command,
-        spec=dict(length=length, channels=3, num_classes=10, vocabulary_size=0),
-        **{**program, **values},
-        settings=to_flat(Config()),
-        machine=machine,
-        commit="0123456789ab-dirty",
-        date="2026-01-01T00:00:00+00:00",
-    )
+    spec = dict(length=length, channels=3, num_classes=10, vocabulary_size=0)
+    origin = dict(machine=machine, commit="0123456789ab-dirty", date="2026-01-01T00:00:00+00:00")
+    return dict(benchmark=command, spec=spec, settings=to_flat(Config())) | program | values | origin
 
 
 def test_tables_show_the_results():

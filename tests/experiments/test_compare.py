@@ -79,7 +79,7 @@ def test_losses_in_different_units_have_panels_of_their_own(config, tmp_path):
 def test_a_table_is_printed_and_both_figures_are_written(runs, tmp_path, capsys):
     assert compare.main(["compare.py", *runs, "--split=train", f"--output={tmp_path}/figures/all"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split("  ")[0] == "r-LSTM on digits, hidden_size=6"
+    assert lines[1].startswith("r-LSTM on digits, hidden_size=6  ")
     assert "60.0 ± 24.8" in lines[1]
     assert lines[1].endswith("0:01:00")
     assert lines[2].split()[-3:] == ["-", "-", "-"]

@@ -1,46 +1,31 @@
 """The command line as a user meets it: flag files, and one clear line for every mistake."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 from cli import command_line
 from cli.flag_files import FLAG_FILES
 from properties import assert_one_line
 
 from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat, to_json
+from aux_rnn.config.spec import check_sequence
 from aux_rnn.datasets import Examples, Splits, files, sequence_spec
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.official import OfficialDataset
 from aux_rnn.training import experiment
-from experiments import main
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.name for path in FLAG_FILES.glob("*.flags"))
 
 
-@pytest.fixture(autouse=True)
-def fresh_flags():
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS.mark_as_parsed()
-
-
 @pytest.fixture
-def run(capsys, data_dir):
-    """Runs the program on arguments; returns the exit code, standard output and standard error."""
-
-    def run_main(*arguments):
-        try:
-            code = main.main(main.parse_flags(["main.py", f"--data_dir={data_dir}", *arguments]))
-        except SystemExit as stop:
-            code = stop.code
-        return code, *capsys.readouterr()
-
-    return run_main
+def run(run_main, data_dir):
+    return functools.partial(run_main, f"--data_dir={data_dir}")
 
 
 def parse(*arguments):
@@ -49,18 +34,21 @@ def parse(*arguments):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_flag_file_opens_with_intent_cost_and_expected_score(name):
+def test_every_flag_file_says_what_it_is_for_and_fits_its_data(name):
     lines = (FLAG_FILES / name).read_text().splitlines()
     opening = " ".join(line for line in lines[: lines.index("")] if line.startswith("#"))
-    for word in ("Intent:", "Cost:", "Expect:"):
-        assert word in opening, f"{name}: {word} is missing"
+    assert [word for word in ("Intent:", "Cost:", "Expect:") if word not in opening] == []
+    config = parse(f"--flagfile={name}")
+    check_sequence(config, sequence_spec(config.data))
 
 
 # The others differ from cifar.flags only in the data.
-TIERS = {"digits.flags": (), "cifar.flags": pytest.mark.slow}
+QUICKER = ("digits.flags", "cifar.flags")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=TIERS.get(name, pytest.mark.long)) for name in NAMES])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in QUICKER else pytest.mark.long) for name in NAMES]
+)
 def test_every_flag_file_trains_two_steps_at_its_own_lengths(name, run, tmp_path, monkeypatch):
     def make_splits(config, seed):
         spec = sequence_spec(config)
@@ -82,26 +70,23 @@ def test_every_flag_file_trains_two_steps_at_its_own_lengths(name, run, tmp_path
     assert "complete after 2 steps" in out
 
 
+@pytest.mark.usefixtures("shared_steps")
 def test_evaluation_of_a_run_from_the_command_line(run, tiny, tmp_path):
     settings = [f"--{name}={format_value(value)}" for name, value in to_flat(tiny).items()]
-    code, trained, err = run(*settings, "--auxiliary=none", f"--workdir={tmp_path}/run")
+    code, trained, err = run(*settings, f"--workdir={tmp_path}/run")
     assert code == 0, err
     code, evaluated, err = run("--mode=eval", f"--workdir={tmp_path}/run")
     assert code == 0, err
-    assert "evaluated after 6 steps" in evaluated
+    assert "evaluated after 9 steps" in evaluated
     scores = [line for line in trained.splitlines() if line.startswith(("validation", "test"))]
     assert len(scores) == 2
     assert all(line in evaluated for line in scores)
 
 
-def test_a_flag_after_the_file_wins_and_one_before_it_loses():
-    assert parse("--flagfile=mnist.flags", "--seed=7").run.seed == 7
-    assert parse("--dataset=cifar10", "--flagfile=mnist.flags").data.dataset == "mnist"
-
-
 def test_flag_files_are_found_from_any_folder_and_the_working_directory_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert parse("--flagfile", "mnist.flags").data.dataset == "mnist"
+    config = parse("--dataset=cifar10", "--flagfile", "mnist.flags", "--seed=7")  # the last one counts
+    assert (config.data.dataset, config.run.seed) == ("mnist", 7)
     (tmp_path / "mnist.flags").write_text("// mine\n\n# an included one\n--flagfile=base.flags\n--seed=3\n")
     (tmp_path / "base.flags").write_text("--hidden_size=17\n--noteacher_forcing\n")
     config = parse("--flagfile=mnist.flags")
@@ -127,22 +112,14 @@ MISTAKES = [
     ("--flagfile=spaced.flags", "batch_size 3"),
     ("--flagfile=zeros.flags", "zeros.flags: the line '\\x00"),
     ("--batch_size=many", "--batch_size=many: must be an integer from 1 to 2147483647"),
-    (f"--seed={2**64}", f"--seed={2**64}: must be an integer from 0 to 2147483647"),
-    ("--seed=" + "9" * 5_000, "--seed=999"),
-    ("--learning_rate=1e300", "--learning_rate=1e300: must be a number above 0, at most 1e+38"),
     ("--supervised_truncation=-1", "--supervised_truncation=-1: must be an integer from 0 to 2147483647, or 'full'"),
     ("--head_sizes=3,,4", "--head_sizes=3,,4: must be positive integers separated by commas"),
-    ("--head_sizes=" + "1," * 5_000 + "1", "positive integers separated by commas, at most 100"),
-    ("--cpu_devices=1000000", "--cpu_devices=1000000: must be an integer from 0 to 1024"),
     ("--encoder=gpt", "--encoder=gpt: must be one of lstm, gru"),
     ("--mode=fly", "--mode=fly: must be one of train, eval, predict, reconstruct, report, dry_run, prepare"),
     ("--checkpoint=first", "--checkpoint=first: must be latest, best or the step"),
     ("--checkpoint=best", "--checkpoint=best: must be latest, or left out, with --mode=train"),
     ("--workdir=abc://bucket/run", "--workdir=abc://bucket/run: cannot be used"),
     ("--workdir=runs/\udcff\udcfe", "--workdir=runs/\\udcff\\udcfe: must be text in UTF-8"),
-    ("--data_dir=a\x1b[2Jb", "--data_dir=a\\x1b[2Jb: must be text in UTF-8"),
-    ("--dataset=mnist\nerror:", "--dataset=mnist\\nerror:: must be text"),
-    ("--dataset=" + "x" * 100_000, "--dataset=xxx"),
     ("--dataset=imagenet", "--dataset=imagenet: must be one of"),
     ("--dataset=tfds:svhn_cropped", "--dataset=tfds:svhn_cropped: not prepared in"),
     ("--dataset=dbpedia --image_size=9", "--image_size=9: must be 0"),
@@ -155,12 +132,10 @@ MISTAKES = [
     (f"{DIGITS} --train_examples=4", "--batch_size=8"),
     (f"{DIGITS} --train_examples=5000", "--train_examples=5000: "),
     (f"{DIGITS} --image_size=9", "--image_size=9: "),
-    (f"{DIGITS} --sequence_length=9", "--sequence_length=9: must be 0"),
     ("--dataset=mnist --data_dir=empty --manual_dir=/nonexistent", "--manual_dir=/nonexistent"),
     (f"{DIGITS} --pretrain_epochs=0 --train_epochs=0", "--train_epochs=0: must be at least 1"),
     (f"{DIGITS} --train_epochs=2147483647", "--train_epochs=2147483647: must be fewer"),
     (f"{DIGITS} --hidden_size=1000000000", "--hidden_size=1000000000: must be smaller"),
-    ("--mode=reconstruct --checkpoint=best --workdir=/nonexistent/run", "--workdir=/nonexistent/run: holds no run"),
     ("--mode=eval --workdir=/nonexistent/run", "--workdir=/nonexistent/run: holds no run"),
 ]
 
@@ -187,12 +162,8 @@ def test_missing_data_without_network_names_files_sources_and_folder(run, tmp_pa
 
     monkeypatch.setattr(files.urllib.request, "urlopen", no_network)
     (tmp_path / "manual").mkdir()
-    code, _, err = run(
-        "--flagfile=mnist.flags",
-        f"--data_dir={tmp_path}/data",
-        f"--manual_dir={tmp_path}/manual",
-        f"--workdir={tmp_path}/run",
-    )
+    folders = [f"--{name}_dir={tmp_path}/{name}" for name in ("data", "manual")]
+    code, _, err = run("--flagfile=mnist.flags", *folders, f"--workdir={tmp_path}/run")
     assert code == 2
     assert err.strip().count("\n") <= 2  # the announcement may stand before it
     for part in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "https://", "--manual_dir"):

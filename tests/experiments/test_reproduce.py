@@ -38,12 +38,12 @@ def tiny_preset(tiny, monkeypatch):
     return preset
 
 
-LSTM = [("lstm", "truncated"), ("lstm", "full")]
+LENGTHS = {"mnist": 784, "pmnist": 784, "cifar10": 1024}
 
 
 @pytest.fixture
 def only_lstm(tiny_preset, monkeypatch):
-    monkeypatch.setattr("reproduction.grid.list_variants", lambda *_: LSTM)
+    monkeypatch.setattr("reproduction.grid.list_variants", lambda *_: [("lstm", "truncated"), ("lstm", "full")])
 
 
 @pytest.fixture
@@ -90,16 +90,6 @@ def test_grids_have_all_rows_and_distinct_runs(experiment, rows, runs, tiny_pres
     assert len({each.folder for each in distinct}) == len(distinct) == 3 * runs
 
 
-def test_the_preset_of_full_length_has_the_lstm_alone_without_truncation():
-    grid = make_grid("table2", "full", 1)
-    assert {run.data: run.length for run in grid} == {"mnist": 784, "pmnist": 784, "cifar10": 1024}
-    models = ["lstm truncated", "lstm full", "r-lstm truncated", "p-lstm truncated", "both truncated"]
-    assert [run.name for run in grid] == [
-        f"{data} {model}" for data in ("mnist", "pmnist", "cifar10") for model in models
-    ]
-    assert {run.config.data.train_examples for run in grid} == {0}
-
-
 def test_equal_runs_of_two_experiments_share_their_folder(tiny_preset):
     table, bptt = ({run.folder: run.name for run in make_grid(name, "digits", 1)} for name in ("table2", "bptt"))
     shared = [table[folder] for folder in table if folder in bptt]
@@ -122,7 +112,15 @@ def test_each_experiment_sets_its_truncations_and_curves_evaluate_every_epoch(ti
         assert (run.log_every_steps, run.evaluate_every_epochs, run.evaluate_test) == (3, 1, True)
 
 
-@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_the_preset_of_full_length_has_the_lstm_alone_without_truncation():
+    grid = make_grid("table2", "full", 1)
+    models = ["lstm truncated", "lstm full", "r-lstm truncated", "p-lstm truncated", "both truncated"]
+    expected = [(f"{data} {model}", length) for data, length in LENGTHS.items() for model in models]
+    assert [(run.name, run.length) for run in grid] == expected
+    assert {run.config.data.train_examples for run in grid} == {0}
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
 def test_shards_are_disjoint_and_cover_all_runs(count, tiny_preset):
     grid = make_grid("bptt", "digits", 3)
     shards = [select_runs(grid, (index, count)) for index in range(1, count + 1)]
@@ -147,14 +145,10 @@ def test_a_digest_covers_changed_settings_except_where_files_are(tiny_preset):
     [
         ([], "give one NAME of table2, lengths, bptt, curves, compute, text"),
         (["table3"], "'table3': give one NAME of table2, lengths"),
-        (["table2", "text"], "'table2 text': give one NAME"),
         (["table2", "--seeds=0"], "--seeds=0: must be an integer from 1 to 1000"),
-        (["table2", "--seeds=1000000000000000000"], "--seeds=1000000000000000000: must be"),
-        (["table2", "--nodry_run=3"], "--nodry_run=3: "),
         (["table2", "--results=\udcff"], "--results=\\udcff: must be a folder of this machine"),
         (["table2", "--preset=huge"], "--preset=huge"),
         (["table2", "--shard=3/2"], "--shard=3/2: must be i/n"),
-        (["table2", "--shard=1"], "--shard=1: must be i/n"),
         (["table2", "--results=gs://x"], "--results=gs://x: must be a folder"),
         (["text", "--preset=digits"], "--preset=digits: has no text; must be used with table2, lengths"),
     ],
@@ -164,9 +158,7 @@ def test_a_mistake_gets_one_line_and_nothing_is_done(arguments, message, tiny_pr
     monkeypatch.setitem(presets.PRESETS, "digits", dataclasses.replace(tiny_preset, data=data))
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert message in err.replace("error: flag ", "")
-    assert err.count("\n") == 1
+    assert (err.startswith("error: "), err.count("\n"), message in err) == (True, 1, True), err
     assert not any(tmp_path.iterdir())
 
 
@@ -190,10 +182,8 @@ def test_a_grid_is_executed_and_its_runs_are_shared(only_lstm, run, tmp_path, mo
     assert "digits lstm full, seed 0: test accuracy" in out
     folder = tmp_path / "results/table2"
     records = [json.loads(line) for line in (folder / "digits.jsonl").read_text().splitlines()]
-    assert {(r["model"], r["truncation"], r["steps"]) for r in records} == {
-        ("lstm", "truncated", 6),
-        ("lstm", "full", 6),
-    }
+    found = {(r["model"], r["truncation"], r["steps"]) for r in records}
+    assert found == {("lstm", "truncated", 6), ("lstm", "full", 6)}
     for record in records:
         assert {"cpu", "cores", "memory_gib", "os", "devices"} == set(record["machine"])
         assert record["commit"] != "unknown"
@@ -203,8 +193,7 @@ def test_a_grid_is_executed_and_its_runs_are_shared(only_lstm, run, tmp_path, mo
     assert set(before) == {"digits.jsonl", "digits.md", "digits.csv", "digits.png", "digits.svg"}
 
     code, out, _ = run("table2", *arguments)
-    assert code == 0
-    assert " in /" not in out
+    assert (code, " in /" in out) == (0, False)
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
 
     code, out, _ = run("bptt", *arguments, "--shard=2/2")

@@ -39,47 +39,28 @@ def texts(tmp_path_factory):
     return folder
 
 
-CASES = [("train.array_record*", "a bit"), ("train.array_record*", "deleted"), ("dataset_info.json", "emptied")]
-CASES += [("test.array_record*", "half of it"), ("train.array_record*", "emptied")]
+RECORDS, ARCHIVE = "data/sequential_dbpedia/*/*", "manual/dbpedia/dbpedia_csv.tar.gz"
+CASES = [(f"{RECORDS}train.array_record*", damage) for damage in ("a bit", "deleted", "emptied")]
+CASES += [(f"{RECORDS}test.array_record*", "half of it"), (f"{RECORDS}dataset_info.json", "emptied")]
+CASES += [(ARCHIVE, damage) for damage in DAMAGES]
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"), [CASES[0], *(pytest.param(*case, marks=pytest.mark.long) for case in CASES[1:])]
+    ("pattern", "damage"), [CASES[0], *(pytest.param(*case, marks=pytest.mark.long) for case in CASES[1:])]
 )
-def test_damaged_records_are_refused_and_after_repair_the_run_continues(name, damage, texts, tmp_path):
-    folder = shutil.copytree(texts, tmp_path / "copy")
-    (record,) = folder.glob(f"data/sequential_dbpedia/*/*{name}")
-    content = record.read_bytes()
-    DAMAGES[damage](record)
-    before = snapshot(folder)
-    run(command_on_texts(folder, "run")).check_stopped(BAD_INPUT, str(record.parent))
-    assert snapshot(folder) == before
-    record.write_bytes(content)
+def test_damaged_data_is_refused_and_after_repair_the_run_continues(pattern, damage, texts, tmp_path):
+    """A damaged official file is met where the data is not prepared yet."""
+    folder, is_official = shutil.copytree(texts, tmp_path / "copy"), pattern == ARCHIVE
+    if is_official:
+        shutil.rmtree(folder / "data")
+    (file,) = folder.glob(pattern)
+    content = file.read_bytes()
+    DAMAGES[damage](file)
+    kept = folder / "run" if is_official else folder
+    before = snapshot(kept)
+    run(command_on_texts(folder, "run")).check_stopped(BAD_INPUT, file.name if is_official else str(file.parent))
+    assert snapshot(kept) == before
+    assert not is_official or not [path for path in (folder / "data").rglob("*") if path.is_file()]
+    file.write_bytes(content)
     assert run(command_on_texts(folder, "run")).code == 0
     assert read_end(folder / "run") == read_end(texts / "alone")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_official_file_is_refused_and_after_repair_the_run_continues(damage, texts, tmp_path):
-    folder = shutil.copytree(texts, tmp_path / "copy")
-    shutil.rmtree(folder / "data")
-    archive = folder / "manual/dbpedia/dbpedia_csv.tar.gz"
-    content = archive.read_bytes()
-    DAMAGES[damage](archive)
-    before = snapshot(folder / "run")
-    run(command_on_texts(folder, "run")).check_stopped(BAD_INPUT, "dbpedia_csv.tar.gz")
-    assert snapshot(folder / "run") == before
-    assert not [path for path in (folder / "data").rglob("*") if path.is_file()]
-    archive.write_bytes(content)
-    assert run(command_on_texts(folder, "run")).code == 0
-    assert read_end(folder / "run") == read_end(texts / "alone")
-
-
-def test_an_official_file_that_is_cut_short_is_refused_and_kept(tmp_path):
-    path = tmp_path / "manual/mnist/train-images-idx3-ubyte.gz"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"\x1f\x8b" + bytes(1000))
-    argv = command(tmp_path / "run", tmp_path / "data", "--dataset=mnist", f"--manual_dir={tmp_path / 'manual'}")
-    run(argv).check_stopped(BAD_INPUT, f"{path}: wrong checksum")
-    assert path.stat().st_size == 1002

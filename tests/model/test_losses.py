@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from aux_rnn.model import metrics as metrics_lib
-from aux_rnn.model.losses import auxiliary_loss, memory_gain, supervised_loss
+from aux_rnn.model.losses import auxiliary_loss, supervised_loss
 from aux_rnn.model.metrics import Mean
-from aux_rnn.model.objective import Losses, total_loss
 from aux_rnn.model.segments import Segments
 
 
@@ -42,21 +41,6 @@ def test_tokens_get_cross_entropy():
     assert float(loss.compute()) == pytest.approx(-(math.log(0.5) + math.log(0.9)) / 2)
 
 
-def test_the_auxiliary_loss_does_not_depend_on_the_length_of_the_segment():
-    def loss_of(length):
-        segments = make_segments(jnp.zeros((2, 1, length, 1)), jnp.ones((2, 1, length), bool))
-        return float(auxiliary_loss(jnp.full((2, 1, length, 1), 0.3), segments, jnp.ones(2, bool)).compute())
-
-    assert loss_of(3) == pytest.approx(loss_of(300), rel=1e-5)
-
-
-def test_the_total_weighs_the_auxiliary_losses_in_joint_training_only():
-    auxiliary = {"reconstruct": Mean.once(2.0), "predict": Mean.once(3.0)}
-    assert float(total_loss(Losses(None, Mean.once(1.0), auxiliary), 0.5)) == pytest.approx(3.5)
-    assert float(total_loss(Losses(None, None, auxiliary), 0.5)) == pytest.approx(5.0)
-    assert float(total_loss(Losses(None, Mean.once(1.0), {}), 0.5)) == pytest.approx(1.0)
-
-
 def test_metrics_merge_by_counts():
     first = {"accuracy": Mean.of(jnp.array([True, True, False]), jnp.ones(3, bool)), "loss": Mean.empty()}
     second = {"accuracy": Mean.of(jnp.array([False, True]), jnp.array([True, False])), "loss": Mean.empty()}
@@ -83,8 +67,3 @@ def test_levels_of_pixels_get_cross_entropy():
     # Level 2 of 255, not its neighbours.
     exact = auxiliary_loss(logits.at[0, 1, 0, 0, 2].set(50.0), segments, jnp.array([True]))
     assert float(exact.compute()) == pytest.approx((math.log(2) + 2 * math.log(256)) / 4, rel=1e-6)
-
-
-def test_memory_gain_is_what_the_other_state_loses():
-    true, other = Mean(jnp.float32(3.0), jnp.float32(4.0)), Mean(jnp.float32(5.0), jnp.float32(4.0))
-    assert float(memory_gain(true, other).compute()) == pytest.approx(0.5)

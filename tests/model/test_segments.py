@@ -9,16 +9,12 @@ from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.model import segments as sequences
 
 
-def test_pixels_are_read_row_by_row_and_scaled():
+def test_whole_pixels_are_read_row_by_row_or_permuted_and_scaled():
     images = np.array([[[[0, 255], [51, 102]], [[153, 204], [255, 0]]]], np.uint8)
-    expected = [[[0, 1], [0.2, 0.4], [0.6, 0.8], [1, 0]]]
+    expected = np.array([[[0, 1], [0.2, 0.4], [0.6, 0.8], [1, 0]]])
     np.testing.assert_allclose(sequences.image_to_sequence(images), expected, rtol=1e-6)
-
-
-def test_the_permutation_moves_whole_pixels():
-    images = np.arange(8, dtype=np.uint8).reshape(1, 2, 2, 2)
-    read = sequences.image_to_sequence(images, np.array([3, 0, 2, 1])) * 255
-    np.testing.assert_allclose(read, [[[6, 7], [0, 1], [4, 5], [2, 3]]], rtol=1e-6)
+    order = np.array([3, 0, 2, 1])
+    np.testing.assert_allclose(sequences.image_to_sequence(images, order), expected[:, order], rtol=1e-6)
 
 
 def test_a_permutation_belongs_to_its_seed():
@@ -62,19 +58,14 @@ def test_anchors_cover_exactly_the_allowed_range_uniformly(kind):
     assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
 
 
-def test_anchors_are_drawn_anew_for_every_step_and_example():
-    first, last = jnp.full(64, 1), jnp.full(64, 1000)
+def test_an_anchor_depends_on_step_and_row_and_not_on_the_layout():
+    first, last, rows = jnp.full(64, 1), jnp.full(64, 1000), jnp.arange(64)
     keys = [jax.random.fold_in(jax.random.key(0), step) for step in range(2)]
-    now, later = (sequences.sample_anchors(key, jnp.arange(64), first, last, 1) for key in keys)
+    now, later = (sequences.sample_anchors(key, rows, first, last, 3) for key in keys)
     assert (now != later).mean() > 0.9
-    assert len(np.unique(now)) > 32
-
-
-def test_an_anchor_depends_on_its_row_and_not_on_the_layout():
-    first, last = jnp.full(8, 1), jnp.full(8, 1000)
-    whole = sequences.sample_anchors(jax.random.key(0), jnp.arange(8), first, last, 3)
-    half = sequences.sample_anchors(jax.random.key(0), jnp.arange(4, 8), first[4:], last[4:], 3)
-    np.testing.assert_array_equal(whole[4:], half)
+    assert len(np.unique(now)) > 96
+    half = sequences.sample_anchors(keys[0], rows[32:], first[32:], last[32:], 3)
+    np.testing.assert_array_equal(now[32:], half)
 
 
 # One example that fills the sequence of 6, and one of 3 elements behind 3 of padding.
@@ -82,22 +73,21 @@ TOKENS = jnp.array([[1, 2, 3, 4, 5, 6], [0, 0, 0, 7, 8, 9]])
 LENGTHS = jnp.array([6, 3])
 
 
-def test_a_segment_to_reconstruct_ends_at_the_anchor():
-    segments = sequences.slice_segments("reconstruct", TOKENS, LENGTHS, jnp.array([[4], [6]]), 4)
-    np.testing.assert_array_equal(segments.targets[0, 0], [1, 2, 3, 4])
-    np.testing.assert_array_equal(segments.inputs[0, 0], [0, 1, 2, 3])
-    np.testing.assert_array_equal(segments.targets[1, 0, :3], [7, 8, 9])
-    np.testing.assert_array_equal(segments.inputs[1, 0, :3], [0, 7, 8])
-    np.testing.assert_array_equal(segments.mask[:, 0], [[1, 1, 1, 1], [1, 1, 1, 0]])
-
-
-def test_a_segment_to_predict_starts_at_the_anchor():
-    segments = sequences.slice_segments("predict", TOKENS, LENGTHS, jnp.array([[1, 2], [4, 4]]), 4)
-    np.testing.assert_array_equal(segments.targets[0], [[2, 3, 4, 5], [3, 4, 5, 6]])
-    np.testing.assert_array_equal(segments.inputs[0], [[1, 2, 3, 4], [2, 3, 4, 5]])
-    np.testing.assert_array_equal(segments.targets[1, 0, :2], [8, 9])
-    np.testing.assert_array_equal(segments.inputs[1, 0, :2], [7, 8])
-    np.testing.assert_array_equal(segments.mask[:, 0], [[1, 1, 1, 1], [1, 1, 0, 0]])
+# Anchors, segments of 4 of the first example, the elements that count of the first segment of the second, and masks.
+@pytest.mark.parametrize(
+    ("kind", "anchors", "targets", "inputs", "short_targets", "short_inputs", "count"),
+    [
+        ("reconstruct", [[4], [6]], [[1, 2, 3, 4]], [[0, 1, 2, 3]], [7, 8, 9], [0, 7, 8], 3),
+        ("predict", [[1, 2], [4, 4]], [[2, 3, 4, 5], [3, 4, 5, 6]], [[1, 2, 3, 4], [2, 3, 4, 5]], [8, 9], [7, 8], 2),
+    ],
+)
+def test_a_segment_ends_or_starts_at_its_anchor(kind, anchors, targets, inputs, short_targets, short_inputs, count):
+    segments = sequences.slice_segments(kind, TOKENS, LENGTHS, jnp.array(anchors), 4)
+    np.testing.assert_array_equal(segments.targets[0], targets)
+    np.testing.assert_array_equal(segments.inputs[0], inputs)
+    np.testing.assert_array_equal(segments.targets[1, 0, :count], short_targets)
+    np.testing.assert_array_equal(segments.inputs[1, 0, :count], short_inputs)
+    np.testing.assert_array_equal(segments.mask[:, 0], [[True] * 4, [place < count for place in range(4)]])
 
 
 def test_drawn_segments_lie_within_each_example():
@@ -131,15 +121,9 @@ def test_inputs_are_dropped_but_for_the_first_of_a_segment():
     part = jax.tree.map(lambda leaf: leaf[100:200], segments)
     again = sequences.input_dropout(jax.random.key(0), part, rows[100:200], 0.75)
     np.testing.assert_array_equal(again.inputs, kept[100:200])
-    only_first = np.asarray(sequences.input_dropout(jax.random.key(0), segments, rows, 1).inputs)  # as in a config.json
-    assert only_first[:, :, 0].all()
-    assert not only_first[:, :, 1:].any()
     assert sequences.input_dropout(jax.random.key(0), segments, rows, 0.0) is segments
-
-
-def test_dropped_tokens_keep_their_type():
     tokens = jnp.full((3, 1, 4), 7)
     segments = sequences.Segments(jnp.zeros((3, 1), jnp.int32), tokens, tokens, jnp.ones((3, 1, 4), bool))
-    dropped = sequences.input_dropout(jax.random.key(0), segments, jnp.arange(3), 1.0).inputs
-    assert dropped.dtype == tokens.dtype
-    np.testing.assert_array_equal(dropped, np.tile([7, 0, 0, 0], (3, 1, 1)))
+    only_first = sequences.input_dropout(jax.random.key(0), segments, jnp.arange(3), 1).inputs  # as in a config.json
+    assert only_first.dtype == tokens.dtype
+    np.testing.assert_array_equal(only_first, np.tile([7, 0, 0, 0], (3, 1, 1)))

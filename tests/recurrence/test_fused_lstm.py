@@ -100,11 +100,8 @@ def check_against_plain_steps(
 
 def test_an_embedding_is_folded_without_a_change():
     random = np.random.default_rng(0)
-    cell = {
-        "input_kernel": draw(random, 5, 4 * H),
-        "recurrent_kernel": draw(random, H, 4 * H),
-        "bias": draw(random, 4 * H),
-    }
+    whole = LSTMParams(draw(random, 5, 4 * H), draw(random, H, 4 * H), draw(random, 4 * H))
+    cell = dict(zip(("input_kernel", "recurrent_kernel", "bias"), whole, strict=True))
     linear = {"kernel": draw(random, C, 5), "bias": draw(random, 5)}
     table = draw(random, 7, 5)
     state, pixel, token = (draw(random, R, H), draw(random, R, H)), draw(random, R, C), jnp.array([0, 6, 3])
@@ -112,16 +109,20 @@ def test_an_embedding_is_folded_without_a_change():
         ({"linear": linear}, pixel, pixel @ linear["kernel"] + linear["bias"]),
         ({"table": {"embedding": table}}, token, table[token]),
     ):
-        whole = LSTMParams(cell["input_kernel"], cell["recurrent_kernel"], cell["bias"])
         expected, _ = lstm_step(whole, state, embedded, jnp.matmul)
-        chex.assert_trees_all_close(
-            FoldedEncoder(fold_embedding(cell, embedding))(state, element), expected, rtol=1e-5, atol=1e-6
-        )
+        found = FoldedEncoder(fold_embedding(cell, embedding))(state, element)
+        chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("how", ["fused", "pallas"])
-def test_cells_without_a_fused_form_say_so(how):
-    with pytest.raises(
-        ConfigError, match=rf"--recurrence={how}: must be auto or scan with --encoder=gru; {how} is for lstm"
-    ):
-        ModelConfig(encoder="gru", recurrence=how)
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("recurrence", "fused", "auto or scan"),
+        ("recurrence", "pallas", "auto or scan"),
+        ("precision", "bfloat16", "float32"),
+    ],
+)
+def test_cells_without_a_fused_form_say_so(name, value, allowed):
+    message = f"--{name}={value}: must be {allowed} with --encoder=gru; {value} is for"
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig(**{"encoder": "gru", name: value})

@@ -27,11 +27,14 @@ from aux_rnn.recurrence.scan_backend import scan_states_at
 @pytest.fixture
 def unchecked():
     """Forgets results of checks and warnings before and after a test."""
-    for remembered in (agrees_with_scan, pallas_backend.warn):
-        remembered.cache_clear()
+
+    def forget():
+        for remembered in (agrees_with_scan, pallas_backend.warn):
+            remembered.cache_clear()
+
+    forget()
     yield
-    for remembered in (agrees_with_scan, pallas_backend.warn):
-        remembered.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def test_values_and_gradients_equal_those_of_plain_steps(case):
         check_against_plain_steps(steps, **CASES[case], run=run_pallas_lstm, tolerance=1e-5)
 
 
-@pytest.mark.parametrize("is_tokens", [False, True])
+@pytest.mark.parametrize("is_tokens", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_states_are_found_at_all_positions(is_tokens):
     random = np.random.default_rng(0)
     params = LSTMParams(draw(random, 5, 12), draw(random, 3, 12), draw(random, 12))

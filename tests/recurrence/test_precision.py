@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from test_gradients import PADDED, TOKENS, make_problem, truncate
 
-from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import ModelConfig
 from aux_rnn.recurrence.precision import MATMULS, bfloat16_matmul, highest_precision
 
 
@@ -54,11 +52,6 @@ def test_losses_and_gradients_are_near_those_of_float32(settings, recurrence):
     assert deviation < 0.02 * size
     chex.assert_tree_all_finite(near_gradients)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(near_gradients))
-
-
-def test_cells_of_the_library_say_that_they_cannot():
-    with pytest.raises(ConfigError, match="--precision=bfloat16: must be float32 with --encoder=gru; bfloat16 is for"):
-        ModelConfig(encoder="gru", precision="bfloat16")
 
 
 def test_tensorfloat32_is_float32_on_a_cpu():

@@ -19,18 +19,9 @@ from aux_rnn.training.train import train_and_evaluate
 
 SPEC = SequenceSpec(length=240, channels=3, num_classes=10)
 PLAN = Plan(10, 0, 10, log_every=10, evaluate_every=10, checkpoint_every=10)
-SETTINGS = dict(
-    embedding_size=8,
-    hidden_size=64,
-    head_sizes=(8,),
-    decoder_sizes=(32,),
-    decoder_head_sizes=(32,),
-    segment_length=120,
-    supervised_truncation=60,
-    auxiliary_truncation=60,
-    decoder_truncation=60,
-    batch_size=64,
-)
+SIZES = dict(embedding_size=8, hidden_size=64, head_sizes=(8,), decoder_sizes=(32,), decoder_head_sizes=(32,))
+TRUNCATIONS = dict(supervised_truncation=60, auxiliary_truncation=60, decoder_truncation=60)
+SETTINGS = SIZES | TRUNCATIONS | dict(segment_length=120, batch_size=64)
 
 
 class Two:
@@ -50,15 +41,13 @@ def find_steps(config, spec):
     return make_steps(config, spec, PLAN)
 
 
-def compile_on(spec, processes=SINGLE_PROCESS, **settings):
+def compile_on(spec, **settings):
     config = from_flat({**SETTINGS, **settings})
     size = config.run.batch_size
     batch = {"inputs": np.zeros((size, spec.length, 1, spec.channels), np.uint8), "labels": np.zeros(size, np.int32)}
     batch |= {"rows": np.arange(size, dtype=np.int32), "mask": np.ones(size, bool)}
-    return (
-        compile_steps(config, spec, PLAN, find_steps(config, spec), batch, processes)["train"].step_bytes
-        * jax.local_device_count()
-    )
+    phases = compile_steps(config, spec, PLAN, find_steps(config, spec), batch)
+    return phases["train"].step_bytes * jax.local_device_count()
 
 
 @pytest.mark.slow
@@ -75,9 +64,8 @@ def test_a_step_that_does_not_fit_is_refused_with_both_figures(monkeypatch):
     monkeypatch.setattr(memory_check, "available_bytes", lambda: int(1.5 * needed) + 2**22)
     compile_on(SPEC, **small)
     monkeypatch.setattr(memory_check, "available_bytes", lambda: needed)
-    with pytest.raises(
-        ConfigError, match=r"^--batch_size=64: must be smaller, or .*: a training step needs .* GiB and"
-    ):
+    message = r"^--batch_size=64: must be smaller, or .*: a training step needs .* GiB and"
+    with pytest.raises(ConfigError, match=message):
         compile_on(SPEC, **small)
 
 

@@ -8,7 +8,7 @@ import pytest
 from aux_rnn.system.memory import peak_process_mib
 from aux_rnn.system.timing import Clock, Speed
 from aux_rnn.training.plan import Plan
-from aux_rnn.training.progress import Progress, format_metrics, format_summary
+from aux_rnn.training.progress import Progress, format_summary
 
 PLAN = Plan(10, pretrain_steps=10, train_steps=20, log_every=5, evaluate_every=10, checkpoint_every=10)
 
@@ -31,10 +31,13 @@ def test_plain_lines_elsewhere_than_on_a_terminal_that_can_draw(kind, name, monk
     progress = Progress(stream)
     progress.begin(PLAN, 0)
     progress.advance("pretrain")
-    progress.log("pretrain", 5, {"loss": 0.5, "accuracy": 0.123, "learning_rate": 1e-3}, remaining=3661)
+    shuffled = {"gradient_norm": 0.123, "learning_rate": 1e-3, "loss": 0.5, "accuracy": 0.123}
+    progress.log("pretrain", 5, shuffled, remaining=3661)
     progress.say("a line")
     progress.end()
-    assert stream.getvalue() == "pretrain 5/30  loss 0.5  accuracy 12.3 %  rate 0.001  ETA 1:01:01\na line\n"
+    assert (
+        stream.getvalue() == "pretrain 5/30  loss 0.5  accuracy 12.3 %  |grad| 0.12  rate 0.001  ETA 1:01:01\na line\n"
+    )
 
 
 def test_a_bar_on_a_terminal_that_continues_where_the_run_was():
@@ -76,11 +79,6 @@ def test_a_long_line_is_folded_on_a_terminal_and_left_alone_in_a_pipe():
         assert (max(map(len, lines)) <= 80) == stream.isatty()
 
 
-def test_metrics_are_shown_in_one_order():
-    shuffled = {"examples_per_second": 1234.5, "gradient_norm": 0.123, "supervised_loss": 1.0, "accuracy": 0.5}
-    assert format_metrics(shuffled) == "accuracy 50.0 %  supervised 1  |grad| 0.12  1,234 ex/s"
-
-
 def test_the_closing_table_fits_80_columns():
     summary = dict(dataset="digits", auxiliary="both", status="complete", steps=30, seconds=59.6)
     losses = dict(supervised_loss=0.123456, reconstruct_loss=0.0123456, predict_loss=0.1)
@@ -94,23 +92,34 @@ def test_the_closing_table_fits_80_columns():
 
 
 def test_the_clock_adds_up_sections_and_continues_from_earlier_processes():
-    times = iter([0.0, 2.0, 5.0, 6.0])
-    clock = Clock({"train": 10.0}, now=lambda: next(times))
+    times = iter([0.0, 2.0, 5.0, 6.0, 6.0, 9.0])
+    clock = Clock({"train": 10.0}, now=lambda: next(times), entries={"train": 3})
+    assert clock.mean("evaluate") is None
     with clock.section("train"):
         pass
     with pytest.raises(KeyError), clock.section("evaluate"):
         raise KeyError
     assert dict(clock.seconds) == {"train": 12.0, "evaluate": 1.0}
-    assert clock.total() == 13.0
-
-
-def test_the_mean_of_a_section_counts_the_entries_of_all_processes():
-    times = iter([0.0, 2.0])
-    clock = Clock({"train": 10.0}, now=lambda: next(times), entries={"train": 3})
-    assert clock.mean("compile") is None
-    with clock.section("train"):
+    assert (clock.total(), clock.mean("train")) == (13.0, 3.0)
+    with clock.section("train", entries=0):  # a part of a section, which adds time and no entry
         pass
-    assert clock.mean("train") == 3.0
+    assert (clock.seconds["train"], clock.entries["train"]) == (15.0, 4)
+
+
+def test_speed_is_that_of_the_last_second_or_more_in_its_section():
+    clock = Clock({"train": 4.0}, entries={"train": 3})
+    speed = Speed(clock, "train")
+
+    def read_after(seconds, entries=1, section="train"):
+        clock.seconds[section] += seconds
+        clock.entries[section] += entries
+        return speed.read()
+
+    assert read_after(60.0, section="compile") == 0
+    assert [read_after(seconds) for seconds in (0.25, 0.0, 0.25, 0.0)] == [4, 8, 6, 8]
+    assert read_after(1.0) == 1, "what was more than a second ago no longer counts"
+    assert read_after(4.0, entries=8) == 2
+    assert read_after(0.0, entries=0) == 2
 
 
 def test_peak_memory_is_this_process_own(tmp_path):
@@ -119,44 +128,6 @@ def test_peak_memory_is_this_process_own(tmp_path):
     assert peak_process_mib(status) == 2.0
     assert 20 < peak_process_mib() < 100_000
     assert 20 < peak_process_mib(tmp_path / "missing") < 100_000
-
-
-def test_a_part_of_a_section_adds_time_and_no_entry():
-    now = iter([0.0, 2.0, 2.0, 5.0])
-    clock = Clock(now=lambda: next(now))
-    with clock.section("train", entries=0):
-        pass
-    with clock.section("train"):
-        pass
-    assert (clock.seconds["train"], clock.entries["train"], clock.mean("train")) == (5.0, 1, 5.0)
-
-
-def test_speed_counts_the_steps_and_the_time_of_its_section_only():
-    times = iter([0.0, 60.0, 60.0, 62.0, 70.0, 72.0])
-    clock = Clock({"train": 4.0}, now=lambda: next(times))
-    speed = Speed(clock, "train")
-    with clock.section("compile"):  # the first step, which compiles, counts neither as step nor as time
-        pass
-    assert speed.read() == 0
-    for _ in range(2):
-        with clock.section("train"):
-            pass
-    assert speed.read() == 0.5
-
-
-def test_speed_is_that_of_the_last_second_or_more():
-    clock = Clock()
-    speed = Speed(clock, "train")
-
-    def read_after(seconds, entries=1):
-        clock.seconds["train"] += seconds
-        clock.entries["train"] += entries
-        return speed.read()
-
-    assert [read_after(seconds) for seconds in (0.25, 0.0, 0.25, 0.0)] == [4, 8, 6, 8]
-    assert read_after(1.0) == 1, "what was more than a second ago no longer counts"
-    assert read_after(4.0, entries=8) == 2
-    assert read_after(0.0, entries=0) == 2
 
 
 def test_the_plan_says_what_is_due_when():

@@ -115,17 +115,7 @@ def test_evaluation_on_four_devices_equals_one_and_ignores_filled_up_rows(steps,
     chex.assert_trees_all_equal(jax.device_get(one), jax.device_get(steps_on_one.evaluate(state.params, batch)))
 
 
-def test_pretraining_leaves_the_classifier_alone(steps, state):
-    before = state.params
-    after = jax.device_get(steps.pretrain(replicate(state), make_batch(0)).params)
-    chex.assert_trees_all_equal(before["head"], after["head"])
-    for part in ("encoder", "decoders_reconstruct", "decoders_predict"):
-        assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (before[part], after[part])), strict=True)), (
-            part
-        )
-
-
-def test_metrics_add_up_between_records_and_start_anew(steps, state):
+def test_metrics_add_up_between_records_and_restart_after_each(steps, state):
     state = replicate(state)
     counts = []
     for number in range(5):
@@ -152,13 +142,31 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(steps, state):
     assert values["loss"] == pytest.approx(values["supervised_loss"] + 0.25 * auxiliary, rel=1e-6)
 
 
-def test_dropconnect_acts_in_training_only(tiny):
-    configs = [with_settings(tiny, auxiliary="none", dropconnect=rate) for rate in (0.0, 0.5)]
-    state = steps_lib.create_train_state(configs[0], SPEC, PLAN)
-    plain, dropped = (steps_lib.make_steps(config, SPEC, PLAN) for config in configs)
+def test_pretraining_leaves_the_classifier_alone(steps, state):
+    before, after = state.params, jax.device_get(steps.pretrain(replicate(state), make_batch(0)).params)
+    chex.assert_trees_all_equal(before["head"], after["head"])
+    for part in ("encoder", "decoders_reconstruct", "decoders_predict"):
+        leaves = zip(*map(jax.tree.leaves, (before[part], after[part])), strict=True)
+        assert any((a != b).any() for a, b in leaves), part
+
+
+def lower(config, name, batch):
+    """Returns the text of a step's program."""
+    state = steps_lib.empty_train_state(config, SPEC, PLAN)
+    step = getattr(steps_lib.make_steps(config, SPEC, PLAN), name)
+    return step.lower(state if name == "train" else state.params, batch).as_text()
+
+
+def test_dropconnect_acts_in_training_only_and_the_seed_is_no_constant_of_the_program(tiny):
+    plain, dropped, seeded = (
+        with_settings(tiny, auxiliary="none", **changes) for changes in ({}, dict(dropconnect=0.5), dict(seed=1))
+    )
     batch = make_batch(0, devices=1)
-    chex.assert_trees_all_equal(*(jax.device_get(s.evaluate(state.params, batch)) for s in (plain, dropped)))
-    losses = [float(s.train(jax.tree.map(jnp.copy, state), batch).metrics["loss"].total) for s in (plain, dropped)]
+    assert lower(plain, "evaluate", batch) == lower(dropped, "evaluate", batch)
+    assert lower(plain, "train", batch) == lower(seeded, "train", batch)
+    state = steps_lib.create_train_state(plain, SPEC, PLAN)
+    trains = [steps_lib.make_steps(config, SPEC, PLAN).train for config in (plain, dropped)]
+    losses = [float(train(jax.tree.map(jnp.copy, state), batch).metrics["loss"].total) for train in trains]
     assert losses[0] != losses[1]
 
 
@@ -188,34 +196,19 @@ def test_memory_gain_equals_that_of_the_naive_method(tiny, steps, state):
         for example, anchor in np.ndindex(3, 2):
             origins = {"true": states[example][anchor], "other": states[(example + 1) % 3][anchor]}
             origins["zeroed"] = naive.zero_state("lstm", model.hidden_size, sequences)
+            previous, targets = segments.inputs[example, anchor], segments.targets[example, anchor]
             for name, origin in origins.items():
-                previous = segments.inputs[example, anchor]
-                decoder = params[f"decoders_{kind}"]
-                outputs = naive.decode(model, decoder, origin, previous, model.segment_length)
-                errors[name] += [
-                    naive.target_error(model, output, target)
-                    for output, target in zip(outputs, segments.targets[example, anchor], strict=True)
-                ]
+                outputs = naive.decode(model, params[f"decoders_{kind}"], origin, previous, model.segment_length)
+                errors[name] += [naive.target_error(model, *pair) for pair in zip(outputs, targets, strict=True)]
         means = {name: float(np.mean(each)) for name, each in errors.items()}
         assert measured[f"{kind}_loss"] == pytest.approx(means["true"], rel=1e-5)
         assert measured[f"{kind}_memory_gain"] == pytest.approx(means["other"] - means["true"], abs=1e-6)
         assert measured[f"{kind}_memory_gain_zeroed"] == pytest.approx(means["zeroed"] - means["true"], abs=1e-6)
 
 
-def test_seeds_share_one_compilation(tiny):
-    """The seed is no constant of the program."""
-    programs = set()
-    for seed in (0, 1):
-        config = with_settings(tiny, auxiliary="none", seed=seed)
-        state = steps_lib.create_train_state(config, SPEC, PLAN)
-        programs.add(steps_lib.make_steps(config, SPEC, PLAN).train.lower(state, make_batch(0)).as_text())
-    assert len(programs) == 1
-
-
 def test_the_transformer_learns_by_the_same_steps(tiny):
-    settings = dict(auxiliary="none", encoder="transformer", transformer_layers=1)
-    settings |= dict(transformer_size=8, transformer_heads=2)
-    config = with_settings(tiny, **settings, optimizer="adam", learning_rate=0.01)
+    settings = dict(encoder="transformer", transformer_layers=1, transformer_size=8, transformer_heads=2)
+    config = with_settings(tiny, **settings, auxiliary="none", optimizer="adam", learning_rate=0.01)
     plan = Plan.of(config, steps_per_epoch=100)
     steps = steps_lib.make_steps(config, SPEC, plan)
     state = steps_lib.create_train_state(config, SPEC, plan)

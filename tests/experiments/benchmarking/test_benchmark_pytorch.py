@@ -19,18 +19,9 @@ from benchmarking import pytorch  # noqa: E402 (not where there is no PyTorch)
 
 ROWS, LENGTH = 3, 16
 SPEC = SequenceSpec(length=LENGTH, channels=2, num_classes=4)
-SETTINGS = dict(
-    dataset="digits",
-    auxiliary_weight=3.0,
-    embedding_size=4,
-    hidden_size=6,
-    decoder_sizes=(6, 6),
-    head_sizes=(5, 7),
-    decoder_head_sizes=(5,),
-    segment_length=5,
-    batch_size=ROWS,
-    learning_rate=1e-2,
-)
+SIZES = dict(embedding_size=4, hidden_size=6, decoder_sizes=(6, 6), head_sizes=(5, 7), decoder_head_sizes=(5,))
+RUN = dict(dataset="digits", auxiliary_weight=3.0, segment_length=5, batch_size=ROWS, learning_rate=1e-2)
+SETTINGS = SIZES | RUN
 
 
 def as_linear(name, params):
@@ -69,9 +60,8 @@ def as_pytorch(params):
             continue
         name, decoder = key.replace("_", ".", 1), params[key]
         layers = [decoder[layer] for layer in sorted(decoder) if layer.startswith("layers_")]
-        named |= (
-            as_embedding(name, decoder) | as_lstm(f"{name}.lstm", *layers) | as_head(f"{name}.head", decoder["head"])
-        )
+        named |= as_embedding(name, decoder) | as_lstm(f"{name}.lstm", *layers)
+        named |= as_head(f"{name}.head", decoder["head"])
         for part, layer in (("map_c", "Dense_0"), ("map_h", "Dense_1")):
             named |= as_linear(f"{name}.{part}", decoder["state_map"][layer]) if "state_map" in decoder else {}
     return {name: np.asarray(value) for name, value in named.items()}

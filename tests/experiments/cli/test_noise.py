@@ -19,25 +19,17 @@ os.write(1, b"own\\n")
 """
 
 
-def test_standard_output_holds_what_python_prints():
-    done = subprocess.run(
-        [sys.executable, "-u", "-c", PROGRAM], cwd=EXPERIMENTS, capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "before\nresult\nafter\nown\n"
+def run(program, **variables):
+    command, environment = [sys.executable, "-c", program], {**os.environ, **variables}
+    return subprocess.run(command, cwd=EXPERIMENTS, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_standard_output_holds_what_python_prints_in_ascii_where_the_terminal_has_nothing_else():
+    done = run(PROGRAM.replace('"result"', '"result \u65e5"'), PYTHONIOENCODING="ascii", PYTHONUNBUFFERED="1")
+    assert (done.returncode, done.stdout) == (0, "before\nresult \\u65e5\nafter\nown\n")
     assert done.stderr == "[Gloo] Rank 0\n"
 
 
 def test_an_exit_in_the_middle_loses_no_result():
-    program = PROGRAM.replace('print("after")', "").replace('print("result")', 'print("result"); os._exit(3)')
-    done = subprocess.run([sys.executable, "-c", program], cwd=EXPERIMENTS, capture_output=True, text=True, check=False)
-    assert done.returncode == 3
-    assert done.stdout == "before\nresult\n"
-
-
-def test_what_the_terminal_cannot_show_is_written_in_ascii():
-    program = PROGRAM.replace('"result"', '"folder \u65e5"')
-    variables = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=EXPERIMENTS, capture_output=True, text=True, check=True, env=variables
-    )
-    assert "folder \\u65e5\n" in done.stdout
+    done = run(PROGRAM.replace('print("after")', "").replace('print("result")', 'print("result"); os._exit(3)'))
+    assert (done.returncode, done.stdout) == (3, "before\nresult\n")

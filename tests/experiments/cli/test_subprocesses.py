@@ -17,10 +17,9 @@ def make_job(folder, name, code):
 
 
 def test_jobs_run_in_their_slots_and_their_codes_are_returned(tmp_path):
-    code = (
-        "import os, sys; print(sorted(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 0); sys.exit(3)"
-    )
-    core = next(iter(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 0
+    has_affinity = hasattr(os, "sched_getaffinity")
+    code = f"import os, sys; print(sorted(os.sched_getaffinity(0)) if {has_affinity} else 0); sys.exit(3)"
+    core = next(iter(os.sched_getaffinity(0))) if has_affinity else 0
     jobs = [make_job(tmp_path, name, code) for name in "abc"]
     ends = {job: end for job, end in run_jobs(jobs, [[core], [core]]) if end is not None}
     assert ends == dict.fromkeys(jobs, 3)
@@ -63,6 +62,11 @@ def test_no_job_survives_an_error_of_its_caller(tmp_path):
         os.kill(int(job.last_line()), 0)
 
 
+def is_running(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")")[1].split()[0] != "Z"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
 def test_no_job_survives_a_killed_command(tmp_path):
     log = tmp_path / "log"
@@ -78,13 +82,7 @@ def test_no_job_survives_a_killed_command(tmp_path):
         time.sleep(0.02)
     process.kill()
     process.wait()
-    for _ in range(500):
-        if not is_running(int(log.read_text())):
-            return
+    deadline = time.monotonic() + 10
+    while is_running(int(log.read_text())):
+        assert time.monotonic() < deadline, "the job is still running"
         time.sleep(0.02)
-    pytest.fail("the job is still running")
-
-
-def is_running(pid):
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")")[1].split()[0] != "Z"

@@ -81,24 +81,25 @@ def test_all_processes_run_and_lines_of_others_have_their_number(launch):
     assert sorted(lines) == ["[1] hello 2", "hello 2"]
 
 
+STOPPED = f"kill:{int(signal.SIGSTOP)}"
+
+
 @pytest.mark.parametrize(
-    ("end", "code", "how"),
-    [("exit:1", 1, "ended with exit code 1"), ("kill:9", 137, "was killed (SIGKILL)")],
+    ("actions", "code", "how"),
+    [
+        (["sleep:60", "sleep:0.2 exit:1", "ignore sleep:60"], 1, "ended with exit code 1"),
+        (["sleep:60", "sleep:0.2 kill:9", "ignore sleep:60"], 137, "was killed (SIGKILL)"),
+        (["sleep:1 kill:6", STOPPED], 128 + signal.SIGABRT, "was suspended and did not respond"),
+    ],
 )
-def test_the_first_process_to_fail_is_named_and_the_others_are_stopped(launch, end, code, how):
-    found, lines = finish(launch("sleep:60", f"sleep:0.2 {end}", "ignore sleep:60"))
+def test_the_first_process_to_fail_is_named_and_the_others_are_stopped(launch, actions, code, how):
+    found, lines = finish(launch(*actions))
     assert found == code
-    assert lines == [f"error: process 1 of 3 {how}; the same command continues the run"]
+    assert lines == [f"error: process 1 of {len(actions)} {how}; the same command continues the run"]
 
 
 def test_bad_input_is_left_to_the_processes_to_report(launch):
     assert finish(launch("say:wrong exit:2", "sleep:60")) == (2, ["wrong 2"])
-
-
-def test_a_suspended_process_is_named(launch):
-    code, lines = finish(launch("sleep:1 kill:6", f"kill:{int(signal.SIGSTOP)}"))
-    assert code == 128 + signal.SIGABRT
-    assert lines == ["error: process 1 of 2 was suspended and did not respond; the same command continues the run"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -131,29 +132,24 @@ def test_no_process_outlives_a_launcher_that_is_killed(launch):
         time.sleep(0.02)
 
 
-@pytest.fixture
-def environment(tmp_path):
-    """Returns variables with which launch.sh finds this Python in place of an environment of its own."""
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (words, f"error: {words[0] if words else ''!r}: must be the number of processes")
+        for words in ([], ["0"], ["two"])
+    ]
+    + [(["2", "--nonsense"], "error: Unknown command line flag 'nonsense'")],  # of main.py
+)
+def test_a_mistake_gets_one_line(arguments, line, tmp_path):
+    """A script takes the place of the Python of launch.sh and starts this one."""
     python = tmp_path / "bin/python"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\n[ "$2" = pip ] || exec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    return {**os.environ, "VENV": str(tmp_path), "PYTHONPATH": str(ROOT)}
-
-
-def run_launch_sh(environment, *arguments):
+    environment = {**os.environ, "VENV": str(tmp_path), "PYTHONPATH": str(ROOT)}
     command = ["bash", str(ROOT / "launch.sh"), "local", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("installing")]
     assert (done.returncode, done.stdout) == (2, "")
-    return [line for line in done.stderr.splitlines() if not line.startswith("installing")]
-
-
-@pytest.mark.parametrize("arguments", [[], ["0"], ["two"], ["--flagfile=digits.flags"]])
-def test_a_bad_number_of_processes_is_refused_in_one_line(environment, arguments):
-    (line,) = run_launch_sh(environment, *arguments)
-    assert line.startswith(f"error: {arguments[0] if arguments else ''!r}: must be the number of processes")
-
-
-def test_the_command_starts_main(environment):
-    lines = run_launch_sh(environment, "2", "--nonsense")
-    assert "error: Unknown command line flag 'nonsense'" in lines[0].removeprefix("[1] ")
+    assert len(lines) == 1 or arguments == ["2", "--nonsense"]
+    assert lines[0].removeprefix("[1] ").startswith(line)

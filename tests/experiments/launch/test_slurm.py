@@ -1,5 +1,6 @@
 """The job script on a real SLURM cluster of two nodes on this machine."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -36,12 +37,8 @@ class Cluster:
         shutil.copy(JOB, folder / "experiments/launch")
         (folder / "launch.sh").write_text(STAND_IN)
         (folder / "launch.sh").chmod(0o755)
-        self.environment = {
-            **os.environ,
-            "SLURM_CONF": str(folder / "state/slurm.conf"),
-            "VENV": sys.prefix,
-            "XLA_FLAGS": XLA_FLAGS,
-        }
+        variables = {"SLURM_CONF": str(folder / "state/slurm.conf"), "VENV": sys.prefix, "XLA_FLAGS": XLA_FLAGS}
+        self.environment = {**os.environ, **variables}
         (folder / "state").mkdir()
         self.control("up")
 
@@ -49,9 +46,8 @@ class Cluster:
         self.run(str(ROOT / "tests/slurm_cluster.sh"), action, str(self.folder / "state"), *node)
 
     def run(self, *argv):
-        done = subprocess.run(
-            argv, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        where = dict(cwd=self.folder, env=self.environment, timeout=60)
+        done = subprocess.run(argv, **where, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -123,18 +119,14 @@ def test_job_without_progress_stops_after_five_restarts(cluster, stuck):
 
 
 @needs_slurm
-def test_failed_job_is_not_requeued(cluster):
-    job = cluster.submit_stand_in("--ntasks=2", shell="exit $((SLURM_PROCID + 1))")
-    cluster.wait_for_end(job, "FAILED", "2:0")
-    assert "task 1: Exited with exit code 2" in cluster.log(job)
-
-
-@needs_slurm
-def test_cancelled_job_is_not_requeued(cluster):
-    job = cluster.submit_stand_in(shell='echo started; trap "exit 75" TERM; sleep 60 & wait')
-    cluster.wait_for_text(job, "started")
-    cluster.run("scancel", job)
-    cluster.wait_for_end(job, "CANCELLED", "0:15")
+def test_failed_and_cancelled_jobs_are_not_requeued(cluster):
+    failed = cluster.submit_stand_in("--ntasks=2", shell="exit $((SLURM_PROCID + 1))")
+    cluster.wait_for_end(failed, "FAILED", "2:0")
+    assert "task 1: Exited with exit code 2" in cluster.log(failed)
+    cancelled = cluster.submit_stand_in(shell='echo started; trap "exit 75" TERM; sleep 60 & wait')
+    cluster.wait_for_text(cancelled, "started")
+    cluster.run("scancel", cancelled)
+    cluster.wait_for_end(cancelled, "CANCELLED", "0:15")
 
 
 @needs_slurm
@@ -173,14 +165,12 @@ def test_each_process_takes_its_gpus(cluster, options, devices):
 
 def find_task(job, index):
     """The process of main.py with this number, and its parent, which belongs to SLURM."""
+    expected = {f"SLURM_JOB_ID={job}".encode(), f"SLURM_PROCID={index}".encode()}
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            variables = (folder / "environ").read_bytes().split(b"\0")
-            is_task = {f"SLURM_JOB_ID={job}".encode(), f"SLURM_PROCID={index}".encode()} <= set(variables)
+        with contextlib.suppress(OSError):  # it has ended
+            is_task = expected <= set((folder / "environ").read_bytes().split(b"\0"))
             if is_task and b"main.py" in (folder / "cmdline").read_bytes():
                 return int(folder.name), int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended
-            continue
     raise AssertionError(f"job {job} has no task {index}")
 
 

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 import jax
 import jax.numpy as jnp
 import pytest
-from absl import flags
 from modes import topologies
 from modes.compile_only import compile_for, format_compiled
 from modes.compiled_loops import read_program
@@ -16,29 +15,14 @@ from modes.compiled_loops import read_program
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.recurrence.precision import MATMULS
 from aux_rnn.recurrence.scan import steps_per_iteration, traced_for
-from experiments import main
 
-needs_cuda = pytest.mark.skipif(
-    find_spec("jax_cuda12_plugin") is None, reason="the CUDA plugin of JAX is not installed: EXTRAS=compile-gpu"
-)
+has_cuda = find_spec("jax_cuda12_plugin") is not None
+needs_cuda = pytest.mark.skipif(not has_cuda, reason="the CUDA plugin of JAX is not installed: EXTRAS=compile-gpu")
 needs_libtpu = pytest.mark.skipif(find_spec("libtpu") is None, reason="libtpu is not installed: EXTRAS=compile-tpu")
 
-SMALL = dict(
-    dataset="digits",
-    image_size=4,
-    embedding_size=8,
-    hidden_size=16,
-    head_sizes=(16,),
-    decoder_sizes=(16, 16),
-    decoder_head_sizes=(16,),
-    segment_length=10,
-    supervised_truncation=10,
-    auxiliary_truncation=10,
-    decoder_truncation="full",
-    optimizer="sgd",
-    batch_size=64,
-    pretrain_epochs=0,
-)
+SMALL = dict(dataset="digits", image_size=4, optimizer="sgd", batch_size=64, pretrain_epochs=0, segment_length=10)
+SMALL |= dict(supervised_truncation=10, auxiliary_truncation=10, decoder_truncation="full", embedding_size=8)
+SMALL |= dict(hidden_size=16, head_sizes=(16,), decoder_sizes=(16, 16), decoder_head_sizes=(16,))
 TRANSFORMER = dict(encoder="transformer", auxiliary="none", transformer_layers=1)
 CIFAR = dict(dataset="cifar10", decoder_input_dropout=0.5, auxiliary_weight=10.0)
 TEXT = """
@@ -153,16 +137,17 @@ def test_the_devices_of_several_hosts_are_those_of_one_host_after_another():
     assert topologies.find_topology("v5e:2x4").hosts == found.hosts / 4 == 1
 
 
-def refusal(capsys, *words):
-    """Returns the message with which the command refuses the words."""
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS.mark_as_parsed()
-    settings = ["--dataset=cifar10", "--auxiliary=none", "--supervised_truncation=4"]
-    assert main.main(main.parse_flags(["main.py", *settings, *words])) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    return err
+@pytest.fixture
+def refusal(run_main):
+    """Returns the message with which a dry run refuses the words."""
+
+    def refuse(*words):
+        settings = ["--dataset=cifar10", "--auxiliary=none", "--supervised_truncation=4"]
+        code, out, err = run_main("--mode=dry_run", *settings, *words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    return refuse
 
 
 @pytest.mark.parametrize(
@@ -171,24 +156,26 @@ def refusal(capsys, *words):
         (["--topology=v5e:3x3"], "error: --topology=v5e:3x3: must be such as v5e:2x4; v5e: and v6e: have 1x1, 2x2"),
         (["--topology=v7"], "v4: and v5p: have 2x2x1, 2x2x2"),
         (["--topology=v5e:2x4", "--mode=train"], "must be left out with --mode=train"),
-        pytest.param(
-            ["--topology=v5e:2x4", "--batch_size=12"],
-            "--batch_size=12: must be a multiple of the 8 devices of --topology=v5e:2x4",
-            marks=needs_libtpu,
-        ),
-        pytest.param(
-            ["--topology=v5e:1x1", "--batch_size=32768", "--encoder=transformer", "--transformer_layers=1"],
-            "--batch_size=32768: must be smaller",
-            marks=needs_libtpu,
-        ),
     ],
 )
-def test_a_topology_that_cannot_be_used_gets_one_line(words, message, capsys):
-    assert message in refusal(capsys, "--mode=dry_run", *words)
+def test_a_topology_that_cannot_be_used_gets_one_line(words, message, refusal):
+    assert message in refusal(*words)
+
+
+@needs_libtpu
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("v5e:2x4 --batch_size=12", "--batch_size=12: must be a multiple of the 8 devices of --topology=v5e:2x4"),
+        ("v5e:1x1 --batch_size=32768 --encoder=transformer --transformer_layers=1", "=32768: must be smaller"),
+    ],
+)
+def test_a_batch_that_does_not_fit_a_topology_gets_one_line(words, message, refusal):
+    assert message in refusal(*f"--topology={words}".split())
 
 
 @pytest.mark.parametrize("installed", ["0.0.4", None])
-def test_a_compiler_that_is_missing_or_of_another_version_names_the_extra(installed, capsys, monkeypatch):
+def test_a_compiler_that_is_missing_or_of_another_version_names_the_extra(installed, refusal, monkeypatch):
     def version(name):
         if installed is None:
             raise topologies.metadata.PackageNotFoundError(name)
@@ -196,7 +183,7 @@ def test_a_compiler_that_is_missing_or_of_another_version_names_the_extra(instal
 
     monkeypatch.setattr(topologies.metadata, "version", version)
     monkeypatch.setattr(topologies, "find_spec", lambda name: None)
-    message = refusal(capsys, "--mode=dry_run", "--topology=v5e:2x4")
+    message = refusal("--topology=v5e:2x4")
     assert "EXTRAS=compile-tpu" in message
     assert f"libtpu {installed or 'is not installed'}" in message
-    assert "EXTRAS=compile-gpu" in refusal(capsys, "--mode=dry_run", "--topology=h100")
+    assert "EXTRAS=compile-gpu" in refusal("--topology=h100")

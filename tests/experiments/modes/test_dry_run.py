@@ -11,26 +11,11 @@ from aux_rnn.config.serialization import from_flat, to_flat
 from aux_rnn.datasets import sequence_spec, split_sizes
 from aux_rnn.training.memory_check import CompiledPhase
 from aux_rnn.training.plan import Plan
-from experiments import main
 
 # An unusual value in every kind of setting.
-UNUSUAL = dict(
-    dataset="digits",
-    image_size=4,
-    data_dir="data here",
-    head_sizes=(4, 3),
-    decoder_sizes=(4,),
-    segment_length=5,
-    teacher_forcing=False,
-    dropconnect=0.25,
-    supervised_truncation="full",
-    learning_rate=3e-7,
-    batch_size=8,
-    train_examples=24,
-    pretrain_epochs=1,
-    train_epochs=2,
-    auxiliary="both",
-)
+UNUSUAL = dict(dataset="digits", image_size=4, data_dir="data here", train_examples=24, auxiliary="both")
+UNUSUAL |= dict(head_sizes=(4, 3), decoder_sizes=(4,), segment_length=5, teacher_forcing=False, dropconnect=0.25)
+UNUSUAL |= dict(supervised_truncation="full", learning_rate=3e-7, batch_size=8, pretrain_epochs=1, train_epochs=2)
 
 
 def make_dry_run(**changes):
@@ -38,10 +23,8 @@ def make_dry_run(**changes):
     compiled = {"pretrain": CompiledPhase(2.0, 3 * 2**20), "train": CompiledPhase(3.0, 5 * 2**29)}
     sizes = split_sizes(config.data)  # 24, 144 and 360 examples in batches of 8
     shapes = {"encoder/cell/bias": [3], "encoder/cell/kernel": [2, 3]}
-    spec = sequence_spec(config.data)
-    return DryRun(
-        config, spec, sizes, Plan.of(config, 3), shapes, 10**6, compiled, {"pretrain": 10.0, "train": 20.0}, 1.0
-    )
+    seconds, plan = {"pretrain": 10.0, "train": 20.0}, Plan.of(config, 3)
+    return DryRun(config, sequence_spec(config.data), sizes, plan, shapes, 10**6, compiled, seconds, 1.0)
 
 
 def test_the_output_is_a_flag_file_of_the_same_settings_in_80_columns(tmp_path, monkeypatch):
@@ -77,13 +60,10 @@ def test_evaluations_are_counted_without_a_loop_over_all_steps(pretrain, train, 
     assert largest.count_evaluations() > 10**8
 
 
-def test_a_dry_run_needs_no_data_and_writes_nothing(capsys, tmp_path, monkeypatch, tiny):
+def test_a_dry_run_needs_no_data_and_writes_nothing(run_main, tmp_path, monkeypatch, tiny):
     monkeypatch.chdir(tmp_path)
-    flags.FLAGS.unparse_flags()
-    flags.FLAGS.mark_as_parsed()
     settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none"), "auxiliary": "none"}
-    code = main.main(main.parse_flags(["main.py", "--mode=dry_run", *format_flags(from_flat(settings))]))
-    out, err = capsys.readouterr()
+    code, out, err = run_main("--mode=dry_run", *format_flags(from_flat(settings)))
     assert (code, err) == (0, "")
     assert "# steps       0 of pretraining, 6 of training" in out
     assert "# results     would go to runs/mnist-none-seed0" in out

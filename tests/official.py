@@ -40,7 +40,7 @@ def mnist_files() -> dict[str, bytes]:
 
 
 def write_mnist(folder: Path) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in mnist_files().items():
         (folder / f"{name}.gz").write_bytes(gzip.compress(content))
 

@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,17 +21,8 @@ from aux_rnn.estimator import lower
 # Sequences that are high in the first half or in the second.
 KINDS = np.array(["first", "second"])[np.arange(40) % 2]
 ROWS = np.random.default_rng(0).normal(size=(40, 6)) + 3 * ((np.arange(6) > 2) == (KINDS == "second")[:, None])
-SMALL = dict(
-    auxiliary="none",
-    embedding_size=4,
-    hidden_size=8,
-    head_sizes=(8,),
-    learning_rate=0.03,
-    train_epochs=15,
-    batch_size=16,
-)
-
-
+SMALL = dict(auxiliary="none", embedding_size=4, hidden_size=8, head_sizes=(8,), learning_rate=0.03)
+SMALL |= dict(train_epochs=15, batch_size=16)
 pytestmark = pytest.mark.usefixtures("shared_steps")
 
 
@@ -61,10 +52,8 @@ def test_it_classifies_and_is_pickled(fitted):
 def test_parameters_are_the_settings_of_fit():
     classifier = SequenceClassifier(hidden_size=7, cell=nn.GRUCell)
     assert set(vars(ModelConfig())) <= set(classifier.get_params())
-    assert clone(classifier).set_params(auxiliary="both").get_params() == {
-        **classifier.get_params(),
-        "auxiliary": "both",
-    }
+    cloned = clone(classifier).set_params(auxiliary="both")
+    assert cloned.get_params() == {**classifier.get_params(), "auxiliary": "both"}
     assert "hidden_size=7" in repr(classifier)
     with pytest.raises(TypeError, match="no parameter hidden; it has auxiliary, "):
         SequenceClassifier(hidden=7)
@@ -90,13 +79,7 @@ def test_it_shares_its_implementation_with_fit(fitted):
 
 @pytest.mark.parametrize(
     "convert",
-    [
-        lambda rows: rows[..., None],
-        lambda rows: rows.tolist(),
-        pd.DataFrame,
-        jnp.asarray,
-        lambda rows: rows.astype(np.float16),
-    ],
+    [lambda rows: rows[..., None], np.ndarray.tolist, pd.DataFrame, jnp.asarray, np.float16],
     ids=["channels", "lists", "pandas", "jax", "float16"],
 )
 def test_kinds_of_arrays(convert, fitted):
@@ -139,16 +122,15 @@ def test_tokens_need_a_vocabulary():
         classifier.predict(ROWS)
 
 
-def test_searches_and_pipelines():
+def test_a_search_over_a_pipeline():
     pipeline = make_pipeline(StandardScaler(), SequenceClassifier(**SMALL))
-    assert cross_val_score(pipeline, ROWS, KINDS, cv=2).mean() > 0.8
-    rows = [row[: 4 + number % 3] for number, row in enumerate(ROWS)]
-    search = GridSearchCV(SequenceClassifier(**SMALL), {"hidden_size": [4]}, cv=2, refit=False).fit(rows, KINDS)
-    assert search.best_score_ > 0.6
+    grid = {"sequenceclassifier__hidden_size": [8]}
+    assert GridSearchCV(pipeline, grid, cv=2, refit=False).fit(ROWS, KINDS).best_score_ > 0.8
 
 
 @pytest.mark.slow
-def test_a_search_in_two_processes():
+def test_a_search_over_sequences_of_unequal_length_in_two_processes():
+    rows = [row[: 4 + number % 3] for number, row in enumerate(ROWS)]
     grid = {"auxiliary": ["none", "reconstruct"]}
-    search = GridSearchCV(SequenceClassifier(**SMALL), grid, cv=2, n_jobs=2).fit(ROWS, KINDS)
-    assert search.cv_results_["mean_test_score"].min() > 0.8
+    search = GridSearchCV(SequenceClassifier(**SMALL), grid, cv=2, n_jobs=2).fit(rows, KINDS)
+    assert search.cv_results_["mean_test_score"].min() > 0.6

@@ -30,115 +30,76 @@ def refused(*arguments, **options):
     return line
 
 
-@pytest.mark.parametrize(
-    ("inputs", "labels", "expected"),
-    [
-        (FLOATS[None], LABELS, "inputs: float64 [1, 24, 6, 2]: must be [N, L, C] or [N, L] of floats, [N, L, C] of"),
-        (FLOATS.astype(int), LABELS, "inputs: int64 [24, 6, 2]: must be [N, L, C] or [N, L] of floats, [N, L, C] of"),
-        (FLOATS[:0], LABELS[:0], "inputs: float64 [0, 6, 2] is empty; must be"),
-        (FLOATS * 1e300, LABELS, "288 of 288 values; must be finite in float32"),
-        ([[[1.0]], [[1.0, 2.0], [1.0, 2.0]]], [0, 1], "are of the shapes [1, 1], [2, 2]; must be [L, C] or [L], and"),
-        (
-            [np.ones((2, 3)), np.ones((2, 4))],
-            [0, 1],
-            "[2, 3], [2, 4]; must be [L, C] or [L], and differ in L alone; cha",
-        ),
-        (FLOATS.swapaxes(1, 2), LABELS, "look like [N, C, L], with the channels first; give channels_first=True, or"),
-        (np.zeros((24, 3, 8, 8), np.uint8), LABELS, "[24, 3, 8, 8] look like [N, C, H, W], with the channels first"),
-        (np.ma.masked_less(FLOATS, 0.5), LABELS, "values are masked; fill them, or give lengths="),
-        (TOKENS - 1, LABELS, "inputs: tokens are from -1 to 3; must be from 0, and below 2^31"),
-    ],
-)
-def test_arrays_that_will_not_do(inputs, labels, expected):
-    assert expected in refused(inputs, labels)
-
-
-def test_a_value_that_is_no_number_is_found():
-    strange = FLOATS.copy()
-    strange[3, 4, 1] = np.nan
-    strange[5, 0, 0] = np.inf
-    assert refused(strange, LABELS) == "inputs: nan at [3, 4, 1], 2 of 288 values; must be finite in float32"
+LAYOUTS = "must be [N, L, C] or [N, L] of floats, [N, L, C] of"
+UNEQUAL = "must be [L, C] or [L], and differ in L alone"
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("inputs", "options", "expected"),
     [
-        (dict(num_classes=2), "labels: 2 is unknown; must be one of the 2 classes 0, 1 (see num_classes)"),
+        (FLOATS[None], {}, f"inputs: float64 [1, 24, 6, 2]: {LAYOUTS}"),
+        (FLOATS.astype(int), {}, f"inputs: int64 [24, 6, 2]: {LAYOUTS}"),
+        (FLOATS[:0], {}, "inputs: float64 [0, 6, 2] is empty; must be"),
+        (FLOATS * 1e300, {}, "288 of 288 values; must be finite in float32"),
+        ([[[1.0]], [[1.0, 2.0], [1.0, 2.0]]], {}, f"are of the shapes [1, 1], [2, 2]; {UNEQUAL}"),
+        ([np.ones((2, 3)), np.ones((2, 4))], {}, f"[2, 3], [2, 4]; {UNEQUAL}; cha"),
+        (FLOATS.swapaxes(1, 2), {}, "look like [N, C, L], with the channels first; give channels_first=True, or"),
+        (np.zeros((24, 3, 8, 8), np.uint8), {}, "[24, 3, 8, 8] look like [N, C, H, W], with the channels first"),
+        (np.ma.masked_less(FLOATS, 0.5), {}, "values are masked; fill them, or give lengths="),
+        (TOKENS - 1, {}, "inputs: tokens are from -1 to 3; must be from 0, and below 2^31"),
+        (TOKENS, dict(vocabulary_size=4), "inputs: the largest token is 4; must be from 0 to 3 (see vocabulary_size)"),
+        (FLOATS, dict(num_classes=2), "labels: 2 is unknown; must be one of the 2 classes 0, 1 (see num_classes)"),
         (
+            FLOATS,
             dict(test=(FLOATS[:, :5], LABELS)),
-            "test inputs: are sequences of 5 x 2 of float32; must be of 6 x 2 of",
+            "test inputs: are sequences of 5 x 2 of float32; must be of 6",
         ),
-        (dict(test=(FLOATS, LABELS + 1)), "test labels: 3 is unknown; must be one of the 3 classes 0, 1, 2"),
-        (dict(test=(FLOATS, None)), "test labels: are None; must be one class per sequence"),
+        (FLOATS, dict(test=(FLOATS, LABELS + 1)), "test labels: 3 is unknown; must be one of the 3 classes 0, 1, 2"),
+        (FLOATS, dict(test=(FLOATS, None)), "test labels: are None; must be one class per sequence"),
         (
+            FLOATS,
             dict(test=(FLOATS, LABELS, LABELS + 1), padding="left"),
             "test lengths: must be given if and only if they were for training",
         ),
-        (dict(test=FLOATS), "test: has 24 parts; must be (inputs, labels) or (inputs, labels, lengths)"),
-        (dict(lengths=LABELS), "lengths: are from 0 to 2; must be from 1 to 6"),
-        (dict(lengths=LABELS + 5), "lengths: are from 5 to 7; must be from 1 to 6"),
-        (dict(lengths=np.ones((24, 6), bool)), "; of a mask that is true for elements write mask.sum(axis=1)"),
-        (dict(lengths=LABELS + 3), "inputs: neither end looks like padding, going by the lengths; give padding='left'"),
-        (dict(lengths=LABELS + 3, padding="top"), "padding='top': must be 'left', 'right' or None"),
+        (FLOATS, dict(test=FLOATS), "test: has 24 parts; must be (inputs, labels) or (inputs, labels, lengths)"),
+        (FLOATS, dict(lengths=LABELS), "lengths: are from 0 to 2; must be from 1 to 6"),
+        (FLOATS, dict(lengths=LABELS + 5), "lengths: are from 5 to 7; must be from 1 to 6"),
+        (FLOATS, dict(lengths=np.ones((24, 6), bool)), "; of a mask that is true for elements write mask.sum(axis=1)"),
+        (FLOATS, dict(lengths=LABELS + 3), "neither end looks like padding, going by the lengths; give padding='left'"),
+        (FLOATS, dict(lengths=LABELS + 3, padding="top"), "padding='top': must be 'left', 'right' or None"),
+        (FLOATS, dict(workdir=""), "--workdir=: must be a folder, an address such as gs://BUCKET/RUN, or None"),
+        (FLOATS, dict(progress=aux_rnn.Progress), "training.progress.Progress'>: must be True, None or a"),
         (
-            dict(workdir=""),
-            "--workdir=: must be a folder, an address such as gs://BUCKET/RUN, or None to write nothing",
+            FLOATS,
+            dict(segment_length=7),
+            "--segment_length=7: must be at most 6 to reconstruct sequences of 6",
         ),
-        (
-            dict(progress=aux_rnn.Progress),
-            "progress=<class 'aux_rnn.training.progress.Progress'>: must be True, None or a",
-        ),
-        (dict(segment_length=7), "--segment_length=7: must be at most 6 to reconstruct sequences of 6 elements"),
-        (dict(batch_size=64), "--batch_size=64: must be at most 22, the number of training examples"),
-        (dict(image_size=4), "image_size=4: must be left out; arrays are taken as they are"),
-        (
-            dict(pixel_loss="softmax"),
-            "--pixel_loss=softmax: must be squared for values of float32; softmax is",
-        ),
+        (FLOATS, dict(batch_size=64), "--batch_size=64: must be at most 22, the number of training examples"),
+        (FLOATS, dict(image_size=4), "image_size=4: must be left out; arrays are taken as they are"),
+        (FLOATS, dict(pixel_loss="softmax"), "--pixel_loss=softmax: must be squared for values of float32; softmax is"),
     ],
 )
-def test_options_that_will_not_do(options, expected):
-    assert expected in refused(FLOATS, LABELS, **options)
-
-
-def test_tokens_out_of_the_vocabulary():
-    line = refused(TOKENS, LABELS, vocabulary_size=4)
-    assert line == "inputs: the largest token is 4; must be from 0 to 3 (see vocabulary_size)"
+def test_arrays_and_options_that_will_not_do(inputs, options, expected):
+    assert expected in refused(inputs, LABELS, **options)
 
 
 def test_floats_are_taken_as_they_are_and_bytes_are_scaled():
-    """The same pixels as bytes, as images and as floats give the same network."""
+    """The same pixels as bytes and as floats give the same network."""
     pixels = np.random.default_rng(1).integers(256, size=(24, 6, 2), dtype=np.uint8)
     quick = {**SMALL, "auxiliary": "none"}
     of_bytes = aux_rnn.fit(pixels, LABELS, **quick)
-    of_images = aux_rnn.fit(pixels.reshape(24, 2, 3, 2), LABELS, **quick)
     of_floats = aux_rnn.fit(pixels / 255, LABELS, **quick)
-    np.testing.assert_array_equal(of_images.logits(pixels), of_bytes.logits(pixels))
     np.testing.assert_allclose(of_floats.logits(pixels / 255), of_bytes.logits(pixels), rtol=1e-4, atol=1e-5)
     with pytest.raises(aux_rnn.DataError, match="inputs: are sequences of 6 x 2 of float32; must be of 6 x 2 of uint8"):
         of_bytes.predict(pixels / 255)
 
 
-def check_products(workdir, unit, steps):
-    """Asserts that a folder has the pictures of a run and its report."""
-    assert {file.name for file in (workdir / "plots").glob("*.png")} == {"curves.png", f"reconstructions-{steps}.png"}
-    assert f"reconstruction loss ({unit})" in (workdir / "plots/curves.svg").read_text()
-    report = (workdir / "report.html").read_text()
-    assert "aux_rnn.fit(\n    inputs, labels,\n" in report
-    assert "    segment_length=3,\n" in report
-    assert "main.py" not in report
-
-
 @pytest.mark.parametrize("inputs", [FLOATS, TOKENS], ids=["floats", "tokens"])
-def test_padding_says_nothing(inputs, tmp_path):
+def test_padding_says_nothing(inputs):
     lengths = 3 + np.arange(24) % 4
     is_padding = np.arange(6) < 6 - lengths[:, None]
-    is_tokens = inputs.ndim == 2
-    padded = np.where(is_padding if is_tokens else is_padding[..., None], 0, inputs)
-    workdir = tmp_path / "run" if is_tokens else None
-    fitted = aux_rnn.fit(padded, LABELS, lengths, workdir=workdir, validation_fraction=0, **SMALL)
-    if is_tokens:
-        check_products(workdir, "nats", steps=3)
+    padded = np.where(is_padding if inputs.ndim == 2 else is_padding[..., None], 0, inputs)
+    fitted = aux_rnn.fit(padded, LABELS, lengths, validation_fraction=0, **SMALL)
     logits = fitted.logits(padded, lengths)
     assert logits.shape == (24, 3)
     np.testing.assert_allclose(fitted.logits(inputs, lengths), logits, rtol=1e-5)
@@ -149,7 +110,12 @@ def test_padding_says_nothing(inputs, tmp_path):
 def test_a_run_in_a_folder_is_continued_and_is_of_these_arrays_alone(tmp_path):
     settings = dict(workdir=tmp_path, validation_fraction=0.25, **SMALL)
     first = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), **settings)
-    check_products(tmp_path, "squared error", steps=2)
+    assert {f.name for f in (tmp_path / "plots").glob("*.png")} == {"curves.png", "reconstructions-2.png"}
+    assert "reconstruction loss (squared error)" in (tmp_path / "plots/curves.svg").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert "aux_rnn.fit(\n    inputs, labels,\n" in report
+    assert "    segment_length=3,\n" in report
+    assert "main.py" not in report
     assert json.loads((tmp_path / "summary.json").read_text())["params_digest"] == first.summary["params_digest"]
     again = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), **settings)
     assert again.summary["params_digest"] == first.summary["params_digest"]
@@ -214,7 +180,7 @@ class Pair(nn.RNNCellBase):
 
 
 def test_any_cell_of_flax_is_trained_and_its_run_is_continued(tmp_path):
-    options = dict(workdir=tmp_path, pictures=False, **SMALL)
+    options = dict(workdir=tmp_path, pictures=False, **SMALL, auxiliary="none")
     fitted = aux_rnn.fit(FLOATS, LABELS, cell=small_cell, **options)
     again = aux_rnn.fit(FLOATS, LABELS, cell=small_cell, **options)
     assert fitted.summary["params_digest"] == again.summary["params_digest"]

@@ -12,7 +12,7 @@ from small_network import SMALL_NETWORK
 
 import aux_rnn
 from aux_rnn.analysis.predict import predict_run, save_predictions
-from aux_rnn.config.serialization import from_flat, to_json
+from aux_rnn.config.serialization import from_flat, to_json, with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import find_dataset, load_splits
 from aux_rnn.datasets.arrays import Form
@@ -91,7 +91,7 @@ def test_files_that_are_no_network_are_refused(tmp_path):
 
 def test_a_run_is_loaded_and_predicts_what_the_mode_predict_writes(tiny, quiet, tmp_path):
     run = tmp_path / "run"
-    train_and_evaluate(tiny, run, quiet)
+    train_and_evaluate(with_settings(tiny, auxiliary="none"), run, quiet)
     assert read_form(run) == find_dataset(tiny.data).describe(tiny.data)
     save_predictions(run, predict_run(run, tiny.data, "test"))
     images = load_splits(tiny.data, tiny.run.seed).test.inputs

@@ -25,24 +25,30 @@ from aux_rnn.datasets import (
 )
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.loading import divide_rows
-from aux_rnn.datasets.shrinking import overlap_matrix, shrink_images
+from aux_rnn.datasets.shrinking import shrink_images
 
 # Registry.
 
 
 @pytest.mark.parametrize(
-    ("name", "image_size", "expected"),
+    ("settings", "expected"),
     [
-        ("digits", 0, SequenceSpec(64, 1, 10)),
-        ("mnist", 0, SequenceSpec(784, 1, 10)),
-        ("pmnist", 14, SequenceSpec(196, 1, 10)),
-        ("cifar10", 0, SequenceSpec(1024, 3, 10)),
-        ("cifar10", 32, SequenceSpec(1024, 3, 10)),
-        ("cifar10", 1, SequenceSpec(1, 3, 10)),
+        (dict(dataset="digits"), SequenceSpec(64, 1, 10)),
+        (dict(dataset="mnist"), SequenceSpec(784, 1, 10)),
+        (dict(dataset="pmnist", image_size=14), SequenceSpec(196, 1, 10)),
+        (dict(dataset="cifar10"), SequenceSpec(1024, 3, 10)),
+        (dict(dataset="cifar10", image_size=32), SequenceSpec(1024, 3, 10)),
+        (dict(dataset="cifar10", image_size=1), SequenceSpec(1, 3, 10)),
+        (dict(dataset="stanford_dogs"), SequenceSpec(16384, 3, 120)),
+        (dict(dataset="dbpedia"), SequenceSpec(1014, 1, 14, 256)),
+        (dict(dataset="dbpedia", sequence_length=99), SequenceSpec(99, 1, 14, 256)),
+        (dict(dataset="digits_text"), SequenceSpec(64, 1, 10, 256)),
+        (dict(dataset="recall"), SequenceSpec(64, 1, 10)),
+        (dict(dataset="recall", sequence_length=10**6), SequenceSpec(10**6, 1, 10)),
     ],
 )
-def test_sequences_are_known_without_data(name, image_size, expected):
-    assert sequence_spec(DataConfig(dataset=name, image_size=image_size)) == expected
+def test_sequences_are_known_without_data(settings, expected):
+    assert sequence_spec(DataConfig(**settings)) == expected
 
 
 def test_the_modules_define_the_data_sets_and_only_pmnist_is_permuted():
@@ -54,32 +60,35 @@ def test_the_modules_define_the_data_sets_and_only_pmnist_is_permuted():
 
 
 @pytest.mark.parametrize(
-    ("function", "settings", "message"),
+    ("settings", "message"),
     [
-        (
-            find_dataset,
-            {"dataset": "svhn"},
-            r"--dataset=svhn: must be one of .*mnist, pmnist, recall, stanford_dogs, tfds:NAME or file:PATH",
-        ),
-        (find_dataset, {"dataset": "digits", "image_size": 9}, "--image_size=9: must be at most 8"),
-        (sequence_spec, {"dataset": "cifar10", "image_size": 33}, "--image_size=33: must be at most 32"),
-        (split_sizes, {"dataset": "mnist", "train_examples": 54_001}, "--train_examples=54001: must be at most 54,000"),
-        (
-            split_sizes,
-            {"dataset": "digits", "validation_fraction": 0.9999},
-            r"--validation_fraction=0.9999: must be small",
-        ),
+        (dict(dataset="svhn"), "svhn: must be one of .*mnist, pmnist, recall, stanford_dogs, tfds:NAME or file:PATH"),
+        (dict(dataset="digits", image_size=9), "--image_size=9: must be at most 8"),
+        (dict(dataset="cifar10", image_size=33), "--image_size=33: must be at most 32"),
+        (dict(dataset="mnist", train_examples=54_001), "--train_examples=54001: must be at most 54,000"),
+        (dict(dataset="mnist", sequence_length=9), r"--sequence_length=9: must be 0 \(the sequences of mnist"),
+        (dict(dataset="digits", validation_fraction=0.9999), r"--validation_fraction=0.9999: must be small"),
+        (dict(dataset="digits", padding="left"), r"--padding=left: must be auto \(only the arrays of file:PATH"),
+        (dict(dataset="dbpedia", sequence_length=1015), "=1015: must be at most 1,014, the bytes of the longest text"),
+        (dict(dataset="dbpedia", image_size=8), r"--image_size=8: must be 0 \(dbpedia has no images"),
+        (dict(dataset="digits_text", sequence_length=65), "--sequence_length=65: must be at most 64"),
+        (dict(dataset="recall", sequence_length=1), r"--sequence_length=1: must be at least 2 for recall \(0: 64\)"),
+        (dict(dataset="recall", image_size=8), r"--image_size=8: must be 0 \(recall has no images"),
+        (dict(dataset="recall", train_examples=9_001), "--train_examples=9001: must be at most 9,000"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(function, settings, message):
+def test_settings_that_do_not_fit_are_refused_without_data(settings, message):
     with pytest.raises(ConfigError, match=message):
-        function(DataConfig(**settings))
+        split_sizes(DataConfig(**settings))
 
 
 def test_split_sizes():
     assert split_sizes(DataConfig(dataset="mnist")) == SplitSizes(54_000, 6_000, 10_000)
     config = DataConfig(dataset="cifar10", validation_fraction=0.0, train_examples=50_000)
     assert split_sizes(config) == SplitSizes(50_000, 0, 10_000)
+    assert split_sizes(DataConfig(dataset="stanford_dogs", allow_partial=True)) is None
+    tests = {"stanford_dogs": 8_580, "dbpedia": 70_000, "digits_text": 360, "recall": 1_000}
+    assert {name: split_sizes(DataConfig(dataset=name)).test for name in tests} == tests
 
 
 def test_digits_need_neither_tensorflow_nor_tfds_nor_scikit_learn():
@@ -137,41 +146,22 @@ def test_one_module_makes_a_data_set_that_may_hold_floats(waves):
 # Shrinking.
 
 
-def test_overlaps_worked_out_by_hand():
-    # Two new pixels over three old ones: each takes one whole (2 halves) and one half of the middle one.
-    assert overlap_matrix(3, 2).tolist() == [[2, 1, 0], [0, 1, 2]]
-    assert overlap_matrix(4, 2).tolist() == [[2, 2, 0, 0], [0, 0, 2, 2]]
-    for old, new in ((28, 14), (28, 11), (32, 31), (8, 1), (8, 8)):
-        overlaps = overlap_matrix(old, new)
-        np.testing.assert_array_equal(overlaps.sum(1), old)
-        np.testing.assert_array_equal(overlaps.sum(0), new)
+def test_overlaps_and_rounding_of_halves_worked_out_by_hand():
+    def shrink(image, side):
+        return shrink_images(np.array(image, np.uint8)[None, :, :, None], side)[0, :, :, 0].tolist()
 
-
-def test_fractional_overlap_worked_out_by_hand():
-    image = np.array([[0, 30, 60], [90, 120, 150], [180, 210, 240]], np.uint8)
     # The corner is (1 * 0 + 1/2 * 30 + 1/2 * 90 + 1/4 * 120) / (9/4) = 40.
-    assert shrink_images(image[None, :, :, None], 2)[0, :, :, 0].tolist() == [[40, 80], [160, 200]]
-
-
-def test_halves_are_rounded_up():
-    image = np.array([[0, 1], [0, 1]], np.uint8)
-    assert shrink_images(image[None, :, :, None], 1).item() == 1
-    assert shrink_images(np.array([[1, 0], [0, 0]], np.uint8)[None, :, :, None], 1).item() == 0
+    assert shrink([[0, 30, 60], [90, 120, 150], [180, 210, 240]], 2) == [[40, 80], [160, 200]]
+    assert (shrink([[0, 1], [0, 1]], 1), shrink([[1, 0], [0, 0]], 1)) == ([[1]], [[0]])
 
 
 @pytest.mark.parametrize(("old", "new"), [(28, 14), (24, 4), (6, 1), (28, 13), (8, 5), (8, 7), (32, 20)])
 def test_shrinking_equals_enlarging_then_block_means(old, new):
     images = np.random.default_rng(new).integers(0, 256, (3, old, old, 2), np.uint8)
-    enlarged = images.repeat(new, axis=1).repeat(new, axis=2)
-    np.testing.assert_array_equal(shrink_images(images, new), shrink_images(enlarged, new))
-    sums = enlarged.reshape(3, new, old, new, old, 2).astype(np.int64).sum((2, 4))
+    images[0] = 255
+    sums = images.repeat(new, axis=1).repeat(new, axis=2).reshape(3, new, old, new, old, 2).astype(np.int64).sum((2, 4))
     np.testing.assert_array_equal(shrink_images(images, new), (2 * sums + old**2) // (2 * old**2))
-
-
-def test_constant_images_stay_constant_and_the_own_size_changes_nothing():
-    images = np.full((2, 28, 28, 1), 255, np.uint8)
-    assert (shrink_images(images, 11) == 255).all()
-    assert shrink_images(images, 28) is images
+    assert shrink_images(images, old) is images
 
 
 # Splitting.
@@ -197,49 +187,37 @@ def test_division_never_changes():
 
 
 def digits(**settings):
-    return DataConfig(dataset="digits", **settings)
-
-
-def raw_digits():
-    from sklearn.datasets import load_digits
-
-    images, labels = load_digits(return_X_y=True)
-    return (images * 16).clip(0, 255).reshape(-1, 8, 8, 1), labels
+    return load_splits(DataConfig(dataset="digits", **settings), seed=5)
 
 
 def test_digits_end_to_end():
-    splits = load_splits(digits(), seed=0)
-    assert [len(split) for split in (splits.train, splits.validation, splits.test)] == [1293, 144, 360]
-    assert splits.train.inputs.shape == (1293, 8, 8, 1)
-    assert splits.train.inputs.dtype == np.uint8
-    assert splits.train.labels.dtype == np.int32
+    from sklearn.datasets import load_digits
+
+    splits = digits()
+    parts = (splits.train, splits.validation, splits.test)
+    assert [part.inputs.shape for part in parts] == [(n, 8, 8, 1) for n in (1293, 144, 360)]
+    assert (splits.train.inputs.dtype, splits.train.labels.dtype) == (np.uint8, np.int32)
     assert (splits.test.inputs.min(), splits.test.inputs.max()) == (0, 255)
-    images, labels = raw_digits()
-    train_rows, validation_rows = divide_rows(1437, 144, seed=0)
-    for part, rows in (
-        (splits.train, np.sort(train_rows)),
-        (splits.validation, np.sort(validation_rows)),
-        (splits.test, np.arange(1437, 1797)),
-    ):
+    images, labels = load_digits(return_X_y=True)
+    train_rows, validation_rows = divide_rows(1437, 144, seed=5)
+    places = (np.sort(train_rows), np.sort(validation_rows), np.arange(1437, 1797))
+    for part, rows in zip(parts, places, strict=True):
         np.testing.assert_array_equal(part.labels, labels[rows])
         # 255 / 16 is a little less than 16: no grey value of the scaled image is more than one step of rounding away.
-        assert np.abs(part.inputs - images[rows] * (255 / 256)).max() <= 1.0
+        scaled = (images[rows] * 16).clip(0, 255).reshape(-1, 8, 8, 1) * (255 / 256)
+        assert np.abs(part.inputs - scaled).max() <= 1.0
+    whole = digits(validation_fraction=0.0)
+    assert (whole.train.inputs.shape, whole.validation.inputs.shape) == ((1437, 8, 8, 1), (0, 8, 8, 1))
 
 
 def test_capped_examples_are_a_part_of_all_and_validation_stays():
-    everything = load_splits(digits(), seed=5)
-    capped = load_splits(digits(train_examples=100, image_size=4), seed=5)
+    everything = digits()
+    capped = digits(train_examples=100, image_size=4)
     assert capped.train.inputs.shape == (100, 4, 4, 1)
     whole = {image.tobytes() for image in shrink_images(everything.train.inputs, 4)}
     assert {image.tobytes() for image in capped.train.inputs} <= whole
     np.testing.assert_array_equal(capped.validation.labels, everything.validation.labels)
     np.testing.assert_array_equal(capped.test.inputs, shrink_images(everything.test.inputs, 4))
-
-
-def test_without_validation_part():
-    splits = load_splits(digits(validation_fraction=0.0), seed=0)
-    assert len(splits.train) == 1437
-    assert splits.validation.inputs.shape == (0, 8, 8, 1)
 
 
 def test_reading_holds_only_a_piece_at_full_size(monkeypatch):

@@ -7,13 +7,10 @@ import numpy as np
 import pytest
 from official import ARTICLES, as_csv, dbpedia_files, official_config, write_dbpedia
 
-from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.datasets import DataError, find_dataset, load_splits, sequence_spec, split_sizes
+from aux_rnn.datasets import DataError, load_splits
 from aux_rnn.datasets.builtin.digits import read_grey_values
 from aux_rnn.datasets.builtin.digits_text import draw_digit
-from aux_rnn.datasets.forms import Texts
 
 
 @pytest.fixture(scope="module", params=["archive", "folder"])
@@ -36,7 +33,7 @@ def read_back(examples):
     return [row[len(row) - length :].tobytes() for row, length in padded]
 
 
-@pytest.mark.parametrize("length", [0, 20, 1])
+@pytest.mark.parametrize("length", [0, 20])
 def test_articles_are_title_and_abstract_cut_and_padded_on_the_left(dbpedia, length):
     splits = load_splits(official_config(dbpedia, "dbpedia", sequence_length=length), seed=0)
     longest = length or 1014
@@ -49,35 +46,6 @@ def test_articles_are_title_and_abstract_cut_and_padded_on_the_left(dbpedia, len
         for row, own in zip(examples.inputs, examples.lengths, strict=True):
             assert not row[: longest - own].any()
     assert splits.test.lengths[0] == 1, "an empty article is a blank"
-
-
-def test_texts_are_padded_on_the_left():
-    stored = [np.array(text, np.uint8) for text in ([7], [1, 2, 3], [4, 5, 6, 8])]
-    padded, lengths = Texts(9).arrange(stored, (3,))
-    assert padded.tolist() == [[0, 0, 7], [1, 2, 3], [4, 5, 6]]
-    assert lengths.tolist() == [1, 3, 3]
-
-
-def test_texts_are_known_without_data():
-    assert sequence_spec(DataConfig(dataset="dbpedia")) == SequenceSpec(1014, 1, 14, 256)
-    assert sequence_spec(DataConfig(dataset="dbpedia", sequence_length=99)).length == 99
-    assert sequence_spec(DataConfig(dataset="digits_text")) == SequenceSpec(64, 1, 10, 256)
-    assert split_sizes(DataConfig(dataset="dbpedia")).test == 70_000
-    assert split_sizes(DataConfig(dataset="digits_text")).test == 360
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"sequence_length": 1015}, "--sequence_length=1015: must be at most 1,014, the bytes of the longest text"),
-        ({"image_size": 8}, r"--image_size=8: must be 0 \(dbpedia has no images"),
-        ({"dataset": "digits_text", "sequence_length": 65}, "--sequence_length=65: must be at most 64"),
-        ({"dataset": "mnist", "sequence_length": 9}, r"--sequence_length=9: must be 0 \(the sequences of mnist"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused_without_data(settings, message):
-    with pytest.raises(ConfigError, match=message):
-        find_dataset(DataConfig(**{"dataset": "dbpedia", **settings}))
 
 
 ROWS = as_csv(ARTICLES["train"][:2])

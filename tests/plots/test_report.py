@@ -52,10 +52,10 @@ def test_curves_show_every_number_with_its_unit_and_the_phases(config):
 
 
 def test_units_of_the_auxiliary_loss_follow_the_data_and_the_loss(config):
-    softmax = draw_curves(make_records(), with_settings(config, pixel_loss="softmax"), "title")
-    assert panel_of(softmax, "reconstruction").get_ylabel() == "reconstruction loss (nats)"
-    texts = draw_curves(make_records(), with_settings(config, dataset="digits_text", image_size=0), "title")
-    assert panel_of(texts, "reconstruction").get_ylabel() == "reconstruction loss (nats)"
+    tokens = (dict(pixel_loss="softmax"), dict(dataset="digits_text", image_size=0), dict(dataset="token-arrays-0"))
+    for changes in tokens:
+        figure = draw_curves(make_records(), with_settings(config, **changes), "title")
+        assert panel_of(figure, "reconstruction").get_ylabel() == "reconstruction loss (nats)"
 
 
 def test_lines_differ_without_their_colours():

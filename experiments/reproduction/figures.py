@@ -154,9 +154,9 @@ def draw_compute(frame: pd.DataFrame) -> Figure:
         styles[name] = style = STYLES[members["model"].iloc[0]] | (FULL_STYLE if is_full else {})
         points = pd.concat(map(pd.DataFrame, members["history"])).query("phase == 'train'").groupby("step")
         accuracies = 100 * estimate_means(points["validation_accuracy"])
-        for axis, places in zip(axes, (points["petaflop"].mean(), points["seconds"].mean() / 3600), strict=True):
+        for axis, places in zip(axes, (points["teraflop"].mean(), points["seconds"].mean() / 3600), strict=True):
             axis.errorbar(places, *accuracies.to_numpy().T, **style, linewidth=1.2, markersize=4.5, capsize=2)
-    for axis, label in zip(axes, ("training (PFLOP)", "training and evaluation (hours)"), strict=True):
+    for axis, label in zip(axes, ("training (TFLOP)", "training and evaluation (hours)"), strict=True):
         axis.set(xlabel=label)
         axis.grid(color=GRID)
     axes[0].set(ylabel="validation accuracy (%)")

@@ -66,11 +66,11 @@ def read_history(metrics: Path) -> list[dict[str, Any]]:
 
 
 def add_flops(history: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
-    """Adds to each evaluation the `petaflop` of all training steps before it; both phases end with an evaluation."""
+    """Adds to each evaluation the `teraflop` of all training steps before it; both phases end with an evaluation."""
     spec, latest, total = sequence_spec(config.data), 0, 0.0
     for entry in history:
-        total += 2e-15 * count_training_step(config, spec, entry["phase"]) * (entry["step"] - latest)
-        latest, entry["petaflop"] = entry["step"], total
+        total += 2e-12 * count_training_step(config, spec, entry["phase"]) * (entry["step"] - latest)
+        latest, entry["teraflop"] = entry["step"], total
     return history
 
 

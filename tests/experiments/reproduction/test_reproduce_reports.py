@@ -62,7 +62,7 @@ def make_up(experiment, run, accuracy=0.8, **values):
         dict(step=3, epoch=3.0, phase="train", train_accuracy=0.75, test_accuracy=0.5, test_supervised_loss=1.0),
     ]
     for entry in history:
-        entry |= dict(seconds=60.0 * entry["step"], petaflop=0.5 * entry["step"])
+        entry |= dict(seconds=60.0 * entry["step"], teraflop=0.5 * entry["step"])
         entry |= dict(validation_accuracy=0.1 * entry["step"]) if entry["phase"] == "train" else {}
     return {
         **dict(experiment=experiment, preset="tiny", seed=run.seed, digest=run.digest, settings=run.settings),
@@ -167,10 +167,10 @@ def test_a_record_is_made_from_the_files_of_a_run(tmp_path):
     assert (record["machine"], record["commit"]) == (MACHINE, "abc, def")
     validation = dict(validation_accuracy=0.3, validation_supervised_loss=1.5)
     values = dict(train_loss=2.0, train_accuracy=0.4, test_accuracy=0.25, test_supervised_loss=1.75)
-    step = 2e-15 * count_training_step(run.config, sequence_spec(run.config.data))
+    step = 2e-12 * count_training_step(run.config, sequence_spec(run.config.data))
     assert record["history"] == [
-        dict(step=2, epoch=1.0, phase="train", seconds=2.0, petaflop=2 * step, **validation, **values),
-        dict(step=4, epoch=2.0, phase="train", seconds=2.0, petaflop=4 * step, test_accuracy=0.5),
+        dict(step=2, epoch=1.0, phase="train", seconds=2.0, teraflop=2 * step, **validation, **values),
+        dict(step=4, epoch=2.0, phase="train", seconds=2.0, teraflop=4 * step, test_accuracy=0.5),
     ]
     write(tmp_path, record)
     (shown,) = read(tmp_path, [run]).values()

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from aux_rnn.analysis.restore import restore_state
 from aux_rnn.config.fields import checkpoint_name, reject, to_plain
-from aux_rnn.config.serialization import from_flat, to_json
+from aux_rnn.config.serialization import PATH_SETTINGS, from_flat, to_json
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import evaluation_batches
 from aux_rnn.datasets.arrays import Form
@@ -92,7 +92,7 @@ class Fitted:
     def save(self, path: str | os.PathLike, *, decoders: bool = True) -> None:
         """Writes the network into one file, which `aux_rnn.load` reads in any other program.
 
-        The file is an archive of NumPy without pickled objects.
+        The file is an archive of NumPy without pickled objects. It does not contain the folders of the data.
 
         Args:
           path: the file; it is replaced if it exists.
@@ -106,7 +106,9 @@ class Fitted:
         arrays = {f"params/{name}": np.asarray(a) for name, a in traverse_util.flatten_dict(params, sep="/").items()}
         if self.permutation is not None:
             arrays["permutation"] = self.permutation
-        config = json.loads(to_json(self.config))
+        # Folders of this machine mean nothing on another one, and a file may be published.
+        flat = json.loads(to_json(self.config))
+        config = {name: value for name, value in flat.items() if name not in PATH_SETTINGS}
         header = {"config": config, "form": form_to_json(self.form), "summary": self.summary}
         write_model(Path(to_plain(path)).expanduser(), header, arrays)
 

@@ -68,8 +68,9 @@ def untrained(**settings):
 
 
 def test_files_that_are_no_network_are_refused(tmp_path):
-    fitted = untrained()
+    fitted = untrained(data_dir="/home/somebody")
     fitted.save(tmp_path / "network")
+    assert aux_rnn.load(tmp_path / "network").config.data.data_dir == "", "a file that may be published"
     content = (tmp_path / "network").read_bytes()
     middle = len(content) // 2
     for name, damaged in (

@@ -107,6 +107,7 @@ def test_padding_says_nothing(inputs):
         fitted.logits(padded)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_is_continued_and_is_of_these_arrays_alone(tmp_path):
     settings = dict(workdir=tmp_path, validation_fraction=0.25, **SMALL)
     first = aux_rnn.fit(FLOATS, LABELS, test=(FLOATS, LABELS), **settings)

@@ -14,6 +14,7 @@ import aux_rnn
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_steps")
 @pytest.mark.parametrize("name", aux_rnn.__all__)
 def test_every_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch):

@@ -296,9 +296,8 @@ PRODUCTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("protocol", "modes"), [("gs", ("report",)), pytest.param("s3", tuple(PRODUCTS), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("protocol", "modes"), [("gs", ("report",)), ("s3", tuple(PRODUCTS))])
 def test_a_run_continues_on_another_machine(protocol, modes, tiny, quiet, tmp_path, temporary, monkeypatch, capsys):
     address = f"{protocol}://bucket/{uuid.uuid4().hex}"
     alone = train_and_evaluate(tiny, tmp_path / "alone", quiet)

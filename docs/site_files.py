@@ -25,6 +25,7 @@ LINKED = (
     "results/**/*.png",
     "results/**/*.csv",
     "results/**/*.jsonl",
+    "results/**/*.npz",
 )
 
 

@@ -131,7 +131,7 @@ def test_data_missing_in_one_process_ends_all(tmp_path):
     argv = command(tmp_path / "run", tmp_path / "data", "--dataset=mnist", "--allow_partial")
     first, second = run_two(argv, [], [f"--data_dir={tmp_path}/file/data"])
     assert (first.code, second.code) == (2, 2)
-    assert "/file/data: cannot be written" in read_errors(second)[0]
+    assert "/file/data: preparing mnist failed" in read_errors(second)[0]
     assert read_errors(first)[0].startswith("error: process 1 of 2: --data_dir=")
 
 

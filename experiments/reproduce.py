@@ -8,9 +8,10 @@ The argument is table2 (accuracy by model and truncation), lengths (accuracy,
 time and memory by length), bptt (accuracy by truncation of the supervised
 gradient), curves (training and test curves), compute (accuracy by the cost of
 training), text (DBpedia by character) or ablations (one setting changed at a
-time). Ctrl-C stops and saves; the same command continues. Presets: paper (the paper's data and settings), full (the
-same data at full length, small networks), small (the same data, shrunken),
-digits (stand-ins that need no network, minutes); their values are in
+time). Ctrl-C stops and saves; the same command continues. Presets: paper (the
+paper's data and settings), full (the same data at full length, small networks),
+small (the same data, shrunken), digits (stand-ins that need no network,
+minutes); their values are in
 experiments/reproduction/presets.py. On SLURM:
 
   sbatch --array=1-8 --wrap='python experiments/reproduce.py table2 \\

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from aux_rnn.recurrence.precision import MatMul, standard_promotion
-from aux_rnn.recurrence.scan import steps_per_iteration
+from aux_rnn.recurrence.scan import join_chunks, split_chunks, steps_per_iteration
 
 CHECKPOINT_EVERY = 10  # steps: a chunk's arrays should fit into the cache of a core
 
@@ -173,26 +173,12 @@ def run_forward(
     if not keep_residuals:
         final, (outputs, _) = run_chunk(list(states), inputs)
         return (tuple(final), outputs), None
-    whole, rest = split_chunks(inputs)
+    whole, rest = split_chunks(inputs, CHECKPOINT_EVERY)
     final, (outputs, saved) = jax.lax.scan(run_chunk, list(states), whole)
     last_outputs = last = None
     if rest is not None:
         final, (last_outputs, last) = run_chunk(final, rest)
     return (tuple(final), join_chunks(outputs, last_outputs)), Residuals(tuple(params), inputs, saved, last)
-
-
-def split_chunks(tree: Any) -> tuple[Any, Any]:
-    """Splits leaves `[T, ...]` into chunks `[chunks, CHECKPOINT_EVERY, ...]` and the steps after them, None if none."""
-    steps = len(jax.tree.leaves(tree)[0])
-    chunks, rest = divmod(steps, CHECKPOINT_EVERY)
-    whole = jax.tree.map(lambda x: x[: steps - rest].reshape(chunks, CHECKPOINT_EVERY, *x.shape[1:]), tree)
-    return whole, jax.tree.map(lambda x: x[steps - rest :], tree) if rest else None
-
-
-def join_chunks(whole: Any, rest: Any) -> Any:
-    """Joins what `split_chunks` has split."""
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole)
-    return flat if rest is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), flat, rest)
 
 
 def run_lstm(
@@ -259,7 +245,7 @@ def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
         return (d_states, totals), None if is_tokens(own.elements) else matmul(d_gates[0], params[0].kernel.T)
 
     carry, d_rest = (list(d_final), jax.tree.map(jnp.zeros_like, list(params))), None
-    whole, rest = split_chunks((inputs, d_outputs))
+    whole, rest = split_chunks((inputs, d_outputs), CHECKPOINT_EVERY)
     if rest is not None:
         carry, d_rest = run_chunk(carry, (rest, last))
     (d_initial, d_params), d_whole = jax.lax.scan(run_chunk, carry, (whole, saved), reverse=True)

@@ -98,18 +98,29 @@ def truncated_scan(
     steps = jax.tree.leaves(elements)[0].shape[0]
     if chunk_length == "full" or chunk_length >= steps:
         return scan_steps(step, module, state, elements)
-    chunks, rest = divmod(steps, chunk_length)
+    whole, rest = split_chunks(elements, chunk_length)
 
     def run_chunk(module: Any, state: Tree, chunk: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
         is_first, chunk_elements = chunk
         state = jax.tree.map(lambda s: jnp.where(is_first, s, jax.lax.stop_gradient(s)), state)
         return scan_steps(step, module, state, chunk_elements)
 
-    whole = jax.tree.map(lambda e: e[: steps - rest].reshape(chunks, chunk_length, *e.shape[1:]), elements)
-    state, outputs = scan_steps(run_chunk, module, state, (jnp.arange(chunks) == 0, whole), unroll=1)
-    outputs = jax.tree.map(lambda o: o.reshape(chunks * chunk_length, *o.shape[2:]), outputs)
-    if rest:
-        tail = jax.tree.map(lambda e: e[steps - rest :], elements)
-        state, last = scan_steps(step, module, stop_gradient(state), tail)
-        outputs = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outputs, last)
-    return state, outputs
+    is_first = jnp.arange(steps // chunk_length) == 0
+    state, outputs = scan_steps(run_chunk, module, state, (is_first, whole), unroll=1)
+    last = None
+    if rest is not None:
+        state, last = scan_steps(step, module, stop_gradient(state), rest)
+    return state, join_chunks(outputs, last)
+
+
+def split_chunks(tree: Tree, length: int) -> tuple[Tree, Tree]:
+    """Splits leaves `[T, ...]` into chunks `[chunks, length, ...]` and the steps after them, None if there are none."""
+    chunks, rest = divmod(len(jax.tree.leaves(tree)[0]), length)
+    whole = jax.tree.map(lambda x: x[: chunks * length].reshape(chunks, length, *x.shape[1:]), tree)
+    return whole, jax.tree.map(lambda x: x[chunks * length :], tree) if rest else None
+
+
+def join_chunks(whole: Tree, rest: Tree) -> Tree:
+    """Joins what `split_chunks` has split."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), whole)
+    return flat if rest is None else jax.tree.map(lambda a, b: jnp.concatenate([a, b]), flat, rest)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from aux_rnn.recurrence.fused_lstm import LSTMParams, State, fold_embedding, layer_params, lstm_step, run_lstm
 from aux_rnn.recurrence.padding import gather_windows, sequence_starts
 from aux_rnn.recurrence.precision import MatMul
-from aux_rnn.recurrence.scan import stop_gradient
+from aux_rnn.recurrence.scan import stop_gradient, truncated_run
 from aux_rnn.recurrence.scan_backend import scan_states_at
 
 
@@ -64,16 +64,13 @@ class FusedBackend:
     @classmethod
     def run_decoder(cls, decoder: Any, states: tuple[State, ...], elements: jax.Array) -> jax.Array:
         bottom, *upper = [layer.variables["params"] for layer in decoder.layers]
-        folded = fold_embedding(bottom, decoder.embedding.variables["params"])
-        steps, truncation = len(elements), decoder.config.decoder_truncation
-        truncate_before = None
-        if truncation != "full" and truncation < steps:
-            truncate_before = (jnp.arange(steps) % truncation == 0).at[0].set(False)
-        params = (folded, *map(layer_params, upper))
-        _, (_, hidden) = cls.run(
-            params, states, elements, truncate_before=truncate_before, matmul=decoder.embedding.matmul
-        )
-        return hidden
+        params = (fold_embedding(bottom, decoder.embedding.variables["params"]), *map(layer_params, upper))
+
+        def run(params: Any, states: Any, elements: jax.Array) -> Any:
+            final, (_, hidden) = cls.run(params, states, elements, matmul=decoder.embedding.matmul)
+            return final, hidden
+
+        return truncated_run(run, params, states, elements, decoder.config.decoder_truncation)[1]
 
 
 def gather_states(

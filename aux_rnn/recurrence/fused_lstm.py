@@ -58,13 +58,10 @@ class StepInputs(NamedTuple):
     Attributes:
       elements: `[T, R, C]`, or tokens, int `[T, R]`.
       mask: bool `[T, R]`; where it is false, a step keeps all states. None where every step advances.
-      truncate_before: bool `[T]`; where it is true, no gradient passes from the states of the step to earlier states.
-        None where the gradient is not truncated.
     """
 
     elements: jax.Array
     mask: jax.Array | None
-    truncate_before: jax.Array | None
 
 
 class Saved(NamedTuple):
@@ -156,7 +153,7 @@ def run_forward(
     """Runs all steps; also returns the residuals, chunk by chunk, if they are to be kept."""
 
     def step(states, xs: StepInputs):
-        layer_input, mask, _ = xs
+        layer_input, mask = xs
         new_states, gates = [], []
         for layer, state in zip(params, states, strict=True):
             advanced, activated = lstm_step(layer, state, layer_input, matmul)
@@ -187,7 +184,6 @@ def run_lstm(
     elements: jax.Array,
     *,
     mask: jax.Array | None = None,
-    truncate_before: jax.Array | None = None,
     return_cells: bool = False,
     matmul: MatMul = jnp.matmul,
 ) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
@@ -198,7 +194,6 @@ def run_lstm(
       states: `(c, h)` of each layer before the first step, each `[R, H]`.
       elements: `[T, R, C]`, or tokens, int `[T, R]`.
       mask: see `StepInputs`.
-      truncate_before: see `StepInputs`.
       return_cells: whether to return the cells `c` of every step.
       matmul: the matrix product, see `precision.py`.
 
@@ -206,7 +201,7 @@ def run_lstm(
       The states after the last step, and `(c, h)` of the top layer after every step, `[T, R, H]`, where `c` is None
       unless `return_cells`.
     """
-    return run_lstm_vjp(return_cells, matmul, params, states, StepInputs(elements, mask, truncate_before))
+    return run_lstm_vjp(return_cells, matmul, params, states, StepInputs(elements, mask))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -233,7 +228,7 @@ def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
         (own, d_outputs), (gates, states) = chunk
         pairs = [recompute_states(g, s, own.mask) for g, s in zip(gates, states, strict=True)]
         before, after = zip(*pairs, strict=True)
-        xs = gates, before, after, own.mask, own.truncate_before, d_outputs
+        xs = gates, before, after, own.mask, d_outputs
         d_states, d_gates = jax.lax.scan(step, d_states, xs, reverse=True, unroll=steps_per_iteration())
         # Where the loop is unrolled, XLA would add up the gradient of a bias step by step.
         d_gates = jax.lax.optimization_barrier(d_gates)
@@ -249,7 +244,7 @@ def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
     if rest is not None:
         carry, d_rest = run_chunk(carry, (rest, last))
     (d_initial, d_params), d_whole = jax.lax.scan(run_chunk, carry, (whole, saved), reverse=True)
-    return tuple(d_params), tuple(d_initial), StepInputs(join_chunks(d_whole, d_rest), None, None)
+    return tuple(d_params), tuple(d_initial), StepInputs(join_chunks(d_whole, d_rest), None)
 
 
 run_lstm_vjp.defvjp(run_lstm_fwd, run_lstm_bwd)
@@ -290,7 +285,7 @@ def make_bwd_step(transposed: Sequence[jax.Array], sizes: Sequence[int], matmul:
     """
 
     def step(d_states, xs):
-        gates, before, after, mask, truncate, (d_cell, d_hidden) = xs
+        gates, before, after, mask, (d_cell, d_hidden) = xs
         new_d_states, d_gates_by_layer = [None] * len(sizes), [None] * len(sizes)
         for k in reversed(range(len(sizes))):
             d_c, d_h = d_states[k]
@@ -302,8 +297,6 @@ def make_bwd_step(transposed: Sequence[jax.Array], sizes: Sequence[int], matmul:
             d_hidden, d_cell = d_read[:, : -sizes[k]], None
             new_d_states[k] = where_rows(mask, (d_c, d_read[:, -sizes[k] :]), d_state)
             d_gates_by_layer[k] = d_gates
-        if truncate is not None:
-            new_d_states = jax.tree.map(lambda d: jnp.where(truncate, 0, d), new_d_states)
         return new_d_states, d_gates_by_layer
 
     return step

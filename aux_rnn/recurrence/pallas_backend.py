@@ -95,7 +95,6 @@ def measure_error(matmul: MatMul) -> float:
     arguments = layers, tuple((draw(rows, size), draw(rows, size)) for _ in layers), draw(steps, rows, 3)
     options = dict(
         mask=np.arange(steps)[:, None] >= np.arange(rows),
-        truncate_before=np.arange(steps) == steps // 2,
         matmul=matmul,
     )
 
@@ -124,19 +123,17 @@ def scan_lstm(
     elements: jax.Array,
     *,
     mask: jax.Array,
-    truncate_before: jax.Array,
     matmul: MatMul,
 ) -> tuple[tuple[State, ...], tuple[None, jax.Array]]:
     """Computes `run_lstm` by a scan over single steps, differentiated automatically."""
 
     def step(params: Any, states: Any, xs: Any) -> Any:
-        element, is_valid, is_cut = xs
-        states = jax.tree.map(lambda s: jnp.where(is_cut, stop_gradient(s), s), states)
+        element, is_valid = xs
         new_states = []
         for layer, state in zip(params, states, strict=True):
             new_states.append(where_rows(is_valid, lstm_step(layer, state, element, matmul)[0], state))
             element = new_states[-1][1]
         return tuple(new_states), element
 
-    final, hidden = scan_steps(step, params, states, (elements, mask, truncate_before), unroll=1)
+    final, hidden = scan_steps(step, params, states, (elements, mask), unroll=1)
     return final, (None, hidden)

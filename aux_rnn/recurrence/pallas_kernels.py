@@ -58,7 +58,6 @@ class BackwardInputs(NamedTuple):
 
     Attributes:
       d_outputs: the gradient of the top layer's hidden state after every step, `[T, R, H]`, perhaps that of its cell.
-      cuts: int32, at least `[T]`, one where no gradient passes to the states before the step.
       starts: see `ForwardInputs`.
       weights: of each layer, transposed, `[4H, K]`; packed in the kernel.
       d_states: the gradients of the states after the last step.
@@ -67,7 +66,6 @@ class BackwardInputs(NamedTuple):
     gates: tuple[Any, ...]
     cells: tuple[Any, ...]
     d_outputs: tuple[Any, ...]
-    cuts: Any
     starts: Any
     weights: tuple[Any, ...]
     d_states: tuple[State, ...]
@@ -85,7 +83,7 @@ def run_kernel(kernel: Any, read: Any, results: Any, block: int, parts: int) -> 
 
     Args:
       kernel: `forward_kernel` or `backward_kernel`, reads and writes trees of references.
-      read: its inputs. Arrays with three axes are divided into blocks; one with a single axis holds scalars.
+      read: its inputs. Arrays with three axes are divided into blocks.
       results: shapes of its results, divided in the same way.
       block: steps per block.
       parts: number of bfloat16 matrices that represent a float32 matrix.
@@ -94,8 +92,6 @@ def run_kernel(kernel: Any, read: Any, results: Any, block: int, parts: int) -> 
     blocks, is_backward = pl.cdiv(total, block), kernel is backward_kernel
 
     def specify(array: Any, **options: Any) -> pl.BlockSpec:
-        if array.ndim == 1:
-            return pl.BlockSpec(memory_space=pltpu.SMEM)
         if array.ndim == 3:
             return pl.BlockSpec((block, *array.shape[1:]), lambda i: (blocks - 1 - i if is_backward else i, 0, 0))
         return pl.BlockSpec(array.shape, lambda i: (0, 0), **options)
@@ -205,8 +201,7 @@ def backward_kernel(read: BackwardInputs, written: BackwardResults, *, total: in
             size = d_h.shape[1]
             d_hidden, d_cell = d_read[:, :-size], []
             new_d_states.append(where(is_valid, (new_d_c, d_read[:, -size:]), (d_c, d_h)))
-        kept = read.cuts[first + k] == 0
-        return jax.tree.map(lambda d: jnp.where(kept, d, 0), tuple(reversed(new_d_states)))
+        return tuple(reversed(new_d_states))
 
     jax.tree.map(write, written.d_states, jax.lax.fori_loop(0, block, run_step, load(written.d_states)))
 

@@ -58,16 +58,14 @@ def run_pallas_lstm(
     elements: jax.Array,
     *,
     mask: jax.Array | None = None,
-    truncate_before: jax.Array | None = None,
     return_cells: bool = False,
     matmul: MatMul = jnp.matmul,
 ) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
     """Computes `run_lstm` for float32; the mask may be false in the first steps of a row only."""
-    (steps, rows), sizes = elements.shape[:2], [len(layer.recurrent) for layer in params]
-    cuts = jnp.zeros(steps, jnp.int32) if truncate_before is None else truncate_before.astype(jnp.int32)
+    rows, sizes = elements.shape[1], [len(layer.recurrent) for layer in params]
     read = prepare(params, states, elements, mask, matmul)
     options = return_cells, matmul, steps_per_block(rows, sizes, matmul)
-    final, (cells, hidden) = run_padded(*options, read, pad(cuts, 0, MOST_STEPS))
+    final, (cells, hidden) = run_padded(*options, read)
     final = tuple((c[:rows, :size], h[:rows, :size]) for (c, h), size in zip(final, sizes, strict=True))
     return final, jax.tree.map(lambda s: s[:, :rows, : sizes[-1]], (cells, hidden))
 
@@ -149,11 +147,11 @@ def like(tree: State | tuple[State, ...] | tuple[jax.Array, ...]) -> tuple:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def run_padded(return_cells, matmul, block, read, cuts):
-    return run_padded_fwd(return_cells, matmul, block, read, cuts, keep_residuals=return_cells)[0]
+def run_padded(return_cells, matmul, block, read):
+    return run_padded_fwd(return_cells, matmul, block, read, keep_residuals=return_cells)[0]
 
 
-def run_padded_fwd(return_cells, matmul, block, read, cuts, keep_residuals=True):
+def run_padded_fwd(return_cells, matmul, block, read, keep_residuals=True):
     """Runs all steps; returns the results of `run_lstm` and the residuals."""
     steps, rows, _ = read.input_gates.shape
     by_step, gates = (
@@ -163,18 +161,18 @@ def run_padded_fwd(return_cells, matmul, block, read, cuts, keep_residuals=True)
     results = kernels.ForwardResults(*kept, like(read.states), ())
     written = kernels.run_kernel(kernels.forward_kernel, read, results, block, count_parts(matmul))
     cells = jnp.concatenate([written.cells[-1][1:], written.states[-1][0][None]]) if return_cells else None
-    residuals = read._replace(input_gates=None, biases=None), cuts, written._replace(states=None)
+    residuals = read._replace(input_gates=None, biases=None), written._replace(states=None)
     return (written.states, (cells, written.hidden[-1])), residuals
 
 
 @standard_promotion
 def run_padded_bwd(return_cells, matmul, block, residuals, cotangents):
     """Computes the gradient of `run_padded`: that of the gates in the kernel, that of the weights after it."""
-    read, cuts, kept = residuals
+    read, kept = residuals
     d_states, (d_cells, d_hidden) = cotangents
     d_outputs = (d_hidden, d_cells) if return_cells else (d_hidden,)
     transposed = tuple(w.T for w in read.weights)
-    inputs = kernels.BackwardInputs(kept.gates, kept.cells, d_outputs, cuts, read.starts, transposed, d_states)
+    inputs = kernels.BackwardInputs(kept.gates, kept.cells, d_outputs, read.starts, transposed, d_states)
     results = kernels.BackwardResults(like(kept.gates), like(d_states))
     d_gates, d_states = kernels.run_kernel(kernels.backward_kernel, inputs, results, block, count_parts(matmul))
     d_weights = []
@@ -185,7 +183,7 @@ def run_padded_bwd(return_cells, matmul, block, residuals, cotangents):
         d, *sources = jax.lax.optimization_barrier([x.reshape(-1, x.shape[-1]) for x in (d, *sources)])
         d_weights.append(jnp.concatenate([matmul(x.T, d) for x in sources]))
     d_biases = tuple(d.sum((0, 1))[None] for d in d_gates[1:])
-    return kernels.ForwardInputs(d_gates[0], tuple(d_weights), d_biases, d_states, None, None), None
+    return (kernels.ForwardInputs(d_gates[0], tuple(d_weights), d_biases, d_states, None, None),)
 
 
 run_padded.defvjp(run_padded_fwd, run_padded_bwd)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,7 +17,8 @@ GPU_UNROLL = 10  # 80 to 50 ms per step of mnist.flags on an H200; compiled prog
 PLATFORM: ContextVar[str | None] = ContextVar("PLATFORM", default=None)  # see `traced_for`
 
 Tree = Any
-StepFn = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]  # (module, state, element) -> (state, output)
+# (module, state, element) -> (state, output), or the same for many elements and outputs with a leading axis of steps
+StepFn = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]
 
 
 def stop_gradient(tree: Tree) -> Tree:
@@ -81,12 +83,17 @@ def scan_steps(step: StepFn, module: Any, state: Tree, elements: Tree, unroll: i
 def truncated_scan(
     step: StepFn, module: Any, state: Tree, elements: Tree, chunk_length: Truncation
 ) -> tuple[Tree, Tree]:
-    """Runs `scan_steps` in chunks and stops the gradient of the state at the start of every chunk after the first.
+    """Runs `scan_steps` in chunks and stops the gradient of the state between them. See `truncated_run`."""
+    return truncated_run(partial(scan_steps, step), module, state, elements, chunk_length)
+
+
+def truncated_run(run: StepFn, module: Any, state: Tree, elements: Tree, chunk_length: Truncation) -> tuple[Tree, Tree]:
+    """Runs chunk by chunk and stops the gradient of the state at the start of every chunk after the first.
 
     The last chunk is shorter where `chunk_length` does not divide the number of steps.
 
     Args:
-      step: as in `scan_steps`.
+      run: `(module, state, elements) -> (state, outputs)`, which runs all steps of a chunk.
       module: as in `scan_steps`.
       state: the state before the first step; the gradient of the first chunk flows into it.
       elements: tree of arrays `[steps, ...]`.
@@ -97,19 +104,19 @@ def truncated_scan(
     """
     steps = jax.tree.leaves(elements)[0].shape[0]
     if chunk_length == "full" or chunk_length >= steps:
-        return scan_steps(step, module, state, elements)
+        return run(module, state, elements)
     whole, rest = split_chunks(elements, chunk_length)
 
     def run_chunk(module: Any, state: Tree, chunk: tuple[jax.Array, Tree]) -> tuple[Tree, Tree]:
         is_first, chunk_elements = chunk
         state = jax.tree.map(lambda s: jnp.where(is_first, s, jax.lax.stop_gradient(s)), state)
-        return scan_steps(step, module, state, chunk_elements)
+        return run(module, state, chunk_elements)
 
     is_first = jnp.arange(steps // chunk_length) == 0
     state, outputs = scan_steps(run_chunk, module, state, (is_first, whole), unroll=1)
     last = None
     if rest is not None:
-        state, last = scan_steps(step, module, stop_gradient(state), rest)
+        state, last = run(module, stop_gradient(state), rest)
     return state, join_chunks(outputs, last)
 
 

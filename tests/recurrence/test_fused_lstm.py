@@ -27,12 +27,10 @@ def draw(random, *shape):
     return jnp.asarray(random.normal(size=shape), float)
 
 
-def plain_lstm(layers, states, inputs, mask, truncate_before, return_cells):
+def plain_lstm(layers, states, inputs, mask, return_cells):
     """Runs `run_lstm` step by step, differentiated automatically."""
     history = []
     for step, element in enumerate(inputs):
-        if truncate_before is not None and truncate_before[step]:
-            states = jax.lax.stop_gradient(states)
         new, below = [], element
         for layer, (c, h) in zip(layers, states, strict=True):
             read = layer.kernel[below] if below.ndim == 1 else below @ layer.kernel
@@ -49,11 +47,11 @@ def plain_lstm(layers, states, inputs, mask, truncate_before, return_cells):
 
 
 CASES = {
-    "one layer": dict(sizes=(4,), masked=False, truncated=False),
-    "mask, truncation, cells": dict(sizes=(4,), masked=True, truncated=True, cells=True),
-    "three layers, mask": dict(sizes=(4, 2, 3), masked=True, truncated=False),
-    "two layers, truncation, cells": dict(sizes=(3, 5), masked=False, truncated=True, cells=True),
-    "tokens": dict(sizes=(4, 3), masked=True, truncated=True, is_tokens=True),
+    "one layer": dict(sizes=(4,), masked=False),
+    "mask, cells": dict(sizes=(4,), masked=True, cells=True),
+    "three layers, mask": dict(sizes=(4, 2, 3), masked=True),
+    "two layers, cells": dict(sizes=(3, 5), masked=False, cells=True),
+    "tokens": dict(sizes=(4, 3), masked=True, is_tokens=True),
 }
 
 
@@ -68,9 +66,7 @@ def test_values_and_gradients_equal_those_of_plain_steps(case, steps):
     check_against_plain_steps(steps, **CASES[case])
 
 
-def check_against_plain_steps(
-    steps, sizes, masked, truncated, cells=False, is_tokens=False, run=run_lstm, tolerance=1e-10
-):
+def check_against_plain_steps(steps, sizes, masked, cells=False, is_tokens=False, run=run_lstm, tolerance=1e-10):
     random = np.random.default_rng(steps)
     below = [7 if is_tokens else C, *sizes]
     layers = tuple(
@@ -82,13 +78,12 @@ def check_against_plain_steps(
     mask = jnp.asarray(random.random((steps, R)) > 0.2) if masked else None
     if masked and run is not run_lstm:
         mask = jnp.sort(mask, axis=0)  # kernels know padding only
-    truncate = random.random(steps) < 0.2 if truncated else None
     top = draw(random, steps, R, sizes[-1]), draw(random, steps, R, sizes[-1])
     weights = states, (top[0] if cells else None, top[1])
 
     def make_loss(run):
         def loss(layers, states, inputs):
-            outputs = run(layers, states, inputs, mask=mask, truncate_before=truncate, return_cells=cells)
+            outputs = run(layers, states, inputs, mask=mask, return_cells=cells)
             return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, weights, outputs))), outputs
 
         return jax.value_and_grad(loss, argnums=(0, 1) if is_tokens else (0, 1, 2), has_aux=True)

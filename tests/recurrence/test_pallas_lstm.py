@@ -39,7 +39,7 @@ def unchecked():
 
 @pytest.mark.parametrize(
     "case",
-    ["mask, truncation, cells", *(pytest.param(case, marks=pytest.mark.slow) for case in [*CASES][2:])],
+    ["mask, cells", *(pytest.param(case, marks=pytest.mark.slow) for case in [*CASES][2:])],
 )
 def test_values_and_gradients_equal_those_of_plain_steps(case):
     steps = MOST_STEPS + 3  # the second block is not full

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from aux_rnn.recurrence.fused_lstm import LSTMParams, State, fold_embedding, layer_params, lstm_step, run_lstm
+from aux_rnn.recurrence.joined_layers import run_joined_lstm
 from aux_rnn.recurrence.padding import gather_windows, sequence_starts
 from aux_rnn.recurrence.precision import MatMul
-from aux_rnn.recurrence.scan import stop_gradient, truncated_run
+from aux_rnn.recurrence.scan import stop_gradient, target_platform, truncated_run
 from aux_rnn.recurrence.scan_backend import scan_states_at
 
 
@@ -29,6 +30,15 @@ class FoldedEncoder:
         return zeros, zeros
 
 
+def run_layers(
+    params: tuple[LSTMParams, ...], states: Any, elements: jax.Array, *, mask: jax.Array | None = None, **options: Any
+) -> Any:
+    """Computes `run_lstm`, on a GPU with several layers as one."""
+    if len(params) > 1 and mask is None and target_platform() == "gpu":
+        return run_joined_lstm(params, states, elements, **options)
+    return run_lstm(params, states, elements, mask=mask, **options)
+
+
 class FusedBackend:
     """Runs all layers in one loop. See `backends.Backend` for the methods.
 
@@ -36,10 +46,10 @@ class FusedBackend:
       encoder: a bound `Encoder` with an `LSTMCell`.
 
     Attributes:
-      run: the function that runs the steps, `run_lstm` or another with its arguments and results.
+      run: the function that runs the steps, with the arguments and results of `run_lstm`.
     """
 
-    run: Callable[..., Any] = staticmethod(run_lstm)
+    run: Callable[..., Any] = staticmethod(run_layers)
 
     def __init__(self, encoder: Any) -> None:
         params = fold_embedding(encoder.cell.variables["params"], encoder.embedding.variables["params"])

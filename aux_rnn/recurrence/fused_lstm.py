@@ -57,7 +57,7 @@ class StepInputs(NamedTuple):
 
     Attributes:
       elements: `[T, R, C]`, or tokens, int `[T, R]`.
-      mask: bool `[T, R]`; where it is false, a step keeps all states. None where every step advances.
+      mask: bool `[T, R, 1]` or `[T, 1, H]`; where it is false, a step keeps the states. None where every step advances.
     """
 
     elements: jax.Array
@@ -134,11 +134,9 @@ def lstm_step(params: LSTMParams, state: State, inputs: jax.Array, matmul: MatMu
     return (c, o * jnp.tanh(c)), (i, f, g, o)
 
 
-def where_rows(mask: jax.Array | None, new: Any, old: Any) -> Any:
-    """Returns the new arrays `[R, ...]` in the rows where the mask, bool `[R]`, is true; in all rows without a mask."""
-    if mask is None:
-        return new
-    return jax.tree.map(lambda n, o: jnp.where(mask[:, None], n, o), new, old)
+def where(mask: jax.Array | None, new: Any, old: Any) -> Any:
+    """Returns the new arrays `[R, H]` where the mask, bool `[R, 1]` or `[1, H]`, is true; everywhere without a mask."""
+    return new if mask is None else jax.tree.map(lambda n, o: jnp.where(mask, n, o), new, old)
 
 
 def run_forward(
@@ -157,7 +155,7 @@ def run_forward(
         new_states, gates = [], []
         for layer, state in zip(params, states, strict=True):
             advanced, activated = lstm_step(layer, state, layer_input, matmul)
-            new_states.append(where_rows(mask, advanced, state))
+            new_states.append(where(mask, advanced, state))
             gates.append(activated)
             layer_input = new_states[-1][1]
         outputs = new_states[-1] if return_cells else (None, layer_input)
@@ -193,7 +191,7 @@ def run_lstm(
       params: bottom layer first; each layer reads the hidden state of the layer below.
       states: `(c, h)` of each layer before the first step, each `[R, H]`.
       elements: `[T, R, C]`, or tokens, int `[T, R]`.
-      mask: see `StepInputs`.
+      mask: bool `[T, R]`; where it is false, a step keeps all states. None where every step advances.
       return_cells: whether to return the cells `c` of every step.
       matmul: the matrix product, see `precision.py`.
 
@@ -201,7 +199,8 @@ def run_lstm(
       The states after the last step, and `(c, h)` of the top layer after every step, `[T, R, H]`, where `c` is None
       unless `return_cells`.
     """
-    return run_lstm_vjp(return_cells, matmul, params, states, StepInputs(elements, mask))
+    rows = None if mask is None else mask[:, :, None]
+    return run_lstm_vjp(return_cells, matmul, params, states, StepInputs(elements, rows))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -256,7 +255,7 @@ def recompute_states(gates: Gates, start: State, mask: jax.Array | None) -> tupl
     def step(state, xs):
         (i, f, g, o), step_mask = xs
         c = f * state[0] + i * g
-        new = where_rows(step_mask, (c, o * jnp.tanh(c)), state)
+        new = where(step_mask, (c, o * jnp.tanh(c)), state)
         return new, (state, new)
 
     return jax.lax.scan(step, start, (gates, mask), unroll=steps_per_iteration())[1]
@@ -286,16 +285,20 @@ def make_bwd_step(transposed: Sequence[jax.Array], sizes: Sequence[int], matmul:
 
     def step(d_states, xs):
         gates, before, after, mask, (d_cell, d_hidden) = xs
-        new_d_states, d_gates_by_layer = [None] * len(sizes), [None] * len(sizes)
+        new_d_states: list[Any] = [None] * len(sizes)
+        d_gates_by_layer: list[Any] = [None] * len(sizes)
         for k in reversed(range(len(sizes))):
             d_c, d_h = d_states[k]
             d_c = d_c if d_cell is None else d_c + d_cell
             d_state = d_c, d_h + d_hidden
             d_c, d_gates = lstm_step_bwd(gates[k], before[k][0], after[k][0], d_state)
-            d_gates = where_rows(mask, d_gates, jnp.zeros_like(d_gates))
+            if mask is not None:
+                d_gates = jnp.where(mask if mask.shape[-1] == 1 else jnp.tile(mask, 4), d_gates, 0)
             d_read = matmul(d_gates, transposed[k])
-            d_hidden, d_cell = d_read[:, : -sizes[k]], None
-            new_d_states[k] = where_rows(mask, (d_c, d_read[:, -sizes[k] :]), d_state)
+            d_hidden, d_cell, d_h = d_read[:, : -sizes[k]], None, d_read[:, -sizes[k] :]
+            if mask is not None:  # Units that advance may have read units that do not.
+                d_c, d_h = jnp.where(mask, d_c, d_state[0]), d_h + jnp.where(mask, 0, d_state[1])
+            new_d_states[k] = d_c, d_h
             d_gates_by_layer[k] = d_gates
         return new_d_states, d_gates_by_layer
 

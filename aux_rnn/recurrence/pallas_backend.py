@@ -11,7 +11,7 @@ from absl import logging
 
 from aux_rnn.errors import first_line
 from aux_rnn.recurrence.fused_backend import FusedBackend
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, lstm_step, run_lstm, where_rows
+from aux_rnn.recurrence.fused_lstm import LSTMParams, State, lstm_step, run_lstm, where
 from aux_rnn.recurrence.padding import sequence_starts
 from aux_rnn.recurrence.pallas_lstm import count_parts, find_states, run_pallas_lstm, steps_per_block
 from aux_rnn.recurrence.precision import MatMul, highest_precision
@@ -131,9 +131,9 @@ def scan_lstm(
         element, is_valid = xs
         new_states = []
         for layer, state in zip(params, states, strict=True):
-            new_states.append(where_rows(is_valid, lstm_step(layer, state, element, matmul)[0], state))
+            new_states.append(where(is_valid, lstm_step(layer, state, element, matmul)[0], state))
             element = new_states[-1][1]
         return tuple(new_states), element
 
-    final, hidden = scan_steps(step, params, states, (elements, mask), unroll=1)
+    final, hidden = scan_steps(step, params, states, (elements, mask[:, :, None]), unroll=1)
     return final, (None, hidden)

@@ -11,8 +11,9 @@ from test_gradients import mark_slow_except
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
-from aux_rnn.recurrence.fused_backend import FoldedEncoder
+from aux_rnn.recurrence.fused_backend import FoldedEncoder, FusedBackend
 from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, fold_embedding, lstm_step, run_lstm
+from aux_rnn.recurrence.scan import traced_for
 
 R, C, H = 3, 2, 4
 
@@ -54,6 +55,10 @@ CASES = {
     "tokens": dict(sizes=(4, 3), masked=True, is_tokens=True),
 }
 
+JOINED_CASES = {
+    "two layers, cells": dict(sizes=(3, 5), masked=False, cells=True),
+    "three layers, tokens": dict(sizes=(4, 2, 3), masked=False, is_tokens=True),
+}
 
 STEPS = (1, CHECKPOINT_EVERY - 1, CHECKPOINT_EVERY, 2 * CHECKPOINT_EVERY + 3)
 # Each case and each number of steps at least once.
@@ -64,6 +69,13 @@ QUICK = {(case, STEPS[number]) for case, number in zip(CASES, (0, 3, 2, 1, 3), s
 @pytest.mark.parametrize(("case", "steps"), mark_slow_except(QUICK, itertools.product(CASES, STEPS)))
 def test_values_and_gradients_equal_those_of_plain_steps(case, steps):
     check_against_plain_steps(steps, **CASES[case])
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("case", ["two layers, cells", "three layers, tokens"])
+def test_layers_joined_for_a_gpu_equal_plain_steps(case):
+    with traced_for("gpu"):
+        check_against_plain_steps(CHECKPOINT_EVERY + 1, **JOINED_CASES[case], run=FusedBackend.run)
 
 
 def check_against_plain_steps(steps, sizes, masked, cells=False, is_tokens=False, run=run_lstm, tolerance=1e-10):

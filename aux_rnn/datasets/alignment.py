@@ -27,13 +27,13 @@ def as_array(values: Any, name: str) -> np.ndarray:
     return array
 
 
-def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str) -> tuple[np.ndarray, bool]:
-    """Returns `[N, L, C]` or `[N, H, W, C]`, and whether the channels came first.
+def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str) -> np.ndarray:
+    """Returns `[N, L, C]` or `[N, H, W, C]`, and arrays with other axes as they are.
 
-    Raises DataError if `channels_first` is None and the shape suggests that they come first.
+    Raises DataError if `channels_first` is None and the shape suggests that the channels come first.
     """
     if array.ndim not in (3, 4):
-        return array, bool(channels_first)
+        return array
     first, last = array.shape[1], array.shape[-1]
     looks_first = first <= MOST_COLORS < last if array.ndim == 4 else first < last
     if channels_first is None and looks_first:
@@ -41,7 +41,7 @@ def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str
         remedy = f"give channels_first=True, or channels_first=False if they are [N, {shape}, C]"
         found = f"{name}: {array.dtype} {list(array.shape)} look like [N, C, {shape}], with the channels first"
         raise DataError(f"{found}; {remedy}")
-    return (np.moveaxis(array, 1, -1) if channels_first else array), bool(channels_first)
+    return np.moveaxis(array, 1, -1) if channels_first else array
 
 
 def align_left(sequences: np.ndarray, lengths: np.ndarray, padding: str | None, name: str) -> tuple[np.ndarray, str]:

@@ -1,8 +1,9 @@
 """Checks of arrays that a program has in memory, and their conversion to examples."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,43 +47,31 @@ class Form:
         self, inputs: ArrayLike, labels: ArrayLike | None, lengths: ArrayLike | None = None, name: str = ""
     ) -> Examples:
         """Reads arrays as those of `read_arrays` were read; raises DataError for arrays of another form."""
-        read = self._read_sequences(inputs, lengths, name)
-        indices, _ = encode_labels(labels, len(read.inputs), f"{name}labels", np.array(self.classes))
-        return self.check(Examples(read.inputs, indices, read.lengths), name)
+        examples = self.read_unlabeled(inputs, lengths, name)
+        indices, _ = encode_labels(labels, len(examples), f"{name}labels", np.array(self.classes))
+        return dataclasses.replace(examples, labels=indices)
 
-    def read_unlabeled(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> Examples:
+    def read_unlabeled(self, inputs: ArrayLike, lengths: ArrayLike | None = None, name: str = "") -> Examples:
         """Reads arrays without labels, which become 0; raises DataError for arrays of another form."""
-        read = self._read_sequences(inputs, lengths)
-        return self.check(Examples(read.inputs, np.zeros(len(read.inputs), np.int32), read.lengths))
-
-    def _read_sequences(self, inputs: ArrayLike, lengths: ArrayLike | None, name: str = "") -> "Sequences":
         longest = self.spec.length if self.is_padded else None
-        return read_sequences(inputs, lengths, self.padding, self.channels_first, longest, name)
+        examples, _ = read_sequences(inputs, lengths, self.padding, self.channels_first, longest, name)
+        return self.check(examples, name)
 
     def check(self, examples: Examples, name: str = "") -> Examples:
         """Returns the examples, or raises DataError if they have another form; `name` is a prefix in messages."""
         spec, inputs = self.spec, examples.inputs
-        channels = 1 if inputs.ndim == 2 else inputs.shape[-1]
-        found, expected = (count_elements(inputs), channels, inputs.dtype), (spec.length, spec.channels, self.dtype)
+        found, expected = (*sequence_shape(inputs), inputs.dtype), (spec.length, spec.channels, self.dtype)
         is_text = inputs.ndim == 2
-        if is_text != bool(spec.vocabulary_size) or found[: 2 if is_text else 3] != expected[: 2 if is_text else 3]:
+        compared = 2 if is_text else 3
+        if is_text != bool(spec.vocabulary_size) or found[:compared] != expected[:compared]:
             shown, allowed = (f"{length} x {values} of {dtype}" for length, values, dtype in (found, expected))
             raise DataError(f"{name}inputs: are sequences of {shown}; must be of {allowed}, as for training")
         if (examples.lengths is not None) != self.is_padded:
             raise DataError(f"{name}lengths: must be given if and only if they were for training")
-        if spec.vocabulary_size and inputs.max() >= spec.vocabulary_size:
+        if is_text and inputs.max() >= spec.vocabulary_size:
             allowed = f"from 0 to {spec.vocabulary_size - 1} (see vocabulary_size)"
             raise DataError(f"{name}inputs: the largest token is {inputs.max()}; must be {allowed}")
         return examples
-
-
-class Sequences(NamedTuple):
-    """Sequences as `Examples` holds them, and how they were written: see `Form`."""
-
-    inputs: np.ndarray
-    lengths: np.ndarray | None
-    padding: str
-    channels_first: bool
 
 
 def read_arrays(
@@ -97,24 +86,18 @@ def read_arrays(
 ) -> tuple[Examples, Form]:
     """Checks arrays to train on and converts them to examples; `aux_rnn.fit` describes the arguments.
 
-    Returns:
-      The examples, padded with zeros on the left, and their form.
-
-    Raises:
-      ConfigError: `padding` is not a side.
-      DataError: an array has another shape or type, or values that are not allowed.
+    Returns the examples, padded with zeros on the left, and their form. Raises ConfigError if `padding` is not a side,
+    and DataError if an array has another shape or type, or values that are not allowed.
     """
-    read = read_sequences(inputs, lengths, padding, channels_first)
+    unlabeled, side = read_sequences(inputs, lengths, padding, channels_first)
     known = None if num_classes is None else np.arange(num_classes)
-    indices, classes = encode_labels(labels, len(read.inputs), "labels", known)
-    examples = Examples(read.inputs, indices, read.lengths)
-    is_text = read.inputs.ndim == 2
-    channels = 1 if is_text else read.inputs.shape[-1]
-    tokens = (vocabulary_size or int(read.inputs.max()) + 1) if is_text else 0
-    spec = SequenceSpec(count_elements(read.inputs), channels, len(classes), tokens)
-    is_padded, names = read.lengths is not None, tuple(classes.tolist())
-    form = Form(spec, read.inputs.dtype, is_padded, names, read.padding, read.channels_first)
-    return form.check(examples), form
+    indices, classes = encode_labels(labels, len(unlabeled), "labels", known)
+    read = unlabeled.inputs
+    tokens = (vocabulary_size or int(read.max()) + 1) if read.ndim == 2 else 0
+    spec = SequenceSpec(*sequence_shape(read), len(classes), tokens)
+    is_padded = unlabeled.lengths is not None
+    form = Form(spec, read.dtype, is_padded, tuple(classes.tolist()), side, bool(channels_first))
+    return form.check(dataclasses.replace(unlabeled, labels=indices)), form
 
 
 def read_sequences(
@@ -124,23 +107,25 @@ def read_sequences(
     channels_first: bool | None = None,
     longest: int | None = None,
     name: str = "",
-) -> Sequences:
+) -> tuple[Examples, str]:
     """Reads inputs and lengths; for the arguments and errors see `read_arrays`.
 
     If `longest` is given, every list of sequences is padded to it; if not, those of unequal length, to the longest. In
-    messages `name` is a prefix of 'inputs' and 'lengths', such as 'test '.
+    messages `name` is a prefix of 'inputs' and 'lengths', such as 'test '. Returns the examples, with labels 0, and the
+    side on which the sequences were padded.
     """
+    shown, own, side = f"{name}inputs", None, padding or "left"
     if is_list(inputs) and (longest or is_ragged(inputs)) and lengths is None:
-        array, own = stack_sequences(inputs, channels_first, longest, f"{name}inputs")
-        return Sequences(check_inputs(array, f"{name}inputs"), own, padding or "left", bool(channels_first))
-    array, is_first = move_channels_last(as_array(inputs, f"{name}inputs"), channels_first, f"{name}inputs")
-    if lengths is None:
-        return Sequences(check_inputs(array, f"{name}inputs"), None, padding or "left", is_first)
-    check_kind(array, f"{name}inputs")
-    flat = array.reshape(len(array), count_elements(array), *array.shape[-1:] * (array.ndim > 2))
-    own = check_lengths(lengths, len(flat), flat.shape[1], f"{name}lengths")
-    aligned, side = align_left(flat, own, padding, f"{name}inputs")
-    return Sequences(check_inputs(aligned.reshape(array.shape), f"{name}inputs"), own, side, is_first)
+        array, own = stack_sequences(inputs, channels_first, longest, shown)
+    else:
+        array = move_channels_last(as_array(inputs, shown), channels_first, shown)
+    check_kind(array, shown)
+    if lengths is not None:
+        flat = array.reshape(len(array), sequence_shape(array)[0], *array.shape[-1:] * (array.ndim > 2))
+        own = check_lengths(lengths, len(flat), flat.shape[1], f"{name}lengths")
+        aligned, side = align_left(flat, own, padding, shown)
+        array = aligned.reshape(array.shape)
+    return Examples(convert_inputs(array, shown), np.zeros(len(array), np.int32), own), side
 
 
 def is_list(inputs: Any) -> bool:
@@ -154,18 +139,6 @@ def is_ragged(sequences: Sequence[Any]) -> bool:
     return len({as_array(each, "inputs").shape for each in sequences}) > 1
 
 
-def check_inputs(array: np.ndarray, name: str) -> np.ndarray:
-    """Returns the inputs of `read_arrays`, with channels, as uint8, float32 or int32."""
-    check_kind(array, name)
-    if array.dtype.kind == "f":
-        return check_finite(array if array.ndim == 3 else array[..., None], name)
-    if array.ndim == 2:
-        if array.min() < 0 or array.max() > np.iinfo(np.int32).max:
-            raise DataError(f"{name}: tokens are from {array.min()} to {array.max()}; must be from 0, and below 2^31")
-        return array.astype(np.int32)
-    return np.ascontiguousarray(array)
-
-
 def check_kind(array: np.ndarray, name: str) -> None:
     """Raises DataError unless an array has the shape and the type of inputs."""
     found = f"{name}: {array.dtype} {list(array.shape)}"
@@ -176,18 +149,28 @@ def check_kind(array: np.ndarray, name: str) -> None:
         raise DataError(f"{found}: must be {FORMS}")
 
 
-def check_finite(array: np.ndarray, name: str) -> np.ndarray:
-    """Returns values as float32; raises DataError if one is not finite."""
-    with np.errstate(over="ignore"):  # what float32 does not hold becomes infinite, which is reported
+def convert_inputs(array: np.ndarray, name: str) -> np.ndarray:
+    """Returns tokens as int32, values as float32 `[N, L, C]`, and others as they are; raises DataError for values."""
+    if array.dtype.kind == "f":
+        return convert_floats(array if array.ndim == 3 else array[..., None], name)
+    if array.ndim == 2:
+        if array.min() < 0 or array.max() > np.iinfo(np.int32).max:
+            raise DataError(f"{name}: tokens are from {array.min()} to {array.max()}; must be from 0, and below 2^31")
+        return array.astype(np.int32)
+    return np.ascontiguousarray(array)
+
+
+def convert_floats(array: np.ndarray, name: str) -> np.ndarray:
+    """Returns values `[N, L, C]` as float32; raises DataError if one is not finite."""
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are reported below
         values = np.ascontiguousarray(array, np.float32)
     strange = ~np.isfinite(values)
     if strange.any():
         place = np.unravel_index(int(strange.argmax()), values.shape)
-        where = ", ".join(map(str, place))
-        count = f"{strange.sum():,} of {values.size:,} values"
+        found = f"{array[place]} at [{', '.join(map(str, place))}], {strange.sum():,} of {values.size:,} values"
         is_at_end = np.isnan(values[place[0], [0, -1]]).all(axis=-1).any()
         remedy = "; where NaN is padding, give lengths=" if is_at_end else ""
-        raise DataError(f"{name}: {array[place]} at [{where}], {count}; must be finite in float32{remedy}")
+        raise DataError(f"{name}: {found}; must be finite in float32{remedy}")
     return values
 
 
@@ -205,9 +188,9 @@ def check_lengths(lengths: ArrayLike, count: int, longest: int, name: str) -> np
     return array.astype(np.int32)
 
 
-def count_elements(inputs: np.ndarray) -> int:
-    """Returns the length `L` of sequences, or of images that are read pixel by pixel."""
-    return int(np.prod(inputs.shape[1:-1])) if inputs.ndim > 2 else inputs.shape[1]
+def sequence_shape(inputs: np.ndarray) -> tuple[int, int]:
+    """Returns the length and the channels of sequences `[N, L]` or `[N, L, C]`, or of the pixels of images."""
+    return (inputs.shape[1], 1) if inputs.ndim == 2 else (math.prod(inputs.shape[1:-1]), inputs.shape[-1])
 
 
 def is_arrays(dataset: str) -> bool:

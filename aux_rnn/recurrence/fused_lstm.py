@@ -120,6 +120,11 @@ def input_gates(kernel: jax.Array, inputs: jax.Array, matmul: MatMul) -> jax.Arr
     return kernel[inputs] if is_tokens(inputs) else matmul(inputs, kernel)
 
 
+def steps_per_chunk() -> int:
+    """Returns how many steps have one set of states in the residuals; at least those of an iteration of the loop."""
+    return max(CHECKPOINT_EVERY, steps_per_iteration())
+
+
 def is_tokens(elements: jax.Array) -> bool:
     return jnp.issubdtype(elements.dtype, jnp.integer)
 
@@ -168,7 +173,7 @@ def run_forward(
     if not keep_residuals:
         final, (outputs, _) = run_chunk(list(states), inputs)
         return (tuple(final), outputs), None
-    whole, rest = split_chunks(inputs, CHECKPOINT_EVERY)
+    whole, rest = split_chunks(inputs, steps_per_chunk())
     final, (outputs, saved) = jax.lax.scan(run_chunk, list(states), whole)
     last_outputs = last = None
     if rest is not None:
@@ -239,7 +244,7 @@ def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
         return (d_states, totals), None if is_tokens(own.elements) else matmul(d_gates[0], params[0].kernel.T)
 
     carry, d_rest = (list(d_final), jax.tree.map(jnp.zeros_like, list(params))), None
-    whole, rest = split_chunks((inputs, d_outputs), CHECKPOINT_EVERY)
+    whole, rest = split_chunks((inputs, d_outputs), steps_per_chunk())
     if rest is not None:
         carry, d_rest = run_chunk(carry, (rest, last))
     (d_initial, d_params), d_whole = jax.lax.scan(run_chunk, carry, (whole, saved), reverse=True)

@@ -13,7 +13,8 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
 from aux_rnn.recurrence.fused_backend import FoldedEncoder, FusedBackend
 from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, fold_embedding, lstm_step, run_lstm
-from aux_rnn.recurrence.scan import traced_for
+from aux_rnn.recurrence.joined_layers import run_joined_lstm
+from aux_rnn.recurrence.scan import GPU_UNROLL, traced_for
 
 R, C, H = 3, 2, 4
 
@@ -72,10 +73,19 @@ def test_values_and_gradients_equal_those_of_plain_steps(case, steps):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("case", ["two layers, cells", "three layers, tokens"])
-def test_layers_joined_for_a_gpu_equal_plain_steps(case):
+@pytest.mark.parametrize("case", JOINED_CASES)
+def test_joined_layers_equal_plain_steps(case):
+    def run(*arguments, mask, **options):
+        return run_joined_lstm(*arguments, **options)
+
+    check_against_plain_steps(CHECKPOINT_EVERY + 1, **JOINED_CASES[case], run=run)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float64")
+def test_the_program_for_a_gpu_equals_plain_steps():
     with traced_for("gpu"):
-        check_against_plain_steps(CHECKPOINT_EVERY + 1, **JOINED_CASES[case], run=FusedBackend.run)
+        check_against_plain_steps(GPU_UNROLL + 3, **CASES["two layers, cells"], run=FusedBackend.run)
 
 
 def check_against_plain_steps(steps, sizes, masked, cells=False, is_tokens=False, run=run_lstm, tolerance=1e-10):

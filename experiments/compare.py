@@ -114,10 +114,10 @@ def draw_comparison(rows: Rows, split: str) -> Figure:
     figure = Figure(figsize=(8.4, 0.7 + 2.4 * lines), layout="constrained")
     axes = figure.subplots(lines, 2, squeeze=False).ravel()
     for axis, (panel, names) in zip(axes, panels.items(), strict=False):
-        label_values(axis, panel)
+        label_values(axis, panel.label, panel.scale)
         for name in names:
             curve = mean_curve(rows[name], "train" if panel.name == "gradient_norm" else split, panel.name)
-            draw_curve(axis, curve, styles[name], panel.factor, has_band=len(rows[name]) >= MIN_SEEDS)
+            draw_curve(axis, panel.factor * curve, styles[name], has_band=len(rows[name]) >= MIN_SEEDS)
         label_epochs(axis, "epoch, including pretraining")
         if panel.name == "accuracy":
             limit_percent(axis)

@@ -14,6 +14,7 @@ from aux_rnn.plots.style import Axes, Figure, MaxNLocator, render
 from aux_rnn.storage.workdir import write_atomically
 
 GRID = "0.9"
+CAPTION: dict[str, Any] = dict(fontsize=7, color="0.35")
 Style = dict[str, Any]  # color, marker and linestyle of a line, so that lines differ in grey print as well
 
 
@@ -28,18 +29,7 @@ def estimate_curve(curves: Iterable[pd.Series]) -> pd.DataFrame:
     """Returns `mean` and `half` of curves, one per seed and indexed by epoch; NaN where one of them is NaN."""
     points = pd.concat(curves)
     groups = points.groupby(points.index.to_numpy(float).round(6))
-    curve = estimate_means(groups)
-    curve.loc[groups.count() < groups.size()] = math.nan
-    return curve
-
-
-def estimate_difference(values: pd.Series, others: pd.Series) -> tuple[float, float]:
-    """Returns the mean of `values` minus the mean of `others`, and half the width of the interval of Welch's t-test."""
-    difference = float(values.mean() - others.mean())
-    if min(len(values), len(others)) < 2 or values.nunique() == others.nunique() == 1:
-        return difference, math.nan
-    low, high = stats.ttest_ind(values, others, equal_var=False).confidence_interval()
-    return difference, float(high - low) / 2
+    return estimate_means(groups).where(groups.count() == groups.size())
 
 
 def format_estimate(mean: float, half: float = math.nan, form: str = ".1f") -> str:
@@ -56,12 +46,12 @@ def save_figure(path: Path, figure: Figure) -> None:
         write_atomically(path.with_name(f"{path.name}.{ending}"), render(figure, ending))
 
 
-def draw_curve(axis: Axes, curve: pd.DataFrame, style: Style, factor: float = 1.0, has_band: bool = False) -> None:
+def draw_curve(axis: Axes, curve: pd.DataFrame, style: Style, has_band: bool = False) -> None:
     """Draws the means of a curve (see `estimate_curve`) with about ten markers, and their intervals as a band.
 
     On a logarithmic axis the band ends at a tenth of the mean.
     """
-    means, halves = factor * curve["mean"], factor * curve["half"]
+    means, halves = curve["mean"], curve["half"]
     axis.plot(means.index, means, markevery=max(1, len(means) // 10), linewidth=1.2, **style)
     if has_band:
         low = np.maximum(means - halves, means / 10) if axis.get_yscale() == "log" else means - halves
@@ -84,8 +74,4 @@ def add_legend(figure: Figure, entries: Mapping[str, Style], caption: str, colum
     """Adds a legend of lines, by name, above all panels, and a small line below them."""
     handles = [Line2D([], [], label=name, **{"markersize": 4.5, **style}) for name, style in entries.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), columns))
-    add_caption(figure, caption)
-
-
-def add_caption(figure: Figure, text: str) -> None:
-    figure.supxlabel(text, fontsize=7, color="0.35")
+    figure.supxlabel(caption, **CAPTION)

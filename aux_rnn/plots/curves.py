@@ -52,7 +52,7 @@ def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure
     lines: dict[str, Any] = {}
     for axis, panel in zip(axes, panels, strict=False):
         lines |= draw_panel(axis, panel, records)
-        label_values(axis, panel)
+        label_values(axis, panel.label, panel.scale)
         mark_phases(axis, end_of_pretraining(records))
     for axis in axes[len(panels) - 2 : len(panels)]:
         axis.tick_params(labelbottom=True)
@@ -67,10 +67,10 @@ def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure
     return figure
 
 
-def label_values(axis: Axes, panel: Metric) -> None:
-    """Labels the axis with the metric and its unit; a logarithmic one at 0.2, 0.5, 1, 2, 5 ..."""
-    axis.set(ylabel=panel.label, yscale=panel.scale)
-    if panel.scale == "log":
+def label_values(axis: Axes, label: str, scale: str) -> None:
+    """Labels the vertical axis; a logarithmic one has ticks at 0.2, 0.5, 1, 2, 5 ..."""
+    axis.set(ylabel=label, yscale=scale)
+    if scale == "log":
         axis.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("{x:g}")

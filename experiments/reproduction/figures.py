@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pandas as pd
 from summaries import (
+    CAPTION,
     GRID,
     Style,
-    add_caption,
     add_legend,
     draw_curve,
     estimate_curve,
@@ -16,6 +16,7 @@ from summaries import (
     limit_percent,
 )
 
+from aux_rnn.plots.curves import label_values
 from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION, Axes, Figure
 from reproduction.grid import WITHOUT
 
@@ -34,6 +35,7 @@ STYLES: dict[str, Style] = {
     for model, color, marker, line in zip(MODEL_NAMES, COLORS, "os^PvX", ("-", "-", "-", "-", "-.", ":"), strict=True)
 }
 FULL_STYLE: Style = dict(marker="D", linestyle="--")  # of a model with full backpropagation
+FAINT: Style = dict(linestyle="none", markersize=3.5, markeredgewidth=0, alpha=0.3)
 ESTIMATES = "filled: mean over seeds, 95 % interval; faint: single seeds"
 
 
@@ -47,6 +49,12 @@ def row_name(model: str, truncation: str = WITHOUT) -> str:
     return ", ".join([MODEL_NAMES.get(model, model), *([reach_name(truncation)] if truncation != WITHOUT else [])])
 
 
+def row_styles(frame: pd.DataFrame) -> dict[str, Style]:
+    """Returns the style of each row, by its name."""
+    rows = frame.drop_duplicates("name")[["name", "model", "truncation"]].to_numpy()
+    return {name: STYLES[model] | (FULL_STYLE if reach == "full" else {}) for name, model, reach in rows}
+
+
 def draw_accuracies(frame: pd.DataFrame) -> Figure:
     """Draws test accuracies, one panel per data set and one line per row."""
     names = list(dict.fromkeys(frame["name"]))
@@ -56,19 +64,20 @@ def draw_accuracies(frame: pd.DataFrame) -> Figure:
     for axis, (data, panel) in zip(axes, panels, strict=True):
         means = estimate_means(panel.groupby("name")["test_accuracy"])
         for name, group in panel.groupby("name"):
-            style, place = STYLES.get(group["model"].iloc[0], STYLES["r-lstm"]), names.index(name)
-            points = dict(color=style["color"], marker=style["marker"], linestyle="none")
+            place, style = (
+                names.index(name),
+                {**STYLES.get(group["model"].iloc[0], STYLES["r-lstm"]), "linestyle": "none"},
+            )
             if len(group) > 1:
-                faint = dict(markersize=3.5, markeredgewidth=0, alpha=0.3)
-                axis.plot(group["test_accuracy"], [place + 0.24] * len(group), **points, **faint)
+                axis.plot(group["test_accuracy"], [place + 0.24] * len(group), **style | FAINT)
             mean, half = means.loc[name]
-            axis.errorbar(mean, place, xerr=half, **points, markersize=4.5, elinewidth=1, capsize=2)
-            axis.plot(group["paper"].iloc[:1], [place], **points, mfc="white", markersize=5.5)
+            axis.errorbar(mean, place, xerr=half, **style, markersize=4.5, elinewidth=1, capsize=2)
+            axis.plot(group["paper"].iloc[:1], [place], **style, mfc="white", markersize=5.5)
         axis.set(title=data, xlabel="test accuracy (%)")
         limit_percent(axis, "x")
         axis.grid(axis="x", color=GRID)
     axes[0].set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
-    add_caption(figure, ESTIMATES + "; hollow: the paper" * bool(frame["paper"].notna().any()))
+    figure.supxlabel(ESTIMATES + "; hollow: the paper" * bool(frame["paper"].notna().any()), **CAPTION)
     return figure
 
 
@@ -77,8 +86,7 @@ def draw_estimates(axis: Axes, frame: pd.DataFrame, x: str, y: str, style: Style
     known = frame[frame[y].notna()]
     groups = known.groupby(x)[y]
     if groups.size().max() > 1:
-        faint = dict(marker=style["marker"], markersize=3.5, markeredgewidth=0, alpha=0.3)
-        axis.plot(known[x], known[y], color=style["color"], linestyle="none", **faint)
+        axis.plot(known[x], known[y], **style | FAINT)
     means = estimate_means(groups)
     axis.errorbar(means.index, means["mean"], means["half"], **style, linewidth=1.2, markersize=4.5, capsize=2)
     axis.grid(color=GRID)
@@ -87,15 +95,15 @@ def draw_estimates(axis: Axes, frame: pd.DataFrame, x: str, y: str, style: Style
 def draw_lengths(frame: pd.DataFrame) -> Figure:
     """Draws accuracy, seconds per step and peak memory by length, on logarithmic axes."""
     figure = Figure(figsize=(9.6, 3.1), layout="constrained")
-    rows = frame[["name", "model", "truncation"]].drop_duplicates().to_numpy()
-    styles = {name: STYLES[model] | (FULL_STYLE if reach == "full" else {}) for name, model, reach in rows}
+    styles = row_styles(frame)
     columns = ("test_accuracy", "seconds_per_step", "peak_memory_mib")
     labels = ("test accuracy (%)", "seconds per step", "peak memory (MiB)")
     for axis, column, label in zip(figure.subplots(1, 3), columns, labels, strict=True):
-        for name, style in styles.items():
-            draw_estimates(axis, frame[frame["name"] == name], "length", column, style)
+        for name, members in frame.groupby("name", sort=False):
+            draw_estimates(axis, members, "length", column, styles[name])
+        label_values(axis, label, "linear" if "%" in label else "log")
         axis.set_xscale("log", base=2)
-        axis.set(xlabel="sequence length (steps)", ylabel=label, yscale="linear" if "%" in label else "log")
+        axis.set_xlabel("sequence length (steps)")
         axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.tick_params(axis="x", labelrotation=45)
     limit_percent(figure.axes[0])
@@ -129,11 +137,13 @@ def draw_curves(frame: pd.DataFrame) -> Figure:
     }
     axes, groups = figure.subplots(1, len(panels)), frame.groupby("model", sort=False)
     for axis, (label, names) in zip(axes, panels.items(), strict=True):
-        factor = 100.0 if "accuracy" in names else 1.0
         for model, members in groups:
-            test, train = (mean_curve(members["history"], split, names) for split in ("test", "train"))
-            draw_curve(axis, test, STYLES[model] | dict(markersize=4), factor, has_band=len(members) > 1)
-            draw_curve(axis, train, dict(color=STYLES[model]["color"], linestyle="--"), factor)
+            test, train = (
+                (100 if "%" in label else 1) * mean_curve(members["history"], split, names)
+                for split in ("test", "train")
+            )
+            draw_curve(axis, test, STYLES[model] | dict(markersize=4), has_band=len(members) > 1)
+            draw_curve(axis, train, dict(color=STYLES[model]["color"], linestyle="--"))
         axis.set_ylabel(label)
         label_epochs(axis, "epoch (below 0: pretraining)")
     limit_percent(axes[0])
@@ -144,28 +154,6 @@ def draw_curves(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_compute(frame: pd.DataFrame) -> Figure:
-    """Draws validation accuracy on one data set by the FLOPs and the hours of training up to each evaluation."""
-    figure = Figure(figsize=(8.0, 3.5), layout="constrained")
-    styles = {}
-    axes = figure.subplots(1, 2, sharey=True)
-    for name, members in frame.groupby("name", sort=False):
-        is_full = members["truncation"].iloc[0] == "full"
-        styles[name] = style = STYLES[members["model"].iloc[0]] | (FULL_STYLE if is_full else {})
-        points = pd.concat(map(pd.DataFrame, members["history"])).query("phase == 'train'").groupby("step")
-        accuracies = 100 * estimate_means(points["validation_accuracy"])
-        for axis, places in zip(axes, (points["teraflop"].mean(), points["seconds"].mean() / 3600), strict=True):
-            axis.errorbar(places, *accuracies.to_numpy().T, **style, linewidth=1.2, markersize=4.5, capsize=2)
-    for axis, label in zip(axes, ("training (TFLOP)", "training and evaluation (hours)"), strict=True):
-        axis.set(xlabel=label)
-        axis.grid(color=GRID)
-    axes[0].set(ylabel="validation accuracy (%)")
-    axes[0].set_title(frame["data"].iloc[0], loc="left")
-    limit_percent(axes[0])
-    add_legend(figure, styles, "mean over seeds, 95 % interval; pretraining is included in FLOPs and hours")
-    return figure
-
-
 def mean_curve(histories: pd.Series, split: str, names: tuple[str, ...]) -> pd.DataFrame:
     """Returns `mean` and `half` over seeds, from 'test' or 'train' metrics of each seed's `read_history`.
 
@@ -173,10 +161,29 @@ def mean_curve(histories: pd.Series, split: str, names: tuple[str, ...]) -> pd.D
     """
     points = []
     for entries in map(pd.DataFrame, histories):
-        start = entries["epoch"].where(entries["phase"] == "pretrain").max()
+        start = entries["epoch"].where(entries["phase"] == "pretrain", 0.0).max()
         values = entries.reindex(columns=[f"{split}_{name}" for name in names]).astype(float).mean(axis=1)
-        points.append(values.set_axis(entries["epoch"] - (0.0 if pd.isna(start) else start)).dropna())
+        points.append(values.set_axis(entries["epoch"] - start).dropna())
     return estimate_curve(points)
+
+
+def draw_compute(frame: pd.DataFrame) -> Figure:
+    """Draws validation accuracy on one data set by the FLOPs and the hours of training up to each evaluation."""
+    figure = Figure(figsize=(8.0, 3.5), layout="constrained")
+    axes, styles = figure.subplots(1, 2, sharey=True), row_styles(frame)
+    for name, members in frame.groupby("name", sort=False):
+        points = pd.concat(map(pd.DataFrame, members["history"])).query("phase == 'train'").groupby("step")
+        accuracies = 100 * estimate_means(points["validation_accuracy"])
+        for axis, places in zip(axes, (points["teraflop"].mean(), points["seconds"].mean() / 3600), strict=True):
+            axis.errorbar(places, *accuracies.to_numpy().T, **styles[name], linewidth=1.2, markersize=4.5, capsize=2)
+    for axis, label in zip(axes, ("training (TFLOP)", "training and evaluation (hours)"), strict=True):
+        axis.set_xlabel(label)
+        axis.grid(color=GRID)
+    axes[0].set_ylabel("validation accuracy (%)")
+    axes[0].set_title(frame["data"].iloc[0], loc="left")
+    limit_percent(axes[0])
+    add_legend(figure, styles, "mean over seeds, 95 % interval; pretraining is included in FLOPs and hours")
+    return figure
 
 
 FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {

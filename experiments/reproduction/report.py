@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 from cli.tables import format_markdown
-from summaries import estimate_difference, estimate_means, format_estimate, save_figure
+from scipy import stats
+from summaries import estimate_means, format_estimate, save_figure
 
 from aux_rnn.plots.style import plot_style
 from aux_rnn.storage.workdir import write_atomically
@@ -145,6 +146,15 @@ def list_differences(measured: pd.DataFrame) -> pd.DataFrame:
         where = data if truncation == WITHOUT else f"{data}, {reach_name(truncation)}"
         found.append([where, f"{row_name(model)} minus {against}", format_estimate(mean, half, "+.1f")])
     return pd.DataFrame(found, columns=["rows", "models", "points"])
+
+
+def estimate_difference(values: pd.Series, others: pd.Series) -> tuple[float, float]:
+    """Returns the mean of `values` minus the mean of `others`, and half the width of the interval of Welch's t-test."""
+    difference = float(values.mean() - others.mean())
+    if min(len(values), len(others)) < 2 or values.nunique() == others.nunique() == 1:
+        return difference, math.nan
+    low, high = stats.ttest_ind(values, others, equal_var=False).confidence_interval()
+    return difference, float(high - low) / 2
 
 
 def format_origin(frame: pd.DataFrame) -> str:

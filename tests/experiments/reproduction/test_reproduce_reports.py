@@ -13,8 +13,8 @@ from reproduction import presets
 from reproduction.figures import mean_curve
 from reproduction.grid import EXPERIMENTS, flatten, make_grid
 from reproduction.records import RecordError, append_line, make_record, read_records, show
-from reproduction.report import save_report
-from summaries import estimate_difference, estimate_means, format_estimate
+from reproduction.report import estimate_difference, save_report
+from summaries import estimate_means, format_estimate
 
 from aux_rnn.datasets import sequence_spec
 from aux_rnn.model.flops import count_training_step
@@ -39,6 +39,7 @@ def test_committed_records_give_the_committed_pages(file, tmp_path, capsys, monk
         assert (folder / file.name).with_suffix(ending).read_text() == file.with_suffix(ending).read_text()
     for ending in (".png", ".svg") * is_drawn:
         assert (folder / file.name).with_suffix(ending).stat().st_size > 5_000
+    assert not is_drawn or "\\math" not in (folder / file.name).with_suffix(".svg").read_text(), "an unparsed formula"
     assert not (tmp_path / "runs").exists()
 
 

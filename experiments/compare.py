@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from cli import exits
@@ -36,11 +36,12 @@ from aux_rnn.config.settings import Config
 from aux_rnn.model.metric_names import Metric
 from aux_rnn.plots.curves import label_values, panels_of
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, Figure, plot_style
-from aux_rnn.storage.metrics_file import Record, curve_of, read_records
+from aux_rnn.storage.metrics_file import curve_of, read_records
 from aux_rnn.storage.workdir import WorkdirError, read_summary, require_config, unwritable
 from aux_rnn.system.timing import format_duration
 
 MIN_SEEDS = 3  # for a band; that of two would hide the other curves
+SCORES = ["test_accuracy", "validation_accuracy", "seconds"]
 NAMED = ("dataset", "encoder", "auxiliary")  # settings that the name of a row shows in another form
 SPLITS = {"train": "training batches", "validation": "validation split", "test": "test split"}
 STYLES: list[Style] = [
@@ -57,37 +58,23 @@ class Options:
     output: str = setting("comparison", "The figure is written to OUTPUT.png and OUTPUT.svg.", plain_text())
 
 
-class SavedRun(NamedTuple):
-    """The contents of a run's folder; the summary is empty for a run that has not ended."""
+def read_runs(folders: Sequence[str]) -> pd.DataFrame:
+    """Returns one line per run: `row` (see `name_row`), `config`, `seed`, `records`, and scores if it has ended.
 
-    config: Config
-    records: list[Record]
-    summary: dict[str, Any]
-
-
-# Runs that differ only in their seed, by what distinguishes them from others.
-Rows = Mapping[str, Sequence[SavedRun]]
-
-
-def read_run(folder: str) -> SavedRun:
-    """Raises WorkdirError if there is no run in the folder, or no records."""
-    path = Path(os.path.expanduser(folder))
-    return SavedRun(require_config(path), read_records(path), read_summary(path) or {})
-
-
-def group_runs(runs: Sequence[SavedRun]) -> Rows:
-    """Returns one row per set of settings, in the order of the runs. Raises WorkdirError if a seed occurs twice."""
-    omitted = (*NOT_COMPARED, "seed")
-    flat = pd.DataFrame([to_flat(run.config) for run in runs]).drop(columns=[*omitted]).map(format_value)
-    differing = flat.columns[flat.nunique() > 1]
-    rows: dict[str, list[SavedRun]] = {}
-    for run, values in zip(runs, flat[differing].to_dict("records"), strict=True):
-        rows.setdefault(name_row(run.config, values), []).append(run)
-    for name, group in rows.items():
-        seeds = sorted(run.config.run.seed for run in group)
-        if len(set(seeds)) < len(seeds):
-            raise WorkdirError(f"RUN: {name} with seeds {seeds}: give each seed once")
-    return rows
+    Raises WorkdirError if a folder holds no run or no records, or if a row has a seed twice.
+    """
+    paths = [Path(os.path.expanduser(folder)) for folder in folders]
+    configs = [require_config(path) for path in paths]
+    runs = pd.DataFrame([read_summary(path) or {} for path in paths], columns=SCORES, dtype=float)
+    runs = runs.assign(config=configs, records=list(map(read_records, paths)))
+    settings = pd.DataFrame(map(to_flat, configs)).drop(columns=list(NOT_COMPARED)).map(format_value)
+    runs["seed"] = settings.pop("seed")
+    differing = settings.loc[:, settings.nunique() > 1]
+    runs["row"] = list(map(name_row, configs, differing.to_dict("records")))
+    for row, group in runs.groupby("row"):
+        if group["seed"].duplicated().any():
+            raise WorkdirError(f"RUN: {row} with seeds {', '.join(group['seed'])}: give each seed once")
+    return runs
 
 
 def name_row(config: Config, values: Mapping[Any, str]) -> str:
@@ -97,19 +84,20 @@ def name_row(config: Config, values: Mapping[Any, str]) -> str:
     return ", ".join([f"{name_model(config)} on {config.data.dataset}", *others])
 
 
-def mean_curve(runs: Sequence[SavedRun], split: str, name: str) -> pd.DataFrame:
+def mean_curve(runs: pd.DataFrame, split: str, name: str) -> pd.DataFrame:
     """Returns `mean` and `half` of a metric on a split by epoch; NaN where a run has no finite value."""
-    curves = [curve_of(run.records, split, name) for run in runs]
+    curves = [curve_of(records, split, name) for records in runs["records"]]
     return estimate_curve(pd.Series(curve.values, curve.epochs, float) for curve in curves)
 
 
-def draw_comparison(rows: Rows, split: str) -> Figure:
+def draw_comparison(runs: pd.DataFrame, split: str) -> Figure:
     """Draws one panel per metric and unit; the gradient norm is always that of the training batches."""
+    rows = dict(list(runs.groupby("row", sort=False)))
     styles = dict(zip(rows, STYLES, strict=False))
     panels: dict[Metric, list[str]] = {}
-    for name, runs in rows.items():
-        for panel in panels_of(runs[0].config):
-            panels.setdefault(panel, []).append(name)
+    for row, group in rows.items():
+        for panel in panels_of(group["config"].iloc[0]):
+            panels.setdefault(panel, []).append(row)
     lines = -(-len(panels) // 2)
     figure = Figure(figsize=(8.4, 0.7 + 2.4 * lines), layout="constrained")
     axes = figure.subplots(lines, 2, squeeze=False).ravel()
@@ -128,18 +116,15 @@ def draw_comparison(rows: Rows, split: str) -> Figure:
     return figure
 
 
-def format_rows(rows: Rows) -> str:
+def format_rows(runs: pd.DataFrame) -> str:
     """Returns a table of means with their 95 % intervals, one line per row."""
-    names = ["test_accuracy", "validation_accuracy", "seconds"]
-    scores = [[row, *(run.summary.get(name) for name in names)] for row, runs in rows.items() for run in runs]
-    frame = pd.DataFrame(scores, columns=["run", *names]).astype(dict.fromkeys(names, float))
-    groups = frame.groupby("run", sort=False)
-    table = groups.size().rename("seeds").reset_index().astype(str)
-    for name in names[:2]:
+    groups = runs.groupby("row", sort=False)
+    table = groups.size().rename_axis("run").reset_index(name="seeds").astype(str)
+    for name in SCORES[:2]:
         pairs = 100 * estimate_means(groups[name])
         table[f"{name.replace('_', ' ')}, %"] = [format_estimate(*pair) for pair in pairs.to_numpy()]
     table["time"] = ["-" if math.isnan(time) else format_duration(time) for time in groups["seconds"].mean()]
-    note = "\n±: 95 % interval of the mean over seeds" * any(len(runs) > 1 for runs in rows.values())
+    note = "\n±: 95 % interval of the mean over seeds" * bool(groups.size().max() > 1)
     return format_table(table) + note
 
 
@@ -148,16 +133,16 @@ def compare(argv: Sequence[str]) -> int:
     folders, given = parse_options(argv, __doc__, dataclasses.fields(Options))
     if not folders:
         raise ConfigError("RUN: none given; name the folders of one or more runs")
-    rows = group_runs([read_run(folder) for folder in folders])
-    if len(rows) > len(STYLES):
-        raise ConfigError(f"RUN: {len(rows)} sets of settings; one figure can show at most {len(STYLES)}")
+    runs = read_runs(folders)
+    if (rows := runs["row"].nunique()) > len(STYLES):
+        raise ConfigError(f"RUN: {rows} sets of settings; one figure can show at most {len(STYLES)}")
     output = Path(os.path.expanduser(given.output))
     with plot_style("comparison"):
         try:
-            save_figure(output, draw_comparison(rows, given.split))
+            save_figure(output, draw_comparison(runs, given.split))
         except OSError as error:
             raise unwritable(output.parent, error) from error
-    print(f"{format_rows(rows)}\n{output}.png, {output}.svg")
+    print(f"{format_rows(runs)}\n{output}.png, {output}.svg")
     return 0
 
 

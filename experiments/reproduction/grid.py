@@ -14,7 +14,15 @@ from aux_rnn.config.settings import Config
 from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
 from reproduction.presets import MODELS, PRESETS, Preset
 
-EXPERIMENTS = ("table2", "lengths", "bptt", "curves", "compute", "text", "ablations")
+EXPERIMENTS = {  # with the title of the report
+    "table2": "Test accuracy by data set, model and truncation (the paper's table 2)",
+    "lengths": "Accuracy, time and memory by sequence length",
+    "bptt": "Test accuracy by truncation of the supervised gradient",
+    "curves": "Training and test curves",
+    "compute": "Validation accuracy by the cost of training",
+    "text": "Text by character",
+    "ablations": "Which parts of the auxiliary loss matter",
+}
 TRUNCATED, FULL, WITHOUT = "truncated", "full", "-"
 
 
@@ -137,7 +145,9 @@ def count_steps_per_epoch(config: Config) -> int:
 
 
 def select_runs(grid: list[GridRun], shard: tuple[int, int]) -> list[GridRun]:
-    """Returns the distinct runs of a grid, and of these every n-th for shard (i, n)."""
-    distinct = {run.digest: run for run in reversed(grid)}  # of equal runs the first
+    """Returns the distinct runs of a grid, of equal ones the first, and of these every n-th for shard (i, n)."""
+    distinct: dict[str, GridRun] = {}
+    for run in grid:
+        distinct.setdefault(run.digest, run)
     index, count = shard
-    return [distinct[digest] for digest in dict.fromkeys(run.digest for run in grid)][index - 1 :: count]
+    return list(distinct.values())[index - 1 :: count]

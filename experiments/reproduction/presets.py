@@ -6,6 +6,7 @@ different values are refused.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -186,8 +187,7 @@ TABLE2: Mapping[tuple[str, str], Sequence[float]] = {
 }
 
 
-def paper_accuracy(experiment: str, data: str, model: str, truncation: str) -> float | None:
-    """Returns the paper's accuracy for a row of a report, or None."""
-    if experiment not in ("table2", "curves"):
-        return None
-    return dict(zip(PAPER.data["table2"], TABLE2.get((model, truncation), ()), strict=False)).get(data)
+def paper_accuracy(experiment: str, data: str, model: str, truncation: str) -> float:
+    """Returns the paper's accuracy for a row of a report, NaN if it has none."""
+    row = TABLE2.get((model, truncation), ()) if experiment in ("table2", "curves") else ()
+    return dict(zip(IMAGES, row, strict=False)).get(data, math.nan)

@@ -17,9 +17,9 @@ from reproduction.grid import GridRun, digest_of, flatten, key_of
 Record = dict[str, Any]
 
 COMMITS = "commits.txt"  # in the folder of a run: the commit of each command that trained it
-GAIN = "memory_gain"
-FROM_GRID = ("data", "model", "truncation", "seed", "digest", "length", "settings")
+GAINS = ("reconstruct_memory_gain", "predict_memory_gain")
 COPIED = ("seed", "seconds", "parameters", "commit", "date", "examples", "history")
+NULLABLE = ("seconds_per_step", "peak_memory_mib", "validation_accuracy")
 
 
 class RecordError(OneLineError):
@@ -32,12 +32,13 @@ def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Re
     try:
         summary = json.loads(file.read_text(encoding="utf-8"))
         finished = datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC)
+        names = ("data", "model", "truncation", "seed", "digest", "length", "settings")
         return {
             **summary,
             **{"experiment": experiment, "preset": preset},
-            **{name: getattr(run, name) for name in FROM_GRID},
+            **{name: getattr(run, name) for name in names},
             "config": flatten(run.config),
-            "history": add_flops(read_history(workdir / "metrics.jsonl"), run.config),
+            "history": read_history(workdir / "metrics.jsonl", run.config),
             "machine": {**summary["machine"], "devices": summary["devices"]},
             "commit": ", ".join(dict.fromkeys(commits.read_text().splitlines())) if commits.exists() else "unknown",
             "date": finished.isoformat(timespec="seconds"),
@@ -46,32 +47,27 @@ def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Re
         raise RecordError(f"{workdir}: the complete run cannot be read ({error!r}); move it away") from error
 
 
-def read_history(metrics: Path) -> list[dict[str, Any]]:
+def read_history(metrics: Path, config: Config) -> list[dict[str, Any]]:
     """Returns the metrics of every evaluation: `epoch`, `phase`, `seconds`, and values such as `validation_accuracy`.
 
-    Training metrics are those of the last record since the previous evaluation, means over the steps up to it.
+    Training metrics are those of the last record since the previous evaluation, means over the steps up to it;
+    `teraflop` is the cost of all training steps before it. Both phases end with an evaluation.
     """
+    spec = sequence_spec(config.data)
     history: dict[int, dict[str, Any]] = {}
     training: dict[str, Any] = {}
+    latest, teraflop = 0, 0.0
     for record in map(json.loads, read_lines(metrics)):
         kind, step = record["kind"], record["step"]
-        values = {f"{kind}_{k}": v for k, v in record.items() if "loss" in k or k == "accuracy" or k.endswith(GAIN)}
+        values = {f"{kind}_{k}": v for k, v in record.items() if "loss" in k or k == "accuracy" or k in GAINS}
         if kind == "train":
             training = values
             continue
-        entry = history.setdefault(step, {name: record[name] for name in ("step", "epoch", "phase", "seconds")})
-        entry.update({**training, **values})
-        training = {}
+        teraflop += 2e-12 * count_training_step(config, spec, record["phase"]) * (step - latest)
+        entry = {name: record[name] for name in ("step", "epoch", "phase", "seconds")}
+        history[step] = {**entry, "teraflop": teraflop, **training, **history.get(step, {}), **values}
+        latest, training = step, {}
     return list(history.values())
-
-
-def add_flops(history: list[dict[str, Any]], config: Config) -> list[dict[str, Any]]:
-    """Adds to each evaluation the `teraflop` of all training steps before it; both phases end with an evaluation."""
-    spec, latest, total = sequence_spec(config.data), 0, 0.0
-    for entry in history:
-        total += 2e-12 * count_training_step(config, spec, entry["phase"]) * (entry["step"] - latest)
-        latest, entry["teraflop"] = entry["step"], total
-    return history
 
 
 def append_line(file: Path, line: str) -> None:
@@ -87,16 +83,17 @@ def read_records(folder: Path, experiment: str, preset: str, grid: Sequence[Grid
 
     Raises RecordError if a line is damaged, belongs to another experiment or has settings that the grid lacks.
     """
-    configs = {key_of(run.settings): flatten(run.config) for run in grid}
+    known = {key_of(run.settings): {**flatten(run.config), "experiment": experiment} for run in grid}
     records: dict[str, Record] = {}
     for file in sorted([*folder.glob(f"{preset}.jsonl"), *folder.glob(f"{preset}.shard-*.jsonl")]):
         for number, line in enumerate(file.read_bytes().splitlines(), start=1):
             try:
                 record = json.loads(line)
-                shown, known = show(record), configs[key_of(record["settings"])]
-                changed = {k for k, v in record["config"].items() if known.get(k, v) != v} - {"seed"}
-                if record["experiment"] != experiment or changed:
-                    raise ValueError(f"other values of {', '.join(sorted(changed)) or 'the experiment'}")
+                shown, expected = show(record), known[key_of(record["settings"])]
+                values = {**record["config"], "experiment": record["experiment"]}
+                changed = [k for k, v in values.items() if k != "seed" and expected.get(k, v) != v]
+                if changed:
+                    raise ValueError(f"other values of {', '.join(changed)}")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 reason = f"no record of {experiment} with the present settings of preset {preset} ({error!r})"
                 remedy = "move the file away, or use another --results"
@@ -107,15 +104,14 @@ def read_records(folder: Path, experiment: str, preset: str, grid: Sequence[Grid
 
 
 def show(record: Record) -> Record:
-    """Returns the values of a record that reports show; accuracies in percent."""
-    machine, cores, validation = record["machine"], record["machine"]["cores"], record.get("validation_accuracy")
+    """Returns the values of a record that reports show; None for those that it lacks."""
+    machine, cores = record["machine"], record["machine"]["cores"]
     what = f"{machine['cpu']}, {cores} core{'s' * (cores != 1)} per run, {machine['memory_gib']} GiB"
     return {
         "key": key_of(record["settings"]),
+        "test_accuracy": float(record["test_accuracy"]),
         **{name: record[name] for name in COPIED},
-        **{name: record.get(name) for name in ("seconds_per_step", "peak_memory_mib")},
-        "test_accuracy": 100 * float(record["test_accuracy"]),
-        "validation_accuracy": None if validation is None else 100 * validation,
-        **{name: value for name, value in record["results"].get("test", {}).items() if name.endswith(GAIN)},
+        **{name: record.get(name) for name in NULLABLE},
+        **{name: record["results"].get("test", {}).get(name) for name in GAINS},
         "machine": f"{what}, {machine['os']}, JAX on {machine['devices']}",
     }

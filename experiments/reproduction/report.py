@@ -12,19 +12,10 @@ from summaries import estimate_means, format_estimate, save_figure
 from aux_rnn.plots.style import plot_style
 from aux_rnn.storage.workdir import write_atomically
 from reproduction.figures import FIGURES, MODEL_NAMES, reach_name, row_name
-from reproduction.grid import WITHOUT, GridRun, key_of
+from reproduction.grid import EXPERIMENTS, WITHOUT, GridRun, key_of
 from reproduction.presets import paper_accuracy
-from reproduction.records import GAIN, Record
+from reproduction.records import COPIED, GAINS, NULLABLE, Record
 
-TITLES = {
-    "table2": "Test accuracy by data set, model and truncation (the paper's table 2)",
-    "lengths": "Accuracy, time and memory by sequence length",
-    "bptt": "Test accuracy by truncation of the supervised gradient",
-    "curves": "Training and test curves",
-    "compute": "Validation accuracy by the cost of training",
-    "text": "Text by character",
-    "ablations": "Which parts of the auxiliary loss matter",
-}
 NOTES = """
 Accuracies are means over seeds with 95 % confidence intervals (t distribution). A seed determines initialisation,
 order, anchors, the validation split and which examples are used if not all are. Parameters include the decoders, which
@@ -34,7 +25,22 @@ WELCH = """
 Differences of mean test accuracies with 95 % confidence intervals (Welch's t-test), not corrected for multiple
 comparisons: one interval in twenty misses the true value by chance."""
 ROW = ["data", "model", "truncation"]
-COSTS = ["validation_accuracy", "seconds", "seconds_per_step", "peak_memory_mib"]
+COSTS = ["seconds", "seconds_per_step", "peak_memory_mib"]
+# Heading and format of each column of a page after the names; some are of one experiment only.
+COLUMNS = {
+    "length": ("length", ","),
+    "validation_accuracy": ("validation accuracy, %", ".1f"),
+    "test_accuracy": ("test accuracy, %", ".1f"),
+    "count": ("seeds", ""),
+    "paper": ("paper, %", ".1f"),
+    "difference": ("difference", "+.1f"),
+    **{name: (name.replace("_", " "), ".3f") for name in GAINS},
+    "parameters": ("parameters", ",.0f"),
+    "seconds": ("seconds per run", ",.0f"),
+    "seconds_per_step": ("seconds per step", ".3g"),
+    "peak_memory_mib": ("peak memory, MiB", ",.0f"),
+}
+OF_ONE_EXPERIMENT = {"length": "lengths", "validation_accuracy": "ablations"}
 
 
 def save_report(
@@ -49,14 +55,14 @@ def save_report(
     table, measured = summarize(frame), frame[frame["seed"].notna()]
     write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, table))
     command = f"python experiments/reproduce.py {experiment} --preset={preset}"
-    parts = [f"# {TITLES[experiment]}: preset {preset}", "There are no results yet."]
+    parts = [f"# {EXPERIMENTS[experiment]}: preset {preset}", "There are no results yet."]
     if len(measured):
         with plot_style(f"{experiment} {preset}"):
             save_figure(folder / preset, FIGURES[experiment](measured))
         remarks = folder / f"{preset}.remarks.md"
         parts[1:] = [f"```sh\n{command} --seeds={measured['seed'].max() + 1:.0f}\n```"]
         parts += [remarks.read_text(encoding="utf-8").strip()] if remarks.exists() else []
-        parts += [f"![{TITLES[experiment]}]({preset}.svg)", format_page_table(experiment, table), NOTES.strip()]
+        parts += [f"![{EXPERIMENTS[experiment]}]({preset}.svg)", format_page_table(experiment, table), NOTES.strip()]
         differences = list_differences(measured)
         if len(differences):
             parts += ["## Differences", format_markdown(differences), WELCH.strip()]
@@ -68,16 +74,18 @@ def save_report(
 def make_frame(experiment: str, grid: Sequence[GridRun], records: Mapping[str, Record]) -> pd.DataFrame:
     """Returns one line per row of the grid and recorded seed, and one line without a seed for rows without records.
 
-    Rows with the same settings share their records.
+    Rows with the same settings share their records. Accuracies are in percent.
     """
     rows = pd.DataFrame([[run.data, run.model, run.truncation, run.length, key_of(run.settings)] for run in grid])
     rows = rows.set_axis([*ROW, "length", "key"], axis=1).drop_duplicates(ROW).reset_index(names="order")
     rows["name"] = list(map(row_name, rows["model"], rows["truncation"]))
-    paper = [paper_accuracy(experiment, *row) for row in rows[ROW].itertuples(index=False)]
-    frame = rows.assign(paper=pd.Series(paper, dtype=float))
-    columns = ["key", "seed", "date", "test_accuracy", *COSTS, "parameters", "machine", "commit"]
-    measured = pd.DataFrame(records.values(), columns=None if records else columns)
-    return frame.merge(measured, on="key", how="left").sort_values(["order", "seed"], ignore_index=True)
+    rows["paper"] = [paper_accuracy(experiment, *row) for row in rows[ROW].to_numpy()]
+    accuracies = ["test_accuracy", "validation_accuracy"]
+    names = ["key", *COPIED, *NULLABLE, *GAINS, "test_accuracy", "machine"]
+    numbers = dict.fromkeys([*accuracies, *GAINS, *COSTS], float)
+    measured = pd.DataFrame(records.values(), columns=names).astype(numbers)
+    measured[accuracies] *= 100
+    return rows.merge(measured, on="key", how="left").sort_values(["order", "seed"], ignore_index=True)
 
 
 def summarize(frame: pd.DataFrame) -> pd.DataFrame:
@@ -85,49 +93,34 @@ def summarize(frame: pd.DataFrame) -> pd.DataFrame:
     groups = frame.groupby("order")
     table = groups[[*ROW, "length"]].first().rename(columns={"data": "data_set"})
     table["seeds"] = groups["seed"].agg(lambda seeds: " ".join(f"{seed:.0f}" for seed in seeds.dropna()))
-    gains = sorted(filter(lambda name: name.endswith(GAIN), frame), key=lambda name: frame[name].first_valid_index())
-    for name in ("test_accuracy", *gains, *COSTS):
-        table[[name, f"{name}_interval"]] = estimate_means(frame[name].astype(float).groupby(frame["order"]))
+    for name in ("test_accuracy", *GAINS, "validation_accuracy"):
+        table[[name, f"{name}_interval"]] = estimate_means(groups[name])
         if name == "test_accuracy":
             table["paper"] = groups["paper"].first()
             table["difference"] = table[name] - table["paper"]
+    table[COSTS] = groups[COSTS].mean()
     table["parameters"] = groups["parameters"].first().astype("Int64")
     for name in ("machine", "commit"):
         table[name] = groups[name].agg(lambda texts: "; ".join(texts.dropna().unique()))
-    return table.assign(first=groups["date"].min(), last=groups["date"].max())
+    return table.assign(first=groups["date"].min(), last=groups["date"].max(), count=groups["seed"].count())
 
 
 def format_csv(experiment: str, preset: str, table: pd.DataFrame) -> str:
     """Returns a summary as CSV, empty where nothing is known; numbers have six digits."""
-    table = table.drop(columns=[f"{name}_interval" for name in COSTS])
+    unknown = [name for gain in GAINS if table[gain].isna().all() for name in (gain, f"{gain}_interval")]
+    table = table.drop(columns=["validation_accuracy_interval", "count", *unknown])
     table = table.map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
     return table.assign(experiment=experiment, preset=preset)[["experiment", "preset", *table]].to_csv(index=False)
 
 
 def format_page_table(experiment: str, table: pd.DataFrame) -> str:
-    """Returns the rows with results of a summary as Markdown."""
-    table = table[table["seeds"] != ""]
+    """Returns the rows with results of a summary as Markdown, without columns that have no value."""
+    table = table[table["count"] > 0].dropna(axis=1, how="all")
     columns = {"data set": list(table["data_set"]), "model": list(map(row_name, table["model"], table["truncation"]))}
-
-    def add(heading: str, name: str, form: str, has_interval: bool = False) -> None:
-        halves = table[f"{name}_interval"] if has_interval else [math.nan] * len(table)
-        columns[heading] = [format_estimate(*pair, form) for pair in zip(table[name], halves, strict=True)]
-
-    if experiment == "lengths":
-        add("length", "length", ",")
-    if experiment == "ablations":
-        add("validation accuracy, %", "validation_accuracy", ".1f", True)
-    add("test accuracy, %", "test_accuracy", ".1f", True)
-    columns["seeds"] = [str(len(seeds.split())) for seeds in table["seeds"]]
-    if table["paper"].notna().any():
-        add("paper, %", "paper", ".1f")
-        add("difference", "difference", "+.1f")
-    for name in filter(lambda name: name.endswith(GAIN), table):
-        add(name.replace("_", " "), name, ".3f", True)
-    add("parameters", "parameters", ",.0f")
-    add("seconds per run", "seconds", ",.0f")
-    add("seconds per step", "seconds_per_step", ".3g")
-    add("peak memory, MiB", "peak_memory_mib", ",.0f")
+    for name, (heading, form) in COLUMNS.items():
+        if name in table and OF_ONE_EXPERIMENT.get(name, experiment) == experiment:
+            halves = table.get(f"{name}_interval", [math.nan] * len(table))
+            columns[heading] = [format_estimate(*pair, form) for pair in zip(table[name], halves, strict=True)]
     return format_markdown(columns)
 
 
@@ -151,7 +144,7 @@ def list_differences(measured: pd.DataFrame) -> pd.DataFrame:
 def estimate_difference(values: pd.Series, others: pd.Series) -> tuple[float, float]:
     """Returns the mean of `values` minus the mean of `others`, and half the width of the interval of Welch's t-test."""
     difference = float(values.mean() - others.mean())
-    if min(len(values), len(others)) < 2 or values.nunique() == others.nunique() == 1:
+    if values.nunique() == others.nunique() == 1:
         return difference, math.nan
     low, high = stats.ttest_ind(values, others, equal_var=False).confidence_interval()
     return difference, float(high - low) / 2

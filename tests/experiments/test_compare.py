@@ -4,7 +4,7 @@ import math
 
 import compare
 import pytest
-from compare import draw_comparison, group_runs, mean_curve, read_run
+from compare import draw_comparison, mean_curve, read_runs
 from PIL import Image
 from written_run import panel_of, write_run
 
@@ -28,19 +28,16 @@ def runs(config, tmp_path):
 
 
 def test_runs_that_differ_in_their_seed_are_one_row(runs):
-    rows = group_runs([read_run(folder) for folder in runs])
-    assert {name: [run.config.run.seed for run in group] for name, group in rows.items()} == {
-        "r-LSTM on digits, hidden_size=6": [0, 1, 2],
-        "LSTM on digits, hidden_size=7": [0],
-    }
-    several, single = rows.values()
+    frame = read_runs(runs)
+    assert list(frame["row"]) == ["r-LSTM on digits, hidden_size=6"] * 3 + ["LSTM on digits, hidden_size=7"]
+    several, single = frame[:3], frame[3:]
     curve = mean_curve(several, "train", "supervised_loss")
     assert curve.loc[1.5, "mean"] == pytest.approx(4.0)
     # Student's t for two degrees of freedom times the standard error of 2, 4 and 6.
     assert curve.loc[1.5, "half"] == pytest.approx(4.3027 * 2 / math.sqrt(3), rel=1e-4)
     assert math.isnan(curve.loc[2.0, "mean"])
     assert math.isnan(mean_curve(single, "train", "supervised_loss").loc[1.5, "half"])
-    figure = draw_comparison(rows, "train")
+    figure = draw_comparison(frame, "train")
     band = panel_of(figure, "supervised").collections[0].get_paths()[0].vertices
     assert band[:, 1].max() == pytest.approx(4.0 + curve.loc[1.5, "half"])
     assert len(panel_of(figure, "reconstruction").lines) == 1
@@ -51,13 +48,14 @@ def test_runs_that_differ_in_their_seed_are_one_row(runs):
 
 def test_two_seeds_have_no_band_and_an_lstm_shows_no_pretraining(runs, config, tmp_path):
     longer = write_run(tmp_path / "longer", with_settings(config, pretrain_epochs=2))
-    rows = group_runs([read_run(folder) for folder in (*runs[:2], runs[3], longer)])
-    assert list(rows) == [
+    frame = read_runs([*runs[:2], runs[3], longer])
+    assert list(frame["row"]) == [
+        "r-LSTM on digits, hidden_size=6, pretrain_epochs=1",
         "r-LSTM on digits, hidden_size=6, pretrain_epochs=1",
         "LSTM on digits, hidden_size=7",
         "r-LSTM on digits, hidden_size=6, pretrain_epochs=2",
     ]
-    assert not panel_of(draw_comparison(rows, "train"), "supervised").collections
+    assert not panel_of(draw_comparison(frame, "train"), "supervised").collections
 
 
 def test_losses_in_different_units_have_panels_of_their_own(config, tmp_path):
@@ -69,8 +67,8 @@ def test_losses_in_different_units_have_panels_of_their_own(config, tmp_path):
         "images": with_settings(config, dataset="tfds:svhn_cropped", image_size=0),
         "none": with_settings(config, auxiliary="none"),
     }
-    runs = [read_run(write_run(tmp_path / name, each)) for name, each in variants.items()]
-    figure = draw_comparison(group_runs(runs), "train")
+    runs = read_runs([write_run(tmp_path / name, each) for name, each in variants.items()])
+    figure = draw_comparison(runs, "train")
     assert len(panel_of(figure, "reconstruction loss (squared error)").lines) == 2
     assert len(panel_of(figure, "reconstruction loss (nats)").lines) == 3
     assert len(panel_of(figure, "supervised loss (nats)").lines) == 6
@@ -94,7 +92,7 @@ def test_a_table_is_printed_and_both_figures_are_written(runs, tmp_path, capsys)
     [
         ([], "error: RUN: none given"),
         (["nowhere"], "error: --workdir=nowhere: holds no run"),
-        (["{0}", "{0}"], "error: RUN: r-LSTM on digits with seeds [0, 0]: give each seed once"),
+        (["{0}", "{0}"], "error: RUN: r-LSTM on digits with seeds 0, 0: give each seed once"),
         (["{0}", "--split=all"], "error: --split=all"),
         (["{0}", "--output=/dev/null/x"], "error: --workdir=/dev/null: cannot be written"),
     ],

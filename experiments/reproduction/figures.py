@@ -4,17 +4,7 @@ import math
 from collections.abc import Callable
 
 import pandas as pd
-from summaries import (
-    CAPTION,
-    GRID,
-    Style,
-    add_legend,
-    draw_curve,
-    estimate_curve,
-    estimate_means,
-    label_epochs,
-    limit_percent,
-)
+from summaries import CAPTION, GRID, Style, draw_curve, estimate_curve, estimate_means, finish_figure, limit_percent
 
 from aux_rnn.plots.curves import label_values
 from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION, Axes, Figure
@@ -89,7 +79,6 @@ def draw_estimates(axis: Axes, frame: pd.DataFrame, x: str, y: str, style: Style
         axis.plot(known[x], known[y], **style | FAINT)
     means = estimate_means(groups)
     axis.errorbar(means.index, means["mean"], means["half"], **style, linewidth=1.2, markersize=4.5, capsize=2)
-    axis.grid(color=GRID)
 
 
 def draw_lengths(frame: pd.DataFrame) -> Figure:
@@ -106,8 +95,7 @@ def draw_lengths(frame: pd.DataFrame) -> Figure:
         axis.set_xlabel("sequence length (steps)")
         axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.tick_params(axis="x", labelrotation=45)
-    limit_percent(figure.axes[0])
-    add_legend(figure, styles, ESTIMATES)
+    finish_figure(figure, styles, ESTIMATES)
     return figure
 
 
@@ -120,10 +108,10 @@ def draw_truncations(frame: pd.DataFrame) -> Figure:
         places = members["truncation"].map(reaches.index) + 0.05 * (number - (len(groups) - 1) / 2)
         draw_estimates(axis, members.assign(place=places), "place", "test_accuracy", STYLES[model])
     axis.set_xticks(range(len(reaches)), ["0\n(none)" if reach == "0" else reach for reach in reaches])
-    axis.set(xlabel="truncation of the supervised gradient (steps)", ylabel="test accuracy (%)")
-    axis.set_title(frame["data"].iloc[0])
-    limit_percent(axis)
-    add_legend(figure, {row_name(model): STYLES[model] for model in groups.groups}, ESTIMATES)
+    axis.set(
+        xlabel="truncation of the supervised gradient (steps)", ylabel="test accuracy (%)", title=frame["data"].iloc[0]
+    )
+    finish_figure(figure, {row_name(model): STYLES[model] for model in groups.groups}, ESTIMATES)
     return figure
 
 
@@ -144,13 +132,11 @@ def draw_curves(frame: pd.DataFrame) -> Figure:
             )
             draw_curve(axis, test, STYLES[model] | dict(markersize=4), has_band=len(members) > 1)
             draw_curve(axis, train, dict(color=STYLES[model]["color"], linestyle="--"))
-        axis.set_ylabel(label)
-        label_epochs(axis, "epoch (below 0: pretraining)")
-    limit_percent(axes[0])
+        axis.set(xlabel="epoch (below 0: pretraining)", ylabel=label)
     axes[0].set_title(frame["data"].iloc[0], loc="left")
     splits = {"test": dict(color="0.4", linestyle="-"), "training": dict(color="0.4", linestyle="--")}
     entries = {row_name(model): STYLES[model] for model in groups.groups} | splits
-    add_legend(figure, entries, "mean over seeds; bands: 95 % interval on the test split", columns=8)
+    finish_figure(figure, entries, "mean over seeds; bands: 95 % interval on the test split", columns=8)
     return figure
 
 
@@ -176,13 +162,10 @@ def draw_compute(frame: pd.DataFrame) -> Figure:
         accuracies = 100 * estimate_means(points["validation_accuracy"])
         for axis, places in zip(axes, (points["teraflop"].mean(), points["seconds"].mean() / 3600), strict=True):
             axis.errorbar(places, *accuracies.to_numpy().T, **styles[name], linewidth=1.2, markersize=4.5, capsize=2)
-    for axis, label in zip(axes, ("training (TFLOP)", "training and evaluation (hours)"), strict=True):
-        axis.set_xlabel(label)
-        axis.grid(color=GRID)
-    axes[0].set_ylabel("validation accuracy (%)")
+    axes[0].set(xlabel="training (TFLOP)", ylabel="validation accuracy (%)")
+    axes[1].set(xlabel="training and evaluation (hours)")
     axes[0].set_title(frame["data"].iloc[0], loc="left")
-    limit_percent(axes[0])
-    add_legend(figure, styles, "mean over seeds, 95 % interval; pretraining is included in FLOPs and hours")
+    finish_figure(figure, styles, "mean over seeds, 95 % interval; pretraining is included in FLOPs and hours")
     return figure
 
 

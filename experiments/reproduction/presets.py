@@ -37,7 +37,6 @@ class Preset:
       ablations: in `ablations`, the changes that each row makes to the truncated r-LSTM.
       truncations: in `bptt`, the steps of the supervised gradient.
       longest: the longest sequence that a model is run on, by model or 'model truncation'; 0 leaves its rows out.
-      one_core_per_run: whether --jobs=0 starts one run per CPU core, instead of one run with all cores.
     """
 
     data: Mapping[str, Mapping[str, FlagValues]]
@@ -45,7 +44,6 @@ class Preset:
     ablations: Mapping[str, FlagValues] = dataclasses.field(default_factory=dict)
     truncations: Sequence[Truncation] = ()
     longest: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    one_core_per_run: bool = True
 
 
 def read_flags(*names: str, **changes: Any) -> dict[str, Any]:
@@ -107,26 +105,10 @@ PAPER = Preset(
     ablations=make_ablations(300, 150),
     truncations=(0, 1, 50, 100, 200, 300, 600, "full"),
     longest={"transformer": 1_600},
-    one_core_per_run=False,
 )
 
-# The same sequences at their full length, small networks: about 25 minutes per run of the r-LSTM on one CPU core. The
-# decoder has the state alone (no inputs after the first), because with half of its inputs it copies neighboring pixels
-# (results/table2/h200.md); results/table2/full-pilots.md has the search.
-FULL_IMAGES = read_images(
-    "small",
-    image_size=0,  # all pixels
-    train_examples=0,  # all examples
-    segment_length=56,
-    auxiliary_weight=10.0,
-    decoder_input_dropout=1.0,
-    supervised_truncation=28,
-    auxiliary_truncation=28,
-    batch_size=128,
-    pretrain_epochs=2,
-    train_epochs=8,
-    evaluate_every_epochs=1,
-)
+# The same sequences at their full length, small networks: about 25 minutes per run of the r-LSTM on one CPU core.
+FULL_IMAGES = read_images("full")
 FULL = Preset(
     data={"table2": FULL_IMAGES, **use_one(FULL_IMAGES, "mnist")},
     # The LSTM for 16 epochs has as many FLOPs as the r-LSTM.

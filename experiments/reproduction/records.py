@@ -18,8 +18,6 @@ Record = dict[str, Any]
 
 COMMITS = "commits.txt"  # in the folder of a run: the commit of each command that trained it
 GAINS = ("reconstruct_memory_gain", "predict_memory_gain")
-COPIED = ("seed", "seconds", "parameters", "commit", "date", "examples", "history")
-NULLABLE = ("seconds_per_step", "peak_memory_mib", "validation_accuracy")
 
 
 class RecordError(OneLineError):
@@ -35,7 +33,8 @@ def make_record(experiment: str, preset: str, run: GridRun, workdir: Path) -> Re
         names = ("data", "model", "truncation", "seed", "digest", "length", "settings")
         return {
             **summary,
-            **{"experiment": experiment, "preset": preset},
+            "experiment": experiment,
+            "preset": preset,
             **{name: getattr(run, name) for name in names},
             "config": flatten(run.config),
             "history": read_history(workdir / "metrics.jsonl", run.config),
@@ -63,10 +62,12 @@ def read_history(metrics: Path, config: Config) -> list[dict[str, Any]]:
         if kind == "train":
             training = values
             continue
-        teraflop += 2e-12 * count_training_step(config, spec, record["phase"]) * (step - latest)
-        entry = {name: record[name] for name in ("step", "epoch", "phase", "seconds")}
-        history[step] = {**entry, "teraflop": teraflop, **training, **history.get(step, {}), **values}
-        latest, training = step, {}
+        if step not in history:
+            teraflop += 2e-12 * count_training_step(config, spec, record["phase"]) * (step - latest)
+            entry = {name: record[name] for name in ("step", "epoch", "phase", "seconds")}
+            history[step] = {**entry, "teraflop": teraflop, **training}
+            latest, training = step, {}
+        history[step].update(values)
     return list(history.values())
 
 
@@ -107,11 +108,12 @@ def show(record: Record) -> Record:
     """Returns the values of a record that reports show; None for those that it lacks."""
     machine, cores = record["machine"], record["machine"]["cores"]
     what = f"{machine['cpu']}, {cores} core{'s' * (cores != 1)} per run, {machine['memory_gib']} GiB"
+    required = ("seed", "seconds", "parameters", "commit", "date", "examples", "history")
     return {
         "key": key_of(record["settings"]),
         "test_accuracy": float(record["test_accuracy"]),
-        **{name: record[name] for name in COPIED},
-        **{name: record.get(name) for name in NULLABLE},
+        **{name: record[name] for name in required},
+        **{name: record.get(name) for name in ("validation_accuracy", "seconds_per_step", "peak_memory_mib")},
         **{name: record["results"].get("test", {}).get(name) for name in GAINS},
         "machine": f"{what}, {machine['os']}, JAX on {machine['devices']}",
     }

@@ -14,7 +14,7 @@ from aux_rnn.storage.workdir import write_atomically
 from reproduction.figures import FIGURES, MODEL_NAMES, reach_name, row_name
 from reproduction.grid import EXPERIMENTS, WITHOUT, GridRun, key_of
 from reproduction.presets import paper_accuracy
-from reproduction.records import COPIED, GAINS, NULLABLE, Record
+from reproduction.records import GAINS, Record
 
 NOTES = """
 Accuracies are means over seeds with 95 % confidence intervals (t distribution). A seed determines initialisation,
@@ -48,27 +48,27 @@ def save_report(
 ) -> Path:
     """Writes `<preset>.md`, `.csv`, `.png` and `.svg`; the same records give the same bytes. Returns the Markdown file.
 
-    The page contains the text of `<preset>.remarks.md`, which is written by a person.
+    The page contains the text of `<preset>.remarks.md`, which is written by a person. Without records it says so.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    frame = make_frame(experiment, grid, records)
-    table, measured = summarize(frame), frame[frame["seed"].notna()]
-    write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, table))
-    command = f"python experiments/reproduce.py {experiment} --preset={preset}"
-    parts = [f"# {EXPERIMENTS[experiment]}: preset {preset}", "There are no results yet."]
-    if len(measured):
+    page, remarks, title = folder / f"{preset}.md", folder / f"{preset}.remarks.md", EXPERIMENTS[experiment]
+    parts = [f"# {title}: preset {preset}", "There are no results yet."]
+    if records:
+        frame = make_frame(experiment, grid, records)
+        table, measured = summarize(frame), frame[frame["seed"].notna()]
         with plot_style(f"{experiment} {preset}"):
             save_figure(folder / preset, FIGURES[experiment](measured))
-        remarks = folder / f"{preset}.remarks.md"
-        parts[1:] = [f"```sh\n{command} --seeds={measured['seed'].max() + 1:.0f}\n```"]
+        write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, table))
+        seeds = f"{measured['seed'].max() + 1:.0f}"
+        parts[1:] = [f"```sh\npython experiments/reproduce.py {experiment} --preset={preset} --seeds={seeds}\n```"]
         parts += [remarks.read_text(encoding="utf-8").strip()] if remarks.exists() else []
-        parts += [f"![{EXPERIMENTS[experiment]}]({preset}.svg)", format_page_table(experiment, table), NOTES.strip()]
+        parts += [f"![{title}]({preset}.svg)", format_page_table(experiment, table), NOTES.strip()]
         differences = list_differences(measured)
         if len(differences):
             parts += ["## Differences", format_markdown(differences), WELCH.strip()]
         parts += ["## Origin", format_origin(frame)]
-    write_atomically(folder / f"{preset}.md", "\n\n".join(parts) + "\n")
-    return folder / f"{preset}.md"
+    write_atomically(page, "\n\n".join(parts) + "\n")
+    return page
 
 
 def make_frame(experiment: str, grid: Sequence[GridRun], records: Mapping[str, Record]) -> pd.DataFrame:
@@ -81,9 +81,7 @@ def make_frame(experiment: str, grid: Sequence[GridRun], records: Mapping[str, R
     rows["name"] = list(map(row_name, rows["model"], rows["truncation"]))
     rows["paper"] = [paper_accuracy(experiment, *row) for row in rows[ROW].to_numpy()]
     accuracies = ["test_accuracy", "validation_accuracy"]
-    names = ["key", *COPIED, *NULLABLE, *GAINS, "test_accuracy", "machine"]
-    numbers = dict.fromkeys([*accuracies, *GAINS, *COSTS], float)
-    measured = pd.DataFrame(records.values(), columns=names).astype(numbers)
+    measured = pd.DataFrame(records.values()).astype(dict.fromkeys([*accuracies, *GAINS, *COSTS], float))
     measured[accuracies] *= 100
     return rows.merge(measured, on="key", how="left").sort_values(["order", "seed"], ignore_index=True)
 

@@ -14,7 +14,7 @@ from properties import assert_one_line
 from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat, to_json
 from aux_rnn.config.spec import check_sequence
-from aux_rnn.datasets import Examples, Splits, files, sequence_spec
+from aux_rnn.datasets import Examples, Splits, sequence_spec
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.official import OfficialDataset
 from aux_rnn.training import experiment
@@ -154,20 +154,6 @@ def test_a_mistake_gets_one_line_and_exit_code_2_before_any_work(arguments, part
     assert line.startswith("error: ")
     assert_one_line(line.removeprefix("error: "), part)
     assert not list(tmp_path.rglob("*.jsonl"))
-
-
-def test_missing_data_without_network_names_files_sources_and_folder(run, tmp_path, monkeypatch):
-    def no_network(*arguments, **settings):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(files.urllib.request, "urlopen", no_network)
-    (tmp_path / "manual").mkdir()
-    folders = [f"--{name}_dir={tmp_path}/{name}" for name in ("data", "manual")]
-    code, _, err = run("--flagfile=mnist.flags", *folders, f"--workdir={tmp_path}/run")
-    assert code == 2
-    assert err.strip().count("\n") <= 2  # the announcement may stand before it
-    for part in ("train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz", "https://", "--manual_dir"):
-        assert part in err.splitlines()[-1]
 
 
 def test_another_configuration_on_a_used_workdir_names_the_difference(run, tmp_path):

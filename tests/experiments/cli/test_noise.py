@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 
 PROGRAM = """
@@ -13,23 +15,19 @@ from cli.noise import results_alone
 print("before")
 with results_alone():
     os.write(1, b"[Gloo] Rank 0\\n")  # as a library does, past Python
-    print("result")
+    print("result \u65e5")
+    {end}
 print("after")
 os.write(1, b"own\\n")
 """
 
 
-def run(program, **variables):
-    command, environment = [sys.executable, "-c", program], {**os.environ, **variables}
-    return subprocess.run(command, cwd=EXPERIMENTS, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_standard_output_holds_what_python_prints_in_ascii_where_the_terminal_has_nothing_else():
-    done = run(PROGRAM.replace('"result"', '"result \u65e5"'), PYTHONIOENCODING="ascii", PYTHONUNBUFFERED="1")
-    assert (done.returncode, done.stdout) == (0, "before\nresult \\u65e5\nafter\nown\n")
-    assert done.stderr == "[Gloo] Rank 0\n"
-
-
-def test_an_exit_in_the_middle_loses_no_result():
-    done = run(PROGRAM.replace('print("after")', "").replace('print("result")', 'print("result"); os._exit(3)'))
-    assert (done.returncode, done.stdout) == (3, "before\nresult\n")
+@pytest.mark.parametrize(
+    ("end", "code", "printed"),
+    [("", 0, "before\nresult \\u65e5\nafter\nown\n"), ("os._exit(3)", 3, "before\nresult \\u65e5\n")],
+)
+def test_standard_output_holds_what_python_prints_in_ascii_where_the_terminal_has_nothing_else(end, code, printed):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", PROGRAM.format(end=end)]
+    done = subprocess.run(command, cwd=EXPERIMENTS, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, printed, "[Gloo] Rank 0\n")

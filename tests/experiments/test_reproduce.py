@@ -67,51 +67,10 @@ def test_every_preset_makes_a_valid_grid(experiment, name):
         Plan.of(each.config, count_steps_per_epoch(each.config))
 
 
-def test_grids_have_all_rows_and_distinct_runs(tiny_preset):
-    rows = dict(table2=9, lengths=4, bptt=12, curves=3, compute=3, text=6, ablations=3)
-    for experiment, count in rows.items():
-        grid = make_grid(experiment, "digits", 3)
-        assert len({run.name for run in grid}) == count
-        assert len(grid) == 3 * count
-        distinct = select_runs(grid, (1, 1))
-        # In bptt both losses truncated after 4 steps are the preset's own truncations.
-        assert len({run.folder for run in distinct}) == len(distinct) == 3 * (count - (experiment == "bptt"))
-
-
 def test_equal_runs_of_two_experiments_share_their_folder(tiny_preset):
     table, bptt = ({run.folder: run.name for run in make_grid(name, "digits", 1)} for name in ("table2", "bptt"))
     names = ("lstm truncated", "lstm full", "r-lstm truncated", "r-lstm full", "p-lstm truncated")
     assert [table[folder] for folder in table if folder in bptt] == [f"digits {name}" for name in names]
-
-
-@pytest.mark.parametrize(
-    ("experiment", "name", "expected"),
-    [
-        ("table2", "both full", ("full", "full", "full")),
-        ("table2", "both truncated", (4, 4, "full")),
-        ("bptt", "r-lstm full", ("full", 4, "full")),
-        ("bptt", "r-lstm-cut-both 0", (0, 0, "full")),
-    ],
-)
-def test_each_experiment_sets_its_truncations(experiment, name, expected, tiny_preset):
-    (model,) = [run.config.model for run in make_grid(experiment, "digits", 1) if run.name == f"digits {name}"]
-    assert (model.supervised_truncation, model.auxiliary_truncation, model.decoder_truncation) == expected
-
-
-def test_curves_evaluate_the_test_split_every_epoch(tiny_preset):
-    for each in make_grid("curves", "digits", 1):
-        run = each.config.run
-        assert (run.log_every_steps, run.evaluate_every_epochs, run.evaluate_test) == (3, 1, True)
-
-
-def test_the_preset_of_full_length_has_the_lstm_alone_without_truncation():
-    grid = make_grid("table2", "full", 1)
-    models = ["lstm truncated", "lstm full", "r-lstm truncated", "p-lstm truncated", "both truncated"]
-    assert [run.name for run in grid] == [
-        f"{data} {model}" for data in ("mnist", "pmnist", "cifar10") for model in models
-    ]
-    assert [run.length for run in grid] == [784] * 10 + [1024] * 5
-    assert {run.config.data.train_examples for run in grid} == {0}
 
 
 @pytest.mark.parametrize("count", [7, 40])

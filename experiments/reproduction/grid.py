@@ -11,7 +11,7 @@ from typing import Any
 from aux_rnn.config.fields import ConfigError, format_flag
 from aux_rnn.config.serialization import NOT_COMPARED, from_flat, to_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, split_sizes, steps_per_epoch
+from aux_rnn.datasets import divide_examples, find_dataset, sequence_spec, steps_per_epoch
 from reproduction.presets import MODELS, PRESETS, Preset
 
 EXPERIMENTS = {  # with the title of the report
@@ -138,9 +138,8 @@ def make_values(experiment: str, preset: Preset, data: str, model: str, truncati
 
 
 def count_steps_per_epoch(config: Config) -> int:
-    """Uses the published sizes where no data has been prepared."""
-    published, sizes = find_dataset(config.data), split_sizes(config.data)
-    sizes = sizes or divide_examples(config.data, published.train_examples, published.test_examples)
+    published = find_dataset(config.data)
+    sizes = divide_examples(config.data, published.train_examples, published.test_examples)
     return steps_per_epoch(sizes.train, config.run.batch_size)
 
 

@@ -54,10 +54,8 @@ def draw_accuracies(frame: pd.DataFrame) -> Figure:
     for axis, (data, panel) in zip(axes, panels, strict=True):
         means = estimate_means(panel.groupby("name")["test_accuracy"])
         for name, group in panel.groupby("name"):
-            place, style = (
-                names.index(name),
-                {**STYLES.get(group["model"].iloc[0], STYLES["r-lstm"]), "linestyle": "none"},
-            )
+            place = names.index(name)
+            style = STYLES.get(group["model"].iloc[0], STYLES["r-lstm"]) | dict(linestyle="none")
             if len(group) > 1:
                 axis.plot(group["test_accuracy"], [place + 0.24] * len(group), **style | FAINT)
             mean, half = means.loc[name]

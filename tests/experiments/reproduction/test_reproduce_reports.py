@@ -11,8 +11,8 @@ import reproduce
 from cli.environment import code_version
 from reproduction import presets
 from reproduction.figures import mean_curve
-from reproduction.grid import EXPERIMENTS, flatten, make_grid
-from reproduction.records import RecordError, append_line, make_record, read_records, show
+from reproduction.grid import make_grid
+from reproduction.records import RecordError, append_line, make_record, read_records
 from reproduction.report import estimate_difference, save_report
 from summaries import estimate_means, format_estimate
 
@@ -45,41 +45,15 @@ def test_committed_records_give_the_committed_pages(file, tmp_path, capsys, monk
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.fixture(autouse=True)
-def made_up_preset(monkeypatch):
-    small = dict(segment_length=8, supervised_truncation=4, auxiliary_truncation=4, image_size=8)
-    sets = {name: dict(dataset=name, **small) for name in ("mnist", "cifar10")}
-    monkeypatch.setitem(presets.PRESETS, "tiny", presets.Preset(data=dict.fromkeys(EXPERIMENTS, sets)))
+RECORDS = [json.loads(line) for line in (RESULTS / "table2/digits.jsonl").read_text().splitlines()]
 
 
-def make_up(experiment, run, accuracy=0.8, **values):
-    """Returns a record such as a run leaves."""
-    gain = {"reconstruct_memory_gain": 0.25} if run.config.model.auxiliary == "reconstruct" else {}
-    history: list[dict] = [
-        dict(step=1, epoch=1.0, phase="pretrain", train_reconstruct_loss=0.5, test_reconstruct_loss=0.6),
-        dict(step=2, epoch=2.0, phase="train", train_accuracy=0.5, test_accuracy=0.25, test_supervised_loss=2.0),
-        dict(step=3, epoch=3.0, phase="train", train_accuracy=0.75, test_accuracy=0.5, test_supervised_loss=1.0),
-    ]
-    for entry in history:
-        entry |= dict(seconds=60.0 * entry["step"], teraflop=0.5 * entry["step"])
-        entry |= dict(validation_accuracy=0.1 * entry["step"]) if entry["phase"] == "train" else {}
-    return {
-        **dict(experiment=experiment, preset="tiny", seed=run.seed, digest=run.digest, settings=run.settings),
-        **dict(config=flatten(run.config), results={"test": {"accuracy": accuracy, **gain}}, history=history),
-        **dict(test_accuracy=accuracy, validation_accuracy=accuracy, parameters=1234, steps=3, seconds=61.0),
-        **dict(examples={"train": 10, "test": 5}, seconds_per_step=0.5, peak_memory_mib=512.0, machine=MACHINE),
-        **dict(commit="abcdef123456", date="2026-02-03T04:05:06+00:00"),
-        **values,
-    }
-
-
-def write(folder, *lines, name="tiny.jsonl"):
-    folder.mkdir(parents=True, exist_ok=True)
+def write(folder, *lines, name="digits.jsonl"):
     (folder / name).write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
 
 
-def read(folder, grid):
-    return read_records(folder, "table2", "tiny", grid)
+def read(folder, seeds=1):
+    return read_records(folder, "table2", "digits", make_grid("table2", "digits", seeds))
 
 
 def test_means_have_the_interval_of_the_t_distribution():
@@ -106,12 +80,12 @@ def test_differences_have_the_interval_of_welch():
 
 
 def test_the_newest_record_of_a_run_counts_and_so_do_further_seeds(tmp_path):
-    grid = make_grid("table2", "tiny", 9)
-    first, last = grid[0], grid[-1]
-    write(tmp_path, make_up("table2", first, 0.6, date="2026-03-01"), make_up("table2", last))
-    write(tmp_path, make_up("table2", first, 0.5), name="tiny.shard-1-of-2.jsonl")
-    found = read(tmp_path, make_grid("table2", "tiny", 1))
-    assert {d: r["test_accuracy"] for d, r in found.items()} == {first.digest: 0.6, last.digest: 0.8}
+    first, last = RECORDS[0], RECORDS[-1]
+    assert last["seed"] > 0
+    write(tmp_path, {**first, "test_accuracy": 0.6, "date": "2999-01-01"}, last)
+    write(tmp_path, first, name="digits.shard-1-of-2.jsonl")
+    found = {digest: record["test_accuracy"] for digest, record in read(tmp_path).items()}
+    assert found == {first["digest"]: 0.6, last["digest"]: last["test_accuracy"]}
 
 
 @pytest.mark.parametrize(
@@ -127,26 +101,23 @@ def test_the_newest_record_of_a_run_counts_and_so_do_further_seeds(tmp_path):
     ],
 )
 def test_a_line_that_cannot_be_used_is_refused(change, tmp_path):
-    first, second = (run for run in make_grid("table2", "tiny", 2) if run.name == "mnist lstm truncated")
-    write(tmp_path, make_up("table2", first), change(make_up("table2", second)))
-    with pytest.raises(RecordError, match=r"tiny.jsonl, line 2: no record of table2 .*; move the file away, or use"):
-        read(tmp_path, [first, second])
+    write(tmp_path, RECORDS[0], change(RECORDS[1]))
+    with pytest.raises(RecordError, match=r"digits.jsonl, line 2: no record of table2 .*; move the file away, or use"):
+        read(tmp_path)
 
 
 def test_settings_that_are_new_or_removed_since_a_record_change_nothing(tmp_path):
-    grid = make_grid("table2", "tiny", 1)
-    record = make_up("table2", grid[0])
-    del record["config"]["evaluate_test"]
-    write(tmp_path, record | dict(config=record["config"] | dict(removed_setting=1)))
-    assert list(read(tmp_path, grid)) == [grid[0].digest]
+    config = {name: value for name, value in RECORDS[0]["config"].items() if name != "evaluate_test"}
+    write(tmp_path, {**RECORDS[0], "config": {**config, "removed_setting": 1}})
+    assert list(read(tmp_path)) == [RECORDS[0]["digest"]]
 
 
 def test_a_record_is_made_from_the_files_of_a_run(tmp_path):
-    run = make_grid("table2", "tiny", 1)[2]
+    run = make_grid("table2", "digits", 1)[2]
     results = dict(test=dict(accuracy=0.5, reconstruct_memory_gain=0.1), validation=dict(accuracy=0.6))
     summary = dict(test_accuracy=0.5, validation_accuracy=0.6, results=results, parameters=7, steps=4, seconds=8.0)
     machine = {name: value for name, value in MACHINE.items() if name != "devices"}
-    summary |= dict(machine=machine, devices="1 x cpu", examples={"test": 5}, params_digest="f" * 64)
+    summary |= dict(machine=machine, devices="1 x cpu", examples={"test": 5})
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     metrics = [
         dict(kind="train", step=1, phase="train", epoch=0.5, loss=3.0, accuracy=0.2, gradient_norm=9.0, seconds=1.0),
@@ -158,7 +129,7 @@ def test_a_record_is_made_from_the_files_of_a_run(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
     for commit in ("abc", "abc", "def"):
         append_line(tmp_path / "commits.txt", commit)
-    record = make_record("table2", "tiny", run, tmp_path)
+    record = make_record("table2", "digits", run, tmp_path)
     assert (record["data"], record["model"], record["truncation"]) == (run.data, run.model, run.truncation)
     assert (record["machine"], record["commit"]) == (MACHINE, "abc, def")
     validation = dict(validation_accuracy=0.3, validation_supervised_loss=1.5)
@@ -169,12 +140,12 @@ def test_a_record_is_made_from_the_files_of_a_run(tmp_path):
         dict(step=4, epoch=2.0, phase="train", seconds=2.0, teraflop=4 * step, test_accuracy=0.5),
     ]
     write(tmp_path, record)
-    (shown,) = read(tmp_path, [run]).values()
+    (shown,) = read(tmp_path).values()
     assert (shown["test_accuracy"], shown["reconstruct_memory_gain"]) == (0.5, 0.1)
     assert shown["history"] == record["history"]
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(RecordError, match="the complete run cannot be read"):
-        make_record("table2", "tiny", run, tmp_path)
+        make_record("table2", "digits", run, tmp_path)
 
 
 def test_the_paper_is_quoted_where_it_has_a_value():
@@ -184,39 +155,29 @@ def test_the_paper_is_quoted_where_it_has_a_value():
         assert math.isnan(presets.paper_accuracy(*row.split()))
 
 
-def test_a_page_has_means_and_differences_with_their_intervals(tmp_path):
-    grid = make_grid("table2", "tiny", 3)
-    scores = {"lstm": 0.5, "r-lstm": 0.7, "p-lstm": 0.505, "both": 0.6, "transformer": 0.4}
-    rows = [run for run in grid if run.data == "mnist"]
-    found = {run.digest: show(make_up("table2", run, scores[run.model] + 0.01 * (run.seed - 1))) for run in rows}
-    lines = save_report(tmp_path, "table2", "tiny", grid, found).read_text().splitlines()
-    lines = [" ".join(line.split()) for line in lines]
-    row = "| mnist | r-LSTM, truncated | 70.0 ± 2.5 | 3 | 96.4 | -26.4 | 0.250 ± 0.000 | 1,234 | 61 | 0.5 | 512 |"
-    assert row in lines
-    # Standard deviation 1 point on both sides: 2.776445 x sqrt(2 / 3) = 2.27.
-    assert "| mnist, truncated | r-LSTM minus LSTM | +20.0 ± 2.3 |" in lines
-    assert "| mnist | Transformer minus LSTM, full | -10.0 ± 2.3 |" in lines
-
-
 def test_reports_and_figures_are_the_same_bytes_every_time(tmp_path, monkeypatch):
     monkeypatch.setattr("aux_rnn.plots.style.PNG_DPI", 50)
-    grid = make_grid("compute", "tiny", 2)
-    found = {run.digest: show(make_up("compute", run, 0.5 + 0.01 * run.seed)) for run in grid[:-1]}
-    first, second = (save_report(tmp_path / folder, "compute", "tiny", grid, found).parent for folder in ("a", "b"))
+    grid = make_grid("compute", "full", 3)
+    found = read_records(RESULTS / "compute", "compute", "full", grid)
+    first, second = (save_report(tmp_path / folder, "compute", "full", grid, found).parent for folder in ("a", "b"))
     for ending in (".md", ".csv", ".png", ".svg"):
-        assert (first / f"tiny{ending}").read_bytes() == (second / f"tiny{ending}").read_bytes(), ending
-    assert "<text" in (first / "tiny.svg").read_text()
+        assert (first / f"full{ending}").read_bytes() == (second / f"full{ending}").read_bytes(), ending
+    assert "<text" in (first / "full.svg").read_text()
 
 
 def test_a_page_without_records_says_so(tmp_path):
-    page = save_report(tmp_path, "text", "tiny", make_grid("text", "tiny", 1), {})
-    assert page.read_text() == "# Text by character: preset tiny\n\nThere are no results yet.\n"
+    page = save_report(tmp_path, "text", "digits", make_grid("text", "digits", 1), {})
+    assert page.read_text() == "# Text by character: preset digits\n\nThere are no results yet.\n"
     assert list(tmp_path.iterdir()) == [page]
 
 
 def test_curves_count_epochs_from_the_start_of_joint_training():
-    run = make_grid("curves", "tiny", 1)[1]
-    histories = pd.Series([make_up("curves", run)["history"]] * 2)
+    history = [
+        dict(epoch=1.0, phase="pretrain", test_reconstruct_loss=0.6),
+        dict(epoch=2.0, phase="train", test_accuracy=0.25),
+        dict(epoch=3.0, phase="train", test_accuracy=0.5),
+    ]
+    histories = pd.Series([history] * 2)
     assert mean_curve(histories, "test", ("accuracy",))["mean"].to_dict() == {1.0: 0.25, 2.0: 0.5}
     assert mean_curve(histories, "test", ("reconstruct_loss", "predict_loss"))["mean"].to_dict() == {0.0: 0.6}
 

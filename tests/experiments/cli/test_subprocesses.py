@@ -12,8 +12,18 @@ from cli.subprocesses import Job, run_jobs
 ROOT = Path(__file__).parents[3]
 
 
+SLEEP = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+
+
 def make_job(folder, name, code):
     return Job((sys.executable, "-c", code), folder / name / "log")
+
+
+def wait_for_pid(log):
+    """Waits until the job has written its process ID, and returns it."""
+    while not (log.exists() and log.read_text().endswith("\n")):
+        time.sleep(0.02)
+    return int(log.read_text())
 
 
 def test_jobs_run_in_their_slots_and_their_codes_are_returned(tmp_path):
@@ -28,16 +38,10 @@ def test_jobs_run_in_their_slots_and_their_codes_are_returned(tmp_path):
 
 def test_a_second_request_kills_and_no_job_survives(tmp_path, monkeypatch):
     monkeypatch.setattr("cli.subprocesses.PATIENCE_SECONDS", 0.3)
-    stubborn = (
-        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print(os.getpid(), flush=True)\ntime.sleep(60)"
-    )
-    jobs = [make_job(tmp_path, name, stubborn) for name in "ab"]
-    iteration = run_jobs(jobs, [[0]])
+    stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+    iteration = run_jobs([make_job(tmp_path, name, stubborn) for name in "ab"], [[0]])
     job, _ = next(iteration)
-    while not job.log.read_text():
-        time.sleep(0.02)
-    pid = int(job.last_line())
+    pid = wait_for_pid(job.log)
     requests = subprocess.Popen(
         ["sh", "-c", f"kill -TERM {os.getpid()}; kill -INT {os.getpid()}; sleep 1; kill -TERM {os.getpid()}"]
     )
@@ -48,41 +52,30 @@ def test_a_second_request_kills_and_no_job_survives(tmp_path, monkeypatch):
 
 
 def test_no_job_survives_an_error_of_its_caller(tmp_path):
-    job = make_job(tmp_path, "a", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+    job = make_job(tmp_path, "a", SLEEP)
 
     def fail():
         for _ in run_jobs([job], [[0]]):
-            while not job.log.read_text():
-                time.sleep(0.02)
+            wait_for_pid(job.log)
             raise ValueError("of the caller")
 
     with pytest.raises(ValueError, match="of the caller"):
         fail()
     with pytest.raises(ProcessLookupError):
-        os.kill(int(job.last_line()), 0)
-
-
-def is_running(pid):
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rsplit(")")[1].split()[0] != "Z"
+        os.kill(wait_for_pid(job.log), 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
 def test_no_job_survives_a_killed_command(tmp_path):
-    log = tmp_path / "log"
-    driver = (
-        "import sys; from pathlib import Path; from cli.subprocesses import Job, run_jobs\n"
-        "code = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
-        f"list(run_jobs([Job((sys.executable, '-c', code), Path({str(log)!r}))], [[0]]))"
-    )
+    job = make_job(tmp_path, "a", SLEEP)
+    driver = "from pathlib import Path, PosixPath; from cli.subprocesses import Job, run_jobs; "
+    driver += f"list(run_jobs([{job!r}], [[0]]))"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'experiments'}{os.pathsep}{ROOT}"}
     process = subprocess.Popen([sys.executable, "-c", driver], env=environment)
-    while not (log.exists() and log.read_text().strip()):
-        assert process.poll() is None
-        time.sleep(0.02)
+    status = Path(f"/proc/{wait_for_pid(job.log)}/stat")
     process.kill()
     process.wait()
     deadline = time.monotonic() + 10
-    while is_running(int(log.read_text())):
+    while status.exists() and status.read_text().rsplit(")")[1].split()[0] != "Z":
         assert time.monotonic() < deadline, "the job is still running"
         time.sleep(0.02)

@@ -75,7 +75,8 @@ def test_losses_in_different_units_have_panels_of_their_own(config, tmp_path):
     assert len(panel_of(figure, "supervised loss (nats)").lines) == 6
 
 
-def test_a_table_is_printed_and_both_figures_are_written(runs, tmp_path, capsys):
+def test_a_table_is_printed_and_both_figures_are_written(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("aux_rnn.plots.style.PNG_DPI", 50)
     assert compare.main(["compare.py", *runs, "--split=train", f"--output={tmp_path}/figures/all"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("r-LSTM on digits, hidden_size=6  ")
@@ -85,7 +86,7 @@ def test_a_table_is_printed_and_both_figures_are_written(runs, tmp_path, capsys)
     svg = (tmp_path / "figures/all.svg").read_text()
     for label in ("r-LSTM on digits, hidden_size=6", "accuracy (%)", "training batches"):
         assert label in svg
-    assert Image.open(tmp_path / "figures/all.png").size[0] == 1680
+    assert Image.open(tmp_path / "figures/all.png").size[0] == 420
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,16 @@ def vary(values: FlagValues, setting: str, numbers: Sequence[int]) -> dict[str, 
     return {f"{values['dataset']}-{number}": {**values, setting: number} for number in numbers}
 
 
+RMSPROP = dict(optimizer="rmsprop", learning_rate=1e-3)
+# PyTorch adds 1e-8 to the root of the mean square, which is 1e-16 inside of it for a mean square of zero.
+RMSPROP_DEFINITIONS = {
+    "optax": dict(rmsprop_epsilon=1e-8, rmsprop_initial=0.0),
+    "epsilon 1e-10": dict(rmsprop_epsilon=1e-10, rmsprop_initial=0.0),
+    "TensorFlow 1": dict(rmsprop_epsilon=1e-10, rmsprop_initial=1.0),
+    "nearly PyTorch": dict(rmsprop_epsilon=1e-16, rmsprop_initial=0.0),
+}
+
+
 def make_ablations(*segment_lengths: int) -> dict[str, FlagValues]:
     return {
         "true inputs at weight 1": dict(decoder_input_dropout=0.0, auxiliary_weight=1.0),
@@ -79,7 +89,7 @@ def make_ablations(*segment_lengths: int) -> dict[str, FlagValues]:
         "softmax at weight 1": dict(pixel_loss="softmax", auxiliary_weight=1.0),
         "4 anchors": dict(num_anchors=4),
         "DropConnect 0.5": dict(dropconnect=0.5),
-        "RMSProp 1e-3": dict(optimizer="rmsprop", learning_rate=1e-3),
+        **{f"RMSProp, {name}": RMSPROP | changes for name, changes in RMSPROP_DEFINITIONS.items()},
         "auxiliary gradient only": dict(supervised_truncation=0),
         "GRU": dict(encoder="gru"),
         "GRU without auxiliary": dict(encoder="gru", auxiliary="none"),

@@ -45,7 +45,7 @@ def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str
 
 
 def align_left(sequences: np.ndarray, lengths: np.ndarray, padding: str | None, name: str) -> tuple[np.ndarray, str]:
-    """Moves the padding of sequences, `[N, L, C]` or `[N, L]`, to the left and sets it to zero.
+    """Moves the padding of sequences `[N, L, C]` to the left and sets it to zero.
 
     The `padding` is 'left' or 'right'; None takes the only side that is filled with one value. The lengths are int32
     `[N]`. Returns the sequences and the side. Raises ConfigError for another side, and DataError if the padding cannot
@@ -62,31 +62,29 @@ def align_left(sequences: np.ndarray, lengths: np.ndarray, padding: str | None, 
     if padding is None and len(filled) != 1:
         found = "both ends look" if filled else "neither end looks"
         raise DataError(f"{name}: {found} like padding, going by the lengths; give padding='left' or padding='right'")
-    if padding is not None and filled == [side for side in SIDES if side != padding]:
+    side = padding or filled[0]
+    if len(filled) == 1 and side != filled[0]:
         remedy = f"give padding='{filled[0]}', or fill the padding with zeros"
         raise DataError(f"{name}: are padded on the {filled[0]}, going by the lengths; {remedy}")
-    side = padding or filled[0]
     if side == "right":
-        order = (places - free) % longest
-        sequences = np.take_along_axis(sequences, order.reshape(*order.shape, *[1] * (sequences.ndim - 2)), axis=1)
-    blank = masks["left"].reshape(*masks["left"].shape, *[1] * (sequences.ndim - 2))
-    return np.where(blank, sequences.dtype.type(0), sequences), side
+        sequences = np.take_along_axis(sequences, ((places - free) % longest)[..., None], axis=1)
+    return np.where(masks["left"][..., None], sequences.dtype.type(0), sequences), side
 
 
 def is_filled(sequences: np.ndarray, mask: np.ndarray, end: int) -> bool:
-    """Returns whether every sequence `[L]` or `[L, C]` repeats its value at one end wherever the mask is true.
+    """Returns whether every sequence `[L, C]` repeats its element at the end 0 or -1 wherever the mask is true.
 
     If the mask selects at most one element of each, these must be zero, NaN, or the same in several sequences.
     """
-    outer = sequences[:, end : sequences.shape[1] if end else 1]
-    equal = (sequences == outer) | ((sequences != sequences) & (outer != outer))
-    if not equal.reshape(*mask.shape, -1).all(axis=-1)[mask].all():
+    outer = sequences[:, [end]]
+    equal = (sequences == outer) | (np.isnan(sequences) & np.isnan(outer))
+    if not equal.all(axis=-1)[mask].all():
         return False
     counts = mask.sum(axis=1)
     single = outer[counts == 1]
     if counts.max() > 1 or not single.size:
         return True
-    return bool(((single == 0) | (single != single)).all()) or (len(single) > 1 and bool((single == single[0]).all()))
+    return bool(((single == 0) | np.isnan(single)).all()) or (len(single) > 1 and bool((single == single[0]).all()))
 
 
 def stack_sequences(

@@ -121,7 +121,7 @@ def read_sequences(
         array = move_channels_last(as_array(inputs, shown), channels_first, shown)
     check_kind(array, shown)
     if lengths is not None:
-        flat = array.reshape(len(array), sequence_shape(array)[0], *array.shape[-1:] * (array.ndim > 2))
+        flat = array.reshape(len(array), *sequence_shape(array))
         own = check_lengths(lengths, len(flat), flat.shape[1], f"{name}lengths")
         aligned, side = align_left(flat, own, padding, shown)
         array = aligned.reshape(array.shape)

@@ -22,7 +22,7 @@ class Records(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int] | np.ndarray]:
         """Returns the sequences and the labels of the given rows."""
 
 
@@ -36,8 +36,8 @@ class ArrayRecords:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
-        return [self.sequences[row] for row in rows], self.labels[np.asarray(rows, int)].tolist()
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int] | np.ndarray]:
+        return [self.sequences[row] for row in rows], self.labels[list(rows)]
 
 
 @dataclasses.dataclass(frozen=True)

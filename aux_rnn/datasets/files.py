@@ -1,6 +1,5 @@
 """The files that the authors of a data set publish: finding, verifying, downloading and reading them."""
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -8,9 +7,9 @@ import tarfile
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
@@ -152,24 +151,16 @@ def check_reachable(url: str, seconds: float = CONNECT_SECONDS) -> None:
         raise OSError(f"{url}: {first_line(errors[0])}") from errors[0]
 
 
-@contextlib.contextmanager
-def open_member(path: Path, name: str) -> Iterator[IO[bytes]]:
-    """Opens a file of a tar archive, by its name without folders, or of the folder that it was unpacked to.
+def read_member(path: Path, name: str) -> bytes:
+    """Reads a file of a tar archive, by its name without folders, or of the folder that it was unpacked to.
 
-    Raises KeyError or OSError if there is none. A link is never followed.
+    Raises KeyError or OSError if there is none. A link in an archive is never followed.
     """
     if path.is_dir():
-        with (path / name).open("rb") as stream:
-            yield stream
-        return
+        return (path / name).read_bytes()
     with tarfile.open(path) as archive:
         members = (member for member in archive if member.isfile() and Path(member.name).name == name)
-        if (member := next(members, None)) is None or (content := archive.extractfile(member)) is None:
-            raise KeyError(f"there is no {name}")
-        yield content
-
-
-def read_member(path: Path, name: str) -> bytes:
-    """Reads what `open_member` opens."""
-    with open_member(path, name) as stream:
-        return stream.read()
+        for content in map(archive.extractfile, members):
+            if content is not None:
+                return content.read()
+    raise KeyError(f"there is no {name}")

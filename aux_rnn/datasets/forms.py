@@ -1,9 +1,8 @@
 """The forms in which sequences are stored, and the arrays of one shape that are made from them."""
 
-import abc
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,26 +12,27 @@ from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
 
 
-class StoredForm(abc.ABC):
-    """Describes how each sequence of a data set is stored.
+@dataclasses.dataclass(frozen=True)
+class StoredForm:
+    """Describes how each sequence of a data set is stored; by itself, sequences that are read as they are.
 
     Attributes:
-      input_name: name of the sequence in a stored record.
       stored_shape: shape of a stored sequence, with None where it varies.
       dtype: type of the values.
       vocabulary_size: number of tokens, or 0 for values.
+      input_name: name of the sequence in a stored record.
       size_setting: the setting that changes the size of the sequences.
     """
 
-    input_name: ClassVar[str]
-    vocabulary_size: ClassVar[int] = 0
-    size_setting: ClassVar[str] = ""
-    stored_shape: tuple[int | None, ...]
+    stored_shape: tuple[Any, ...]
     dtype: DTypeLike = np.uint8
+    vocabulary_size: int = 0
+    input_name: ClassVar[str] = "values"
+    size_setting: ClassVar[str] = ""
 
-    @abc.abstractmethod
     def shape(self, config: DataConfig) -> tuple[int, ...]:
         """Returns the shape of a sequence in memory; raises ConfigError for a size that the form cannot have."""
+        return self.stored_shape
 
     def check(self, config: DataConfig) -> None:
         """Raises ConfigError for a size that is set and does not apply to the form."""
@@ -48,15 +48,20 @@ class StoredForm(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
+class Values(StoredForm):
+    """Sequences (L, C) of real values."""
+
+    dtype: DTypeLike = np.float32
+
+
+@dataclasses.dataclass(frozen=True)
 class Images(StoredForm):
     """Images uint8 (H, W, C), read pixel by pixel; `image_size` crops and shrinks them to a square."""
 
     input_name = "image"
     size_setting = "image_size"
 
-    stored_shape: tuple[int | None, int | None, int]
-
-    def shape(self, config: DataConfig) -> tuple[int, int, int]:
+    def shape(self, config: DataConfig) -> tuple[int, ...]:
         (height, width, channels), side = self.stored_shape, config.image_size
         if height is None or width is None:
             if side == 0:
@@ -64,9 +69,7 @@ class Images(StoredForm):
         elif side > min(height, width):
             shorter = f"{min(height, width)}, the shorter side of the images of {config.dataset}"
             raise reject("image_size", side, f"at most {shorter} (0 keeps their size)")
-        elif side == 0:
-            return height, width, channels
-        return side, side, channels
+        return (side, side, channels) if side else self.stored_shape
 
     def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, None]:
         if shape == self.stored_shape:
@@ -85,10 +88,10 @@ class Texts(StoredForm):
 
     input_name = "text"
     size_setting = "sequence_length"
-    vocabulary_size = 256
-    stored_shape = (None,)
 
-    longest: int
+    stored_shape: tuple[Any, ...] = (None,)
+    vocabulary_size: int = 256
+    longest: int = dataclasses.field(kw_only=True)
 
     def shape(self, config: DataConfig) -> tuple[int]:
         if config.sequence_length > self.longest:
@@ -97,27 +100,8 @@ class Texts(StoredForm):
         return (config.sequence_length or self.longest,)
 
     def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        lengths = np.array([min(len(text), shape[0]) for text in stored], np.int32)
         padded = np.zeros((len(stored), *shape), np.uint8)
-        for row, text, length in zip(padded, stored, lengths, strict=True):
-            row[shape[0] - length :] = text[:length]
-        return padded, lengths
-
-
-@dataclasses.dataclass(frozen=True)
-class Values(StoredForm):
-    """Sequences (L, C) of real values, read as they are stored."""
-
-    input_name = "values"
-    dtype = np.float32
-
-    stored_shape: tuple[int, int]
-
-    def shape(self, config: DataConfig) -> tuple[int, int]:
-        return self.stored_shape
-
-    def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, None]:
-        values = np.stack(stored)
-        if not np.isfinite(values).all():
-            raise ValueError("a value is not finite")
-        return values, None
+        for row, text in zip(padded, stored, strict=True):
+            start = max(0, len(row) - len(text))
+            row[start:] = text[: len(row)]
+        return padded, np.array([min(len(text), shape[0]) for text in stored], np.int32)

@@ -10,35 +10,28 @@ from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
 from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 
-IMAGES_HEADER, LABELS_HEADER = 16, 8  # bytes
-IMAGES, LABELS = "images-idx3-ubyte.gz", "labels-idx1-ubyte.gz"
+IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 PARTS = {"train": "train", "test": "t10k"}
 PACKED_ONLY = " (packed by gzip, as published; unpacked files have no published checksums and are not read)"
 
 
-def unpack(content: bytes) -> bytes:
-    """Returns the content of a file, decompressed where it was compressed by gzip."""
-    return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-
-
-def read_images(content: bytes) -> np.ndarray:
-    """Returns the images of an idx file, uint8 `[N, 28, 28, 1]`."""
-    return np.frombuffer(unpack(content), np.uint8, offset=IMAGES_HEADER).reshape(-1, 28, 28, 1)
-
-
-def read_labels(content: bytes) -> np.ndarray:
-    """Returns the labels of an idx file, uint8 `[N]`."""
-    return np.frombuffer(unpack(content), np.uint8, offset=LABELS_HEADER)
+def read_idx(content: bytes) -> np.ndarray:
+    """Returns the array of an idx file, uint8, which may be packed by gzip."""
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
+    axes = content[3]
+    shape = np.frombuffer(content, ">u4", count=axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
 def read_split(files: Files, split: str) -> Iterator[Piece]:
     """Yields the examples of a split from its two files."""
-    images, labels = (files[f"{PARTS[split]}-{kind}"] for kind in (IMAGES, LABELS))
-    with reporting_damage(images):
-        pixels = read_images(images.read_bytes())
-    with reporting_damage(labels):
-        classes = read_labels(labels.read_bytes())
-    yield pixels, classes
+    arrays = []
+    for path in (files[f"{PARTS[split]}-{kind}.gz"] for kind in (IMAGES, LABELS)):
+        with reporting_damage(path):
+            arrays.append(read_idx(path.read_bytes()))
+    images, labels = arrays
+    yield images[..., None], labels
 
 
 def idx_dataset(
@@ -50,10 +43,10 @@ def idx_dataset(
     their SHA-256 is given in `contents`, by name.
     """
     names = [f"{part}-{kind}" for part in PARTS.values() for kind in (IMAGES, LABELS)]
-    files = [OfficialFile(f"{address}{packed}") for packed in names]
     if contents:
-        unpacked = [(packed, packed.removesuffix(".gz")) for packed in names]
-        files = [OfficialFile(f"{address}{packed}", plain, {plain: contents[plain]}) for packed, plain in unpacked]
+        files = [OfficialFile(f"{address}{plain}.gz", plain, {plain: contents[plain]}) for plain in names]
+    else:
+        files = [OfficialFile(f"{address}{plain}.gz") for plain in names]
     return OfficialDataset(
         name=name,
         form=Images((28, 28, 1)),

@@ -45,31 +45,17 @@ def read_labels(labels: ArrayLike | None, count: int, name: str) -> np.ndarray:
     if array.dtype.kind in "US" and not hasattr(labels, "dtype"):
         array = np.array(labels, object)  # of None and numbers among them, NumPy has made strings
     found = f"{name}: {array.dtype} {list(array.shape)}"
-    if array.ndim == 2:
-        is_one_hot = array.shape[1] > 1 and bool(((array != 0).sum(axis=1) == 1).all())
-        remedy = f"; write {name.split()[-1]}" + (".argmax(axis=1)" if is_one_hot else "[:, 0]")
-        raise DataError(f"{found}: must be {ALLOWED}{remedy * (is_one_hot or array.shape[1] == 1)}")
     if array.ndim != 1:
-        raise DataError(f"{found}: must be {ALLOWED}")
+        columns = array.shape[1] if array.ndim == 2 else 0
+        is_one_hot = columns > 1 and bool(((array != 0).sum(axis=1) == 1).all())
+        remedy = f"; write {name.split()[-1]}" + (".argmax(axis=1)" if is_one_hot else "[:, 0]")
+        raise DataError(f"{found}: must be {ALLOWED}{remedy * (is_one_hot or columns == 1)}")
     if len(array) != count:
         raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one per sequence")
     missing = np.array([is_missing(label) for label in array.tolist()])
     if missing.any():
         found = f"{missing.sum():,} of {count:,} are missing, the first at [{missing.argmax()}]"
         raise DataError(f"{name}: {found}; leave these examples out")
-    return to_plain_kind(array, found)
-
-
-def is_missing(label: Any) -> bool:
-    """Returns whether a label is None, NaN, pandas.NA, NaT, or what they become as a string."""
-    if isinstance(label, str):
-        return label in MISSING
-    is_nan = isinstance(label, float) and label != label
-    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
-
-
-def to_plain_kind(array: np.ndarray, found: str) -> np.ndarray:
-    """Returns an array of objects as one of their type; raises DataError for labels that are no classes."""
     if array.dtype.kind in "OT":
         kinds = {type(label) for label in array.tolist()}
         if not all(issubclass(kind, str | int) for kind in kinds) or (str in kinds and len(kinds) > 1):
@@ -81,3 +67,11 @@ def to_plain_kind(array: np.ndarray, found: str) -> np.ndarray:
     if array.dtype.kind not in "biufUS":
         raise DataError(f"{found}: must be {ALLOWED}")
     return array
+
+
+def is_missing(label: Any) -> bool:
+    """Returns whether a label is None, NaN, pandas.NA, NaT, or what they become as a string."""
+    if isinstance(label, str):
+        return label in MISSING
+    is_nan = isinstance(label, float) and label != label
+    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")

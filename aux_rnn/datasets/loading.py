@@ -60,8 +60,8 @@ def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset, availabl
         return
     name = next((n for n in ("sequence_length", "image_size") if getattr(config, n)), "train_examples")
     takes = f"{count:,} examples take {wanted / 2**30:,.1f} GiB and there are {available / 2**30:,.1f}"
-    what_is_zero = " (0 takes all)" if name == "train_examples" else ""
-    raise reject(name, getattr(config, name), f"smaller{what_is_zero}: {takes}")
+    zero = " (0 takes all)" * (name == "train_examples")
+    raise reject(name, getattr(config, name), f"smaller{zero}: {takes}")
 
 
 def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -78,8 +78,7 @@ def read_examples(
 ) -> Examples:
     """Reads the given rows, integer [N], in pieces, so that few sequences are in memory at their stored size."""
     form, shape = dataset.form, dataset.form.shape(config)
-    inputs = np.empty((len(rows), *shape), form.dtype)
-    labels = np.empty(len(rows), np.int32)
+    inputs, labels = np.empty((len(rows), *shape), form.dtype), np.empty(len(rows), np.int32)
     lengths = np.empty(len(rows), np.int32) if form.vocabulary_size else None
     for start in range(0, len(rows), PIECE_ROWS):
         piece = slice(start, start + PIECE_ROWS)
@@ -89,6 +88,8 @@ def read_examples(
             if arranged.shape != inputs[piece].shape or arranged.dtype != inputs.dtype:
                 stored = f"{arranged.dtype} {arranged.shape}"
                 raise ValueError(f"{stored} is stored instead of {inputs.dtype} {inputs[piece].shape}")
+            if not np.isfinite(arranged).all():
+                raise ValueError("a value is not finite")
             if strange := [label for label in own_labels if not 0 <= label < dataset.num_classes]:
                 raise ValueError(f"label {strange[0]} is none of the {dataset.num_classes} classes")
         inputs[piece], labels[piece] = arranged, own_labels

@@ -22,18 +22,6 @@ NAMES = ("inputs", "labels", "lengths")
 READERS = {".ts": read_ts, ".csv": read_csv, ".tsv": read_csv}
 
 
-@dataclasses.dataclass(frozen=True)
-class FileForm(StoredForm):
-    """Sequences as `arrays.read_arrays` converts them."""
-
-    stored_shape: tuple[int, ...]
-    dtype: Any
-    vocabulary_size: int  # type: ignore[misc]
-
-    def shape(self, config: DataConfig) -> tuple[int, ...]:
-        return self.stored_shape
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileDataset(ArrayDataset):
     """Examples of a file, in memory, and how their arrays were read."""
@@ -88,7 +76,7 @@ def read_file(name: str, identity: tuple[tuple[Path, int, int], ...], padding: s
         raise DataError(f"{path}: {error}") from error
     return FileDataset(
         name=name,
-        form=FileForm(examples.inputs.shape[1:], examples.inputs.dtype, form.spec.vocabulary_size),
+        form=StoredForm(examples.inputs.shape[1:], examples.inputs.dtype, form.spec.vocabulary_size),
         num_classes=form.spec.num_classes,
         train_examples=len(examples),
         test_examples=len(reported),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aux_rnn.datasets.errors import DataError, reporting_damage
-from aux_rnn.datasets.files import OfficialFile, Source, open_member, read_member
+from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Texts
 from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 
@@ -35,8 +35,9 @@ def read_class_names(files: Files) -> list[str]:
 
 def read_split(files: Files, split: str) -> Iterator[Piece]:
     path = files[ARCHIVE]
-    with reporting_damage(path), open_member(path, f"{split}.csv") as file:
-        rows = csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+    with reporting_damage(path):
+        content = io.BytesIO(read_member(path, f"{split}.csv"))
+        rows = csv.reader(io.TextIOWrapper(content, encoding="utf-8", newline=""))
         articles = (parse_article(row, f"{split}.csv, row {number}") for number, row in enumerate(rows, start=1))
         while piece := list(itertools.islice(articles, PIECE_ROWS)):
             yield [text for text, _ in piece], np.array([label for _, label in piece])

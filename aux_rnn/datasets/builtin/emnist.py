@@ -5,12 +5,12 @@ The images are stored as published: their rows are the columns of the characters
 
 import string
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
-from aux_rnn.datasets.idx import IMAGES, LABELS, read_images, read_labels
+from aux_rnn.datasets.idx import IMAGES, LABELS, read_idx
 from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 
 ARCHIVE = OfficialFile("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip")
@@ -26,20 +26,17 @@ DIVISIONS = {
 }
 
 
-def reader(division: str, first_label: int) -> Callable[[Files, str], Iterator[Piece]]:
-    """Makes the function that reads a split of a division, whose labels begin at `first_label`."""
+def make_division(name: str, classes: str, train_examples: int, test_examples: int) -> OfficialDataset:
+    """Describes a division."""
+    first_label = int(name == "letters")
 
     def read_split(files: Files, split: str) -> Iterator[Piece]:
         path = files[ARCHIVE.name]
         with reporting_damage(path), zipfile.ZipFile(path) as archive:
-            images, labels = (archive.read(f"gzip/emnist-{division}-{split}-{kind}") for kind in (IMAGES, LABELS))
-            yield read_images(images), read_labels(labels) - first_label
+            members = (f"gzip/emnist-{name}-{split}-{kind}.gz" for kind in (IMAGES, LABELS))
+            images, labels = (read_idx(archive.read(member)) for member in members)
+            yield images[..., None], labels - first_label
 
-    return read_split
-
-
-def make_division(name: str, classes: str, train_examples: int, test_examples: int) -> OfficialDataset:
-    """Describes a division."""
     return OfficialDataset(
         name=f"emnist/{name}",
         form=Images((28, 28, 1)),
@@ -47,7 +44,7 @@ def make_division(name: str, classes: str, train_examples: int, test_examples: i
         train_examples=train_examples,
         test_examples=test_examples,
         source=Source("emnist", (ARCHIVE,), " (packed, as published)"),
-        read_split=reader(name, first_label=int(name == "letters")),
+        read_split=read_split,
         read_class_names=lambda files: tuple(classes),
         variant=name,
     )

@@ -45,8 +45,8 @@ class RecallRecords:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
-        return [self._generate(row) for row in rows], self.labels[np.asarray(rows, int)].tolist()
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], np.ndarray]:
+        return [self._generate(row) for row in rows], self.labels[list(rows)]
 
     def _generate(self, row: int) -> np.ndarray:
         """Returns sequence number `row`, uint8 `[1, length, 1]`."""
@@ -66,7 +66,7 @@ def read_split(split: str, config: DataConfig) -> RecallRecords:
 
 DATASET = ArrayDataset(
     name="recall",
-    form=RecallForm(),
+    form=RecallForm((1, None, 1)),
     num_classes=NUM_CLASSES,
     train_examples=TRAIN_EXAMPLES,
     test_examples=TEST_EXAMPLES,

@@ -47,7 +47,7 @@ class OpenedDataset:
     Attributes:
       class_names: names of the classes, by label.
       open_split: returns the records of 'train' or of the test split, or examples that need no conversion.
-      folder: folder of the prepared data; None if there is none.
+      folder: the prepared data, if there is any.
       remedy: instruction for a record that cannot be read.
     """
 
@@ -61,14 +61,8 @@ class OpenedDataset:
 class Dataset(abc.ABC):
     """A data set of labelled sequences.
 
-    Attributes:
-      name: value of `--dataset`.
-      form: how its sequences are stored.
-      num_classes: K.
-      train_examples: number of training examples as published, before a validation part is held out.
-      test_examples: number of test examples as published.
-      test_split: name of the test split.
-      permuted: whether the elements are read in one fixed random order.
+    The name is the value of `--dataset`; the numbers of examples are those published, before a validation part is held
+    out. If it is permuted, the elements of every sequence are read in one fixed random order.
     """
 
     name: str
@@ -83,17 +77,12 @@ class Dataset(abc.ABC):
         """Returns the shape of the sequences; raises ConfigError for settings that do not apply to this data set."""
         self.form.check(config)
         shape, vocabulary_size = self.form.shape(config), self.form.vocabulary_size
-        if vocabulary_size:
-            return SequenceSpec(shape[0], 1, self.num_classes, vocabulary_size)
-        return SequenceSpec(math.prod(shape[:-1]), shape[-1], self.num_classes)
+        length, channels = (shape[0], 1) if vocabulary_size else (math.prod(shape[:-1]), shape[-1])
+        return SequenceSpec(length, channels, self.num_classes, vocabulary_size)
 
     @abc.abstractmethod
     def open(self, config: DataConfig) -> OpenedDataset:
-        """Opens the data set, and prepares it if necessary.
-
-        Raises ConfigError for a folder that cannot be used, and DataError if the data is missing, damaged, or cannot be
-        stored.
-        """
+        """Opens the data set, and prepares it if necessary; raises DataError, and ConfigError for a wrong folder."""
 
     def is_prepared(self, config: DataConfig) -> bool:
         """Returns whether `open` only has to read."""

@@ -133,22 +133,20 @@ def check_reachable(url: str, seconds: float = CONNECT_SECONDS) -> None:
     A resolver whose packets are dropped blocks for a minute or more inside the C library, and tfds retries for minutes.
     The attempt is therefore made in a daemon thread, which is abandoned when the time is over.
     """
-    errors: list[Exception | None] = []
+    outcome: list[Exception | None] = [TimeoutError(f"no answer within {seconds:g} seconds")]
 
     def connect() -> None:
         try:
             with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
-                errors.append(None)
+                outcome[0] = None
         except Exception as error:
-            errors.append(error)
+            outcome[0] = error
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(seconds)
-    if not errors:
-        raise OSError(f"no answer from {url} within {seconds:g} seconds")
-    if errors[0] is not None:
-        raise OSError(f"{url}: {first_line(errors[0])}") from errors[0]
+    if (error := outcome[0]) is not None:
+        raise OSError(f"{url}: {first_line(error)}") from error
 
 
 def read_member(path: Path, name: str) -> bytes:

@@ -30,11 +30,11 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     """
     dataset = find_dataset(config)
     if known := split_sizes(config):  # what can be refused before the data is prepared
-        check_room(config, known, dataset, available_system_bytes())
+        check_room(config, known, dataset)
     opened = dataset.open(config)
     train, test = opened.open_split("train"), opened.open_split(dataset.test_split)
     sizes = divide_examples(config, len(train), len(test))
-    check_room(config, sizes, dataset, available_system_bytes())
+    check_room(config, sizes, dataset)
     train_rows, validation_rows = divide_rows(len(train), sizes.validation, seed)
     if dataset.test_split != "test":
         logging.warning("%s has no test split; its %s split is used instead", dataset.name, dataset.test_split)
@@ -52,9 +52,9 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     )
 
 
-def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset, available: int | None) -> None:
-    """Raises ConfigError if the examples take more memory than the available bytes; None if those are unknown."""
-    count = sizes.train + sizes.validation + sizes.test
+def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset) -> None:
+    """Raises ConfigError if the examples take more memory than is available, where that is known."""
+    count, available = sizes.train + sizes.validation + sizes.test, available_system_bytes()
     wanted = count * math.prod(dataset.form.shape(config)) * np.dtype(dataset.form.dtype).itemsize
     if available is None or wanted <= available:
         return
@@ -65,10 +65,7 @@ def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset, availabl
 
 
 def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides the rows 0 .. count - 1 at random into int64 [count - held_out] and [held_out].
-
-    Both are in random order, so that any beginning of them is a random sample.
-    """
+    """Divides the rows 0 .. count - 1 at random into int64 [count - held_out] and [held_out], both in random order."""
     order = make_permutation(count, seed)
     return order[held_out:], order[:held_out]
 

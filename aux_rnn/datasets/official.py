@@ -8,6 +8,7 @@ that a folder that its own `mnist` prepared is never taken for one of these.
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,11 +51,7 @@ class OfficialDataset(Dataset):
 
     def folder(self, config: DataConfig) -> Path:
         """Returns the folder of the prepared data."""
-        return data_folder(config) / self._stored_name / self.variant / VERSION
-
-    @property
-    def _stored_name(self) -> str:
-        return f"sequential_{self.source.name}"
+        return data_folder(config) / f"sequential_{self.source.name}" / self.variant / VERSION
 
     def is_prepared(self, config: DataConfig) -> bool:
         return os.path.lexists(self.folder(config))
@@ -64,16 +61,12 @@ class OfficialDataset(Dataset):
         if not self.is_prepared(config):
             self._prepare(config, manual_dir)
         prepared = PreparedFolder.read(self.folder(config), PREPARE_AGAIN)
-        self._check_counts(prepared, config)
-        return prepared.open(self.form.input_name, "label")
-
-    def _check_counts(self, prepared: PreparedFolder, config: DataConfig) -> None:
-        """Raises DataError if there are other numbers of examples than published, unless this is allowed."""
         for split, published in (("train", self.train_examples), ("test", self.test_examples)):
             found = prepared.counts.get(split, 0)
             if found == 0 or (found != published and not config.allow_partial):
                 reason = f"{split} has {found:,} examples instead of the published {published:,}"
                 raise DataError(f"{prepared.path}: {reason}; --allow_partial accepts a part, or {PREPARE_AGAIN}")
+        return prepared.open(self.form.input_name, "label")
 
     def _prepare(self, config: DataConfig, manual_dir: Path | None) -> None:
         data_dir = data_folder(config)
@@ -95,18 +88,15 @@ class OfficialDataset(Dataset):
 
     def _make_builder(self, data_dir: Path, files: Files) -> tfds.core.GeneratorBasedBuilder:
         """Returns the builder that writes the prepared data."""
-        dataset = self
+        dataset, form = self, self.form
         features = {
-            self.form.input_name: tfds.features.Tensor(
-                shape=self.form.stored_shape, dtype=self.form.dtype, encoding="bytes"
-            ),
+            form.input_name: tfds.features.Tensor(shape=form.stored_shape, dtype=form.dtype, encoding="bytes"),
             "label": tfds.features.ClassLabel(names=list(self.read_class_names(files))),
         }
 
         class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
             VERSION = tfds.core.Version(VERSION)
-            BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=dataset.variant)] if dataset.variant else []
-            name = dataset._stored_name
+            name = f"sequential_{dataset.source.name}"
 
             def _info(self) -> tfds.core.DatasetInfo:
                 return LocalDatasetInfo(
@@ -117,13 +107,11 @@ class OfficialDataset(Dataset):
                 return {split: self._generate_examples(split) for split in ("train", "test")}
 
             def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-                count = 0
-                for sequences, labels in dataset.read_split(files, split):
-                    for sequence, label in zip(sequences, labels, strict=True):
-                        yield count, {dataset.form.input_name: sequence, "label": int(label)}
-                        count += 1
+                pieces = (zip(*piece, strict=True) for piece in dataset.read_split(files, split))
+                for number, (sequence, label) in enumerate(itertools.chain.from_iterable(pieces)):
+                    yield number, {form.input_name: sequence, "label": int(label)}
 
-        return Official(data_dir=data_dir)
+        return Official(data_dir=data_dir, config=tfds.core.BuilderConfig(name=self.variant) if self.variant else None)
 
 
 class LocalDatasetInfo(tfds.core.DatasetInfo):

@@ -1,25 +1,25 @@
-"""Data in a file of the user: `--dataset=file:mine.npz`, `.csv`, `.tsv` or `.ts`."""
+"""Data in a file of the user: `--dataset=file:mine.npz`, `.ts` of the UCR/UEA archive, or `.csv` and `.tsv`."""
 
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import arrays
 from aux_rnn.datasets.dataset import ArrayDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.forms import StoredForm
-from aux_rnn.datasets.series_files import read_csv, read_ts
 from aux_rnn.errors import first_line
 
-PREFIX = "file:"
 NAMES = ("inputs", "labels", "lengths")
-READERS = {".ts": read_ts, ".csv": read_csv, ".tsv": read_csv}
+TEST_NAMES = tuple(f"test_{name}" for name in NAMES)
+LABEL_COLUMNS = ("label", "labels", "class", "target", "y")
+Part = tuple[Any, ...]  # inputs, labels and, in .npz files, lengths or None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,45 +33,38 @@ class FileDataset(ArrayDataset):
 
 
 def open_file(config: DataConfig) -> FileDataset:
-    """Reads the data set that `file:PATH` denotes.
+    """Reads the data set that `file:PATH` denotes, with the test examples of NAME_TEST.ts for NAME_TRAIN.ts.
 
     Raises DataError if the file is missing or damaged, or its arrays are not sequences and labels.
     """
-    path = Path(os.path.expanduser(config.dataset.removeprefix(PREFIX)))
+    path = Path(os.path.expanduser(config.dataset.removeprefix("file:")))
     if path.suffix.lower() not in (".npz", *READERS):
         raise DataError(f"--dataset={config.dataset}: must be a file .npz, {', '.join(READERS)}")
     try:
-        identity = tuple((each, each.stat().st_mtime_ns, each.stat().st_size) for each in (path, *find_test_file(path)))
-        return read_file(config.dataset, identity, config.padding, config.channels)
+        test = path.with_name(path.name.replace("_TRAIN.", "_TEST."))
+        paths = [path, test] if path.suffix != ".npz" and test != path and test.is_file() else [path]
+        identity = tuple((each, each.stat().st_mtime_ns, each.stat().st_size) for each in paths)
+        return read_files(config.dataset, identity, config.padding, config.channels)
     except DataError:
         raise
     except Exception as error:  # NumPy, zipfile and pandas raise many kinds of errors for damaged files
         raise DataError(f"--dataset={config.dataset}: cannot be read ({first_line(error)})") from error
 
 
-def find_test_file(path: Path) -> list[Path]:
-    """Returns the file of test examples, NAME_TEST.ts for NAME_TRAIN.ts; empty if there is none."""
-    test = path.with_name(path.name.replace("_TRAIN.", "_TEST."))
-    return [test] if path.suffix != ".npz" and test != path and test.is_file() else []
-
-
 @functools.lru_cache(maxsize=2)
-def read_file(name: str, identity: tuple[tuple[Path, int, int], ...], padding: str, channels: str) -> FileDataset:
-    """Reads files, which are read again only if their times or sizes have changed."""
-    path, *test_paths = [each for each, _, _ in identity]
-    train: Sequence[Any]
-    test: Sequence[Any] | None
+def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: str, channels: str) -> FileDataset:
+    """Reads a file and its test file, if there is one, again only if their times or sizes have changed."""
+    path, *_ = paths = [each for each, _, _ in identity]
     if path.suffix.lower() == ".npz":
-        train, test = read_npz(path)
+        parts = read_npz(path)
         channels_first = None if channels == "auto" else channels == "first"
     else:
-        read = READERS[path.suffix.lower()]
-        train, test = read(path), read(test_paths[0]) if test_paths else None
+        parts = [READERS[path.suffix.lower()](each) for each in paths]
         channels_first = False
     try:
         side = None if padding == "auto" else padding
-        examples, form = arrays.read_arrays(*train, padding=side, channels_first=channels_first)
-        reported = examples.take(slice(0)) if test is None else form.read(*test, name="test ")  # type: ignore[misc]
+        examples, form = arrays.read_arrays(*parts[0], padding=side, channels_first=channels_first)
+        reported = form.read(*parts[1], name="test ") if parts[1:] else examples.take(slice(0))  # type: ignore[misc]
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return FileDataset(
@@ -87,14 +80,83 @@ def read_file(name: str, identity: tuple[tuple[Path, int, int], ...], padding: s
     )
 
 
-def read_npz(path: Path) -> tuple[Sequence[Any], Sequence[Any] | None]:
-    """Reads the arrays to train on and those to test on, in the order of `NAMES`; None if there are no test arrays."""
+def read_npz(path: Path) -> list[Part]:
+    """Reads the arrays to train on and, if there are any, those to test on, in the order of `NAMES`."""
     with np.load(path, allow_pickle=False) as file:
-        found = {name: file[name] for name in file.files}
-    test_names = [f"test_{name}" for name in NAMES]
-    needed = {"inputs", "labels", *(("test_inputs", "test_labels") if set(test_names) & set(found) else ())}
-    if (missing := needed - set(found)) or (unknown := set(found) - {*NAMES, *test_names}):
+        found = dict(file)
+    parts = [NAMES, TEST_NAMES] if set(TEST_NAMES) & set(found) else [NAMES]
+    needed = {name for names in parts for name in names[:2]}
+    if (missing := needed - set(found)) or (unknown := set(found) - {*NAMES, *TEST_NAMES}):
         wrong = f"lacks {', '.join(sorted(missing))}" if missing else f"has unknown arrays {', '.join(sorted(unknown))}"
         raise DataError(f"{path}: {wrong}; must hold inputs, labels and, if needed, lengths, test_inputs, ...")
-    train, test = ([found.get(name) for name in names] for names in (NAMES, test_names))
-    return train, test if "test_inputs" in found else None
+    return [tuple(found.get(name) for name in names) for names in parts]
+
+
+def read_ts(path: Path) -> Part:
+    """Reads series float64 `[L, C]`, and the class of each as text, from a `.ts` file.
+
+    After lines that begin with '@' or '#', every line is a series: the values of each channel, separated by commas, the
+    channels and at last the class separated by colons. '?' and 'NaN' are missing values. Raises DataError for a file
+    without classes or with time stamps, or that cannot be parsed.
+    """
+    series, classes, has_data = [], [], False
+    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        line = text.strip()
+        words = line.lower().split()
+        if not line or line.startswith("#"):
+            continue
+        if has_data:
+            *channels, label = line.split(":")
+            try:
+                columns = [[float(v.strip().replace("?", "nan")) for v in channel.split(",")] for channel in channels]
+                series.append(trim(np.array(columns, float).T))
+            except ValueError as error:
+                raise DataError(f"{path}: line {number}: {error}") from error
+            classes.append(label.strip())
+        elif words[0] == "@data":
+            has_data = True
+        elif words[0] == "@timestamps" and words[1:] != ["false"]:
+            raise DataError(f"{path}: has time stamps; must hold values alone, at equal intervals")
+        elif words[0] in ("@targetlabel", "@classlabel") and (words[0] == "@targetlabel" or words[1:2] != ["true"]):
+            raise DataError(f"{path}: has no classes ({line[:40]}); must be a data set for classification")
+    return series, classes
+
+
+def read_csv(path: Path) -> Part:
+    """Reads one series per row, float64 `[L]`, and the label of each; empty cells at the end of a row make it shorter.
+
+    The label is in the column that a header calls 'label', 'class', 'target' or 'y'; without a header, in the first
+    column, as in the UCR archive. Commas, tabs, semicolons and blanks separate the cells. Raises DataError for a header
+    without such a name, or a cell of a series that is no number.
+    """
+    with path.open(encoding="utf-8") as file:
+        first = file.readline()
+    separator = next((mark for mark in ",\t;" if mark in first), r"\s+")
+    has_header = any(is_name(cell) for cell in first.strip().split(None if separator == r"\s+" else separator)[1:])
+    table = pd.read_csv(path, sep=separator, header=0 if has_header else None, skipinitialspace=True)
+    names = [name for name in table.columns if str(name).strip().lower() in LABEL_COLUMNS]
+    if has_header and len(names) != 1:
+        raise DataError(f"{path}: the header must call one column of labels {' or '.join(LABEL_COLUMNS)}")
+    label = names[0] if has_header else table.columns[0]
+    try:
+        values = table.drop(columns=label).to_numpy(float)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; every column but that of the labels must hold numbers") from error
+    return [trim(row) for row in values], table[label].tolist()
+
+
+def is_name(cell: str) -> bool:
+    """Returns whether a cell is neither a number nor empty."""
+    try:
+        return bool(cell.strip()) and bool(float(cell) * 0)
+    except ValueError:
+        return True
+
+
+def trim(series: np.ndarray) -> np.ndarray:
+    """Returns a series `[L]` or `[L, C]` without the elements at its end that are missing in every channel."""
+    present = np.flatnonzero(~np.isnan(series.reshape(len(series), -1)).all(axis=1))
+    return series[: present[-1] + 1] if present.size else series[:0]
+
+
+READERS = {".ts": read_ts, ".csv": read_csv, ".tsv": read_csv}

@@ -16,7 +16,6 @@ from aux_rnn.config.fields import is_plain_text, plain_text, reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.errors import DataError, reporting_damage
-from aux_rnn.datasets.tfrecord import TFRecords
 from aux_rnn.system.logs import filtered_log
 
 FEATURES_FILE = "features.json"
@@ -49,34 +48,16 @@ def local_folder(name: str, value: str) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class PreparedRecords:
-    """A split as tfds opens it, with the names of the sequence and the label in a record."""
-
-    records: Any
-    input_name: str
-    label_name: str
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
-        with without_advice():
-            examples = self.records.__getitems__(list(rows))
-        return [e[self.input_name] for e in examples], [e[self.label_name] for e in examples]
-
-
-@dataclasses.dataclass(frozen=True)
 class PreparedFolder:
     """A prepared data set that can only be read: the folder of one version of one configuration.
 
-    The features of a record are by name, the numbers of examples by split, without the empty ones; the remedy is an
-    instruction for a folder that is damaged.
+    The counts are the numbers of examples by split, without the empty ones; the remedy is an instruction for a folder
+    that is damaged.
     """
 
     path: Path
-    features: Mapping[str, Any]
-    counts: Mapping[str, int]
     builder: tfds.core.DatasetBuilder
+    counts: Mapping[str, int]
     remedy: str
 
     @classmethod
@@ -87,11 +68,15 @@ class PreparedFolder:
             with contextlib.redirect_stdout(io.StringIO()):  # tfds asks for TensorFlow where it does not know a type
                 builder = tfds.builder_from_directory(os.fspath(path))
             counts = {name: split.num_examples for name, split in builder.info.splits.items() if split.num_examples}
-            file_format, features = builder.info.file_format, dict(builder.info.features.items())
+            file_format = builder.info.file_format
         if file_format not in (tfds.core.FileFormat.ARRAY_RECORD, tfds.core.FileFormat.TFRECORD):
             stored = getattr(file_format, "value", file_format)
             raise DataError(f"{path}: stored as {stored}, which cannot be read here; {remedy}")
-        return cls(path, features, counts, builder, remedy)
+        return cls(path, builder, counts, remedy)
+
+    @property
+    def features(self) -> Mapping[str, Any]:
+        return self.builder.info.features
 
     def open(self, input_name: str, label_name: str) -> OpenedDataset:
         """Opens the data set with the given features as sequence and label."""
@@ -110,6 +95,54 @@ class PreparedFolder:
         if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
             return self.builder.as_data_source(split)
         return TFRecords(info.splits[split].filepaths, info.features, self.counts[split])
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedRecords:
+    """A split as tfds opens it, with the names of the sequence and the label in a record."""
+
+    records: Any
+    input_name: str
+    label_name: str
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+        with without_advice():
+            examples = self.records.__getitems__(list(rows))
+        return [e[self.input_name] for e in examples], [e[self.label_name] for e in examples]
+
+
+class TFRecords:
+    """Reads a split that is stored as TFRecord by row, as the data sources of tfds do for array_record.
+
+    Raises OSError if a file cannot be read, and ValueError if one is no TFRecord or they do not have `count` examples.
+    """
+
+    def __init__(self, files: Sequence[Path], features: tfds.features.FeaturesDict, count: int) -> None:
+        # Here and not above: grain takes a second to import.
+        from grain.experimental import TFRecordIterDataset
+
+        self._features = features
+        self._places: list[tuple[Any, Any]] = []  # the reader of each record, and its state before the record
+        for reader in [iter(TFRecordIterDataset(str(file))) for file in files]:
+            state = reader.get_state()
+            for _ in reader:
+                self._places.append((reader, state))
+                state = reader.get_state()
+        if len(self) != count:
+            raise ValueError(f"{len(self):,} examples in place of {count:,}")
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitems__(self, rows: Sequence[int]) -> list[Mapping[str, Any]]:
+        return [self._features.deserialize_example_np(self._read(*self._places[row])) for row in rows]
+
+    def _read(self, reader: Any, state: Any) -> bytes:
+        reader.set_state(state)
+        return next(reader)
 
 
 def without_advice() -> contextlib.AbstractContextManager[None]:

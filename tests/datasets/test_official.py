@@ -178,7 +178,7 @@ def test_a_server_or_resolver_that_does_not_answer_is_given_up_in_time(monkeypat
     release = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **settings: release.wait(20))
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(OSError, match=r"no answer from http://example.org/file within 0.2 seconds"):
+    with pytest.raises(OSError, match=r"http://example.org/file: no answer within 0.2 seconds"):
         files.check_reachable("http://example.org/file", seconds=0.2)
     release.set()
     assert files.CONNECT_SECONDS < 15

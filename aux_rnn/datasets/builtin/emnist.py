@@ -7,10 +7,10 @@ import string
 import zipfile
 from collections.abc import Iterator
 
+from aux_rnn.datasets.builtin.mnist import IMAGES, LABELS, read_idx
 from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
-from aux_rnn.datasets.idx import IMAGES, LABELS, read_idx
 from aux_rnn.datasets.official import Files, OfficialDataset, Piece
 
 ARCHIVE = OfficialFile("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip")

@@ -1,6 +1,6 @@
 """Kuzushiji-MNIST (Clanuwat and others, 2018): 70,000 cursive Hiragana characters in the format of MNIST."""
 
-from aux_rnn.datasets.idx import idx_dataset
+from aux_rnn.datasets.builtin.mnist import idx_dataset
 
 CLASS_NAMES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 

@@ -1,8 +1,8 @@
 """Batches for training and for evaluation.
 
-The training order is a pure function of seed and step: `batches[step]` can be asked for in any order, at any time and
-in any process, so a resumed run sees what an uninterrupted one would have seen. A global batch does not depend on the
-number of processes; each of P processes takes its contiguous share, rows p B / P to (p + 1) B / P.
+The training order is a pure function of seed and step, so that a resumed run sees what an uninterrupted one would have
+seen. A global batch does not depend on the number of processes; each of P processes takes its contiguous share, rows
+p B / P to (p + 1) B / P.
 """
 
 from collections.abc import Iterator
@@ -41,29 +41,16 @@ def train_batches(
 ) -> "grain.MapDataset[Batch]":
     """Returns shuffled batches by step, without end.
 
-    Every epoch visits the examples in another random order and drops the remainder that does not fill a batch.
-
-    Args:
-      examples: N examples.
-      batch_size: B, over all processes.
-      seed: seed of the order.
-      process_index: p, the process that the batches are for.
-      process_count: P, which divides B.
-
-    Returns:
-      A `grain.MapDataset` whose element `step`, from 0 and also beyond the first epoch, is a `Batch` of B / P rows with
-      a mask that is true. The length of the data set is the number of steps of one epoch.
-
-    Raises:
-      ConfigError: B is larger than N, or P does not divide it.
+    Every epoch visits the N examples in another random order, given by the seed, and drops the remainder that does not
+    fill a batch. The element `step`, from 0 and also beyond the first epoch, is a `Batch` of B / P rows for the process
+    p, with a mask that is true; B, the batch size, is that of all P processes. The length is the number of steps of one
+    epoch. Raises ConfigError if B is larger than N, or P does not divide it.
     """
     # Here and not above: grain takes seconds to import.
     import grain
 
     steps_per_epoch(len(examples), batch_size)
-    local = local_rows(batch_size, process_index, process_count)
-    arrays = examples.arrays()
-
+    local, arrays = local_rows(batch_size, process_index, process_count), examples.arrays()
     places = np.arange(batch_size, dtype=np.int32)[local]
 
     def gather(rows: np.ndarray) -> Batch:
@@ -82,8 +69,7 @@ def evaluation_batches(
     The last batch is filled up with zeros, where its mask is false. All processes get the same number of batches.
     Raises ConfigError if P does not divide B.
     """
-    local = local_rows(batch_size, process_index, process_count)
-    arrays = examples.arrays()
+    local, arrays = local_rows(batch_size, process_index, process_count), examples.arrays()
     for start in range(0, len(examples), batch_size):
         rows = np.arange(start, start + batch_size, dtype=np.int32)[local]
         mask = rows < len(examples)

@@ -1,6 +1,5 @@
 """Any data set of images or of float sequences that tfds has prepared: `--dataset=tfds:NAME`."""
 
-import dataclasses
 import os
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import Dataset, OpenedDataset
+from aux_rnn.datasets.dataset import UserDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.forms import Images, StoredForm, Values
 from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder, data_folder
@@ -20,39 +19,26 @@ from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder, data_folder
 IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official files, without tfds
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CatalogueDataset(Dataset):
-    """A data set that was prepared by tfds, and the names of the sequence and the label in a record."""
-
-    folder: PreparedFolder
-    input_name: str
-    label_name: str
-
-    def open(self, config: DataConfig) -> OpenedDataset:
-        return self.folder.open(self.input_name, self.label_name)
-
-
-def open_catalogue(config: DataConfig) -> CatalogueDataset:
+def open_catalogue(config: DataConfig) -> UserDataset:
     """Reads the description, and no example, of the data set that `tfds:NAME` or `tfds:NAME/CONFIG` denotes.
 
     Raises ConfigError if NAME is not a name, and DataError if the data set is not prepared or cannot be read here.
     """
     folder = PreparedFolder.read(find_folder(config.dataset, data_folder(config)), how_to_prepare(config.dataset))
     input_name, form, label_name = find_features(folder.features, folder.path)
-    test_split = next((name for name in ("test", "validation") if name in folder.counts), "")
-    if "train" not in folder.counts or not test_split:
-        found = ", ".join(f"{name} with {count:,}" for name, count in folder.counts.items()) or "none"
+    counts = folder.counts
+    test_split = next((name for name in ("test", "validation") if name in counts), "")
+    if "train" not in counts or not test_split:
+        found = ", ".join(f"{name} with {count:,}" for name, count in counts.items()) or "none"
         raise DataError(f"{folder.path}: needs examples in the splits train and test (or validation); it has {found}")
-    return CatalogueDataset(
+    return UserDataset(
         name=config.dataset,
         form=form,
         num_classes=folder.features[label_name].num_classes,
-        train_examples=folder.counts["train"],
-        test_examples=folder.counts[test_split],
+        train_examples=counts["train"],
+        test_examples=counts[test_split],
         test_split=test_split,
-        folder=folder,
-        input_name=input_name,
-        label_name=label_name,
+        opened=folder.open(input_name, label_name),
     )
 
 

@@ -106,8 +106,21 @@ class ArrayDataset(Dataset):
     """A data set that comes with a package or is generated; `read_split` returns the examples of 'train' or 'test'."""
 
     class_names: Sequence[str]
-    read_split: Callable[[str, DataConfig], Records | Examples]
-    folder: Path | None = None
+    read_split: Callable[[str, DataConfig], Records]
 
     def open(self, config: DataConfig) -> OpenedDataset:
-        return OpenedDataset(self.class_names, lambda split: self.read_split(split, config), self.folder)
+        return OpenedDataset(self.class_names, lambda split: self.read_split(split, config))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UserDataset(Dataset):
+    """A data set that had to be opened to describe it: a file, whose arrays have a form, or a folder of tfds."""
+
+    opened: OpenedDataset
+    array_form: Form | None = None
+
+    def open(self, config: DataConfig) -> OpenedDataset:
+        return self.opened
+
+    def describe(self, config: DataConfig) -> Form:
+        return self.array_form or super().describe(config)

@@ -22,12 +22,10 @@ CONNECT_SECONDS = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class OfficialFile:
-    """A file as its authors publish it.
+    """A file as its authors publish it: its address, or only its name if it cannot be downloaded.
 
-    Attributes:
-      url: its address; only a name if it cannot be downloaded.
-      unpacked: name of the file or folder that unpacking it makes, which is read as well; empty if it must be packed.
-      contents: SHA-256 of the unpacked files, by name.
+    If it is read unpacked as well, `unpacked` is the name of the file or folder that unpacking makes, and `contents`
+    has the SHA-256 of the unpacked files by name.
     """
 
     url: str
@@ -47,10 +45,8 @@ class OfficialFile:
 class Source:
     """The published files of a data set.
 
-    Attributes:
-      name: of the data set in tfds, whose checksums apply, and of the subfolder of the manual folder.
-      files: all files.
-      remark: advice for users who do not have the files.
+    The name is that of the data set in tfds, whose checksums apply, and of the subfolder of the manual folder; the
+    remark is advice for users who do not have the files.
     """
 
     name: str

@@ -21,12 +21,8 @@ PIECE_ROWS = 64  # stored sequences that are read together; photographs may take
 def load_splits(config: DataConfig, seed: int) -> Splits:
     """Reads a data set, and prepares it first if this was never done.
 
-    The seed decides, with the size of the training split alone, which examples are held out for validation; without
-    `validation_fraction` that split is empty.
-
-    Raises:
-      ConfigError: a setting does not fit the data.
-      DataError: the data cannot be found, read or stored.
+    The seed decides, with the size of the training split alone, which examples are held out for validation. Raises
+    ConfigError if a setting does not fit the data, and DataError if the data cannot be found, read or stored.
     """
     dataset = find_dataset(config)
     if known := split_sizes(config):  # what can be refused before the data is prepared
@@ -46,15 +42,13 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
         return read_examples(records, rows, dataset, opened, config)
 
     return Splits(
-        train=read(train, train_rows[: sizes.train]),
-        validation=read(train, validation_rows),
-        test=read(test, np.arange(len(test))),
+        read(train, train_rows[: sizes.train]), read(train, validation_rows), read(test, np.arange(len(test)))
     )
 
 
 def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset) -> None:
     """Raises ConfigError if the examples take more memory than is available, where that is known."""
-    count, available = sizes.train + sizes.validation + sizes.test, available_system_bytes()
+    count, available = sum(sizes), available_system_bytes()
     wanted = count * math.prod(dataset.form.shape(config)) * np.dtype(dataset.form.dtype).itemsize
     if available is None or wanted <= available:
         return

@@ -1,14 +1,12 @@
 """Data sets that are prepared from the files that their authors publish.
 
-They are stored by tfds as array_record, which needs no TensorFlow, as raw bytes, which are read several times faster
-than PNG, and in the order of the official files. The names of the folders differ from those of the tfds catalogue, so
-that a folder that its own `mnist` prepared is never taken for one of these.
+They are stored by tfds as array_record, in the order of the official files and as raw bytes, which are read several
+times faster than PNG. The names of the folders differ from those of the tfds catalogue.
 """
 
 import contextlib
 import dataclasses
 import io
-import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,23 +27,20 @@ VERSION = "1.0.0"
 PREPARE_AGAIN = "move this folder away to have it prepared again, or name another --data_dir"
 
 Files = Mapping[str, Path]
-# Sequences of equal or unequal shapes, and integer labels [N].
-Piece = tuple[Sequence[np.ndarray] | np.ndarray, np.ndarray]
+Example = tuple[np.ndarray, int]  # a sequence and its label
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OfficialDataset(Dataset):
     """A data set with official files.
 
-    Attributes:
-      source: the official files.
-      read_split: yields the examples of 'train' or 'test' in their official order, in pieces that fit into memory.
-      read_class_names: returns the names of the classes, by label.
-      variant: name of the stored configuration, if the stored form is not the published one.
+    `read_split` yields the examples of 'train' or 'test' in their official order, and `read_class_names` returns the
+    names of the classes, by label. The variant names what is stored, if the files hold several data sets or images of
+    another size.
     """
 
     source: Source
-    read_split: Callable[[Files, str], Iterator[Piece]]
+    read_split: Callable[[Files, str], Iterator[Example]]
     read_class_names: Callable[[Files], Sequence[str]]
     variant: str = ""
 
@@ -107,8 +102,7 @@ class OfficialDataset(Dataset):
                 return {split: self._generate_examples(split) for split in ("train", "test")}
 
             def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-                pieces = (zip(*piece, strict=True) for piece in dataset.read_split(files, split))
-                for number, (sequence, label) in enumerate(itertools.chain.from_iterable(pieces)):
+                for number, (sequence, label) in enumerate(dataset.read_split(files, split)):
                     yield number, {form.input_name: sequence, "label": int(label)}
 
         return Official(data_dir=data_dir, config=tfds.core.BuilderConfig(name=self.variant) if self.variant else None)

@@ -1,6 +1,5 @@
 """Data in a file of the user: `--dataset=file:mine.npz`, `.ts` of the UCR/UEA archive, or `.csv` and `.tsv`."""
 
-import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import arrays
-from aux_rnn.datasets.dataset import ArrayDataset
+from aux_rnn.datasets.dataset import OpenedDataset, UserDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.forms import StoredForm
 from aux_rnn.errors import first_line
@@ -22,17 +21,7 @@ LABEL_COLUMNS = ("label", "labels", "class", "target", "y")
 Part = tuple[Any, ...]  # inputs, labels and, in .npz files, lengths or None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FileDataset(ArrayDataset):
-    """Examples of a file, in memory, and how their arrays were read."""
-
-    array_form: arrays.Form
-
-    def describe(self, config: DataConfig) -> arrays.Form:
-        return self.array_form
-
-
-def open_file(config: DataConfig) -> FileDataset:
+def open_file(config: DataConfig) -> UserDataset:
     """Reads the data set that `file:PATH` denotes, with the test examples of NAME_TEST.ts for NAME_TRAIN.ts.
 
     Raises DataError if the file is missing or damaged, or its arrays are not sequences and labels.
@@ -52,7 +41,7 @@ def open_file(config: DataConfig) -> FileDataset:
 
 
 @functools.lru_cache(maxsize=2)
-def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: str, channels: str) -> FileDataset:
+def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: str, channels: str) -> UserDataset:
     """Reads a file and its test file, if there is one, again only if their times or sizes have changed."""
     path, *_ = paths = [each for each, _, _ in identity]
     if path.suffix.lower() == ".npz":
@@ -67,15 +56,14 @@ def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: 
         reported = form.read(*parts[1], name="test ") if parts[1:] else examples.take(slice(0))  # type: ignore[misc]
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-    return FileDataset(
+    splits = {"train": examples, "test": reported}
+    return UserDataset(
         name=name,
         form=StoredForm(examples.inputs.shape[1:], examples.inputs.dtype, form.spec.vocabulary_size),
         num_classes=form.spec.num_classes,
         train_examples=len(examples),
         test_examples=len(reported),
-        class_names=[str(label) for label in form.classes],
-        read_split=lambda split, config: examples if split == "train" else reported,
-        folder=path,
+        opened=OpenedDataset([str(label) for label in form.classes], splits.__getitem__, path),
         array_form=form,
     )
 

@@ -1,8 +1,8 @@
 """The data sets by name, and the sizes of their splits, before any example is read."""
 
-import dataclasses
 import importlib
 import pkgutil
+from typing import NamedTuple
 
 from aux_rnn.config.fields import ConfigError, reject
 from aux_rnn.config.settings import DataConfig
@@ -14,8 +14,7 @@ EMNIST = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
 VARIANTS = {"emnist": [f"emnist/{name}" for name in EMNIST]}  # data sets of modules with several
 
 
-@dataclasses.dataclass(frozen=True)
-class SplitSizes:
+class SplitSizes(NamedTuple):
     """Examples of each split as a run uses them."""
 
     train: int
@@ -32,9 +31,8 @@ def dataset_names() -> list[str]:
 def find_dataset(config: DataConfig) -> Dataset:
     """Returns the data set of a configuration, of which only the description is read.
 
-    Raises:
-      ConfigError: there is no data set of this name, or a setting does not apply to it.
-      DataError: `tfds:NAME` or `file:PATH` cannot be read.
+    Raises ConfigError if there is none of this name, or a setting does not apply to it, and DataError if `tfds:NAME` or
+    `file:PATH` cannot be read.
     """
     name = config.dataset
     if name.startswith("tfds:"):

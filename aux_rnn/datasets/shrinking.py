@@ -11,9 +11,8 @@ import numpy as np
 
 def overlap_matrix(old: int, new: int) -> np.ndarray:
     """Returns the overlaps of new and old pixels in units of 1 / new: float64 [new, old], whose rows sum to old."""
-    starts, ends = np.arange(new)[:, None] * old, np.arange(1, new + 1)[:, None] * old
-    pixel_starts, pixel_ends = np.arange(old) * new, np.arange(1, old + 1) * new
-    shared = np.minimum(ends, pixel_ends) - np.maximum(starts, pixel_starts)
+    starts, pixel_starts = np.arange(new)[:, None] * old, np.arange(old) * new
+    shared = np.minimum(starts + old, pixel_starts + new) - np.maximum(starts, pixel_starts)
     return np.maximum(shared, 0).astype(np.float64)
 
 

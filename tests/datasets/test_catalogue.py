@@ -198,7 +198,7 @@ def test_the_newest_version_counts(copied):
     shutil.copytree(copied, copied.parent / "1.10.0")
     (copied.parent / "2.0.0").mkdir()  # unfinished
     found = find_dataset(catalogue_config(copied.parent.parent, "tfds:plain"))
-    assert str(found.folder.path).endswith("plain/1.10.0")
+    assert str(found.opened.folder).endswith("plain/1.10.0")
 
 
 def edit_features(folder, change):

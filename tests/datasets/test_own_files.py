@@ -47,7 +47,7 @@ def test_an_npz_file_is_read_like_arrays(tmp_path):
     described = report_data(DataConfig(dataset=f"file:{path}"), seed=0)
     assert "lengths     3 to 6 steps long, median 4" in described
     assert str(path) in described
-    assert find_dataset(DataConfig(dataset=f"file:{path}")).class_names == ["0", "1", "2"]
+    assert find_dataset(DataConfig(dataset=f"file:{path}")).opened.class_names == ["0", "1", "2"]
 
 
 def test_a_file_that_has_changed_is_read_again_and_is_other_data(tmp_path):
@@ -76,7 +76,7 @@ def test_the_ts_files_of_the_archive_are_read(tmp_path):
     splits = load(tmp_path / "Toy_TRAIN.ts")
     assert splits.train.inputs.tolist() == [[[1, 4], [2, 5], [3, 6]], [[0, 0], [1.5, 4.5], [2.5, 5.5]]]
     assert (splits.train.lengths.tolist(), splits.train.labels.tolist(), len(splits.test)) == ([3, 2], [0, 1], 2)
-    assert find_dataset(DataConfig(dataset=f"file:{tmp_path}/Toy_TRAIN.ts")).class_names == ["run", "walk"]
+    assert find_dataset(DataConfig(dataset=f"file:{tmp_path}/Toy_TRAIN.ts")).opened.class_names == ["run", "walk"]
 
 
 @pytest.mark.parametrize(

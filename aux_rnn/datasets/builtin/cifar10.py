@@ -7,7 +7,7 @@ import numpy as np
 from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Images
-from aux_rnn.datasets.official import Files, OfficialDataset, Piece
+from aux_rnn.datasets.official import Example, Files, OfficialDataset
 
 ARCHIVE = OfficialFile(
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
@@ -26,13 +26,13 @@ RECORD_BYTES = 1 + 3 * 32 * 32  # after the label
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def read_split(files: Files, split: str) -> Iterator[Piece]:
+def read_split(files: Files, split: str) -> Iterator[Example]:
     path = files[ARCHIVE.name]
     names = [name for name in ARCHIVE.contents if name.startswith("data" if split == "train" else "test")]
     with reporting_damage(path):
         for name in names:
             records = np.frombuffer(read_member(path, name), np.uint8).reshape(-1, RECORD_BYTES)
-            yield records[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1), records[:, 0]
+            yield from zip(records[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1), records[:, 0], strict=True)
 
 
 DATASET = OfficialDataset(

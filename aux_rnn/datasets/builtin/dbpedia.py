@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy as np
 from aux_rnn.datasets.errors import DataError, reporting_damage
 from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Texts
-from aux_rnn.datasets.official import Files, OfficialDataset, Piece
+from aux_rnn.datasets.official import Example, Files, OfficialDataset
 
 ARCHIVE = "dbpedia_csv.tar.gz"
 LONGEST = 1_014
-PIECE_ROWS = 1_000
 NUM_CLASSES = 14
 
 
@@ -33,17 +31,16 @@ def read_class_names(files: Files) -> list[str]:
     return names
 
 
-def read_split(files: Files, split: str) -> Iterator[Piece]:
+def read_split(files: Files, split: str) -> Iterator[Example]:
     path = files[ARCHIVE]
     with reporting_damage(path):
         content = io.BytesIO(read_member(path, f"{split}.csv"))
         rows = csv.reader(io.TextIOWrapper(content, encoding="utf-8", newline=""))
-        articles = (parse_article(row, f"{split}.csv, row {number}") for number, row in enumerate(rows, start=1))
-        while piece := list(itertools.islice(articles, PIECE_ROWS)):
-            yield [text for text, _ in piece], np.array([label for _, label in piece])
+        for number, row in enumerate(rows, start=1):
+            yield parse_article(row, f"{split}.csv, row {number}")
 
 
-def parse_article(row: list[str], place: str) -> tuple[np.ndarray, int]:
+def parse_article(row: list[str], place: str) -> Example:
     """Converts class from 1, title and abstract to a text uint8 `[n]`, n of at least 1, and a label from 0."""
     if len(row) != 3:
         raise ValueError(f"{place}: {len(row)} columns instead of class, title and abstract")

@@ -1,7 +1,6 @@
 """1,797 handwritten digits of 8x8 pixels that come with scikit-learn."""
 
-import importlib.util
-from pathlib import Path
+import importlib.metadata
 
 import numpy as np
 
@@ -16,11 +15,8 @@ TRAIN_EXAMPLES, TEST_EXAMPLES = 1_437, 360
 def read_grey_values(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Reads grey values from 0 to 16, int64 `[N, 8, 8]`, and labels int64 `[N]`."""
     # The file is read directly, because importing scikit-learn takes seconds.
-    package = importlib.util.find_spec("sklearn")
-    assert package is not None
-    assert package.origin is not None
-    file = Path(package.origin).parent / "datasets/data/digits.csv.gz"
-    values = np.loadtxt(file, np.int64, delimiter=",")
+    file = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    values = np.loadtxt(str(file), np.int64, delimiter=",")
     rows = values[:TRAIN_EXAMPLES] if split == "train" else values[TRAIN_EXAMPLES:]
     return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
 

@@ -11,7 +11,7 @@ from aux_rnn.datasets.builtin.mnist import IMAGES, LABELS, read_idx
 from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
-from aux_rnn.datasets.official import Files, OfficialDataset, Piece
+from aux_rnn.datasets.official import Example, Files, OfficialDataset
 
 ARCHIVE = OfficialFile("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip")
 MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"  # small letters unlike the capital ones
@@ -30,12 +30,12 @@ def make_division(name: str, classes: str, train_examples: int, test_examples: i
     """Describes a division."""
     first_label = int(name == "letters")
 
-    def read_split(files: Files, split: str) -> Iterator[Piece]:
+    def read_split(files: Files, split: str) -> Iterator[Example]:
         path = files[ARCHIVE.name]
         with reporting_damage(path), zipfile.ZipFile(path) as archive:
             members = (f"gzip/emnist-{name}-{split}-{kind}.gz" for kind in (IMAGES, LABELS))
             images, labels = (read_idx(archive.read(member)) for member in members)
-            yield images[..., None], labels - first_label
+            yield from zip(images[..., None], labels - first_label, strict=True)
 
     return OfficialDataset(
         name=f"emnist/{name}",

@@ -8,7 +8,7 @@ import numpy as np
 from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
-from aux_rnn.datasets.official import Files, OfficialDataset, Piece
+from aux_rnn.datasets.official import Example, Files, OfficialDataset
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
 PARTS = {"train": "train", "test": "t10k"}
@@ -24,14 +24,14 @@ def read_idx(content: bytes) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
-def read_split(files: Files, split: str) -> Iterator[Piece]:
+def read_split(files: Files, split: str) -> Iterator[Example]:
     """Yields the examples of a split from its two files."""
     arrays = []
     for path in (files[f"{PARTS[split]}-{kind}.gz"] for kind in (IMAGES, LABELS)):
         with reporting_damage(path):
             arrays.append(read_idx(path.read_bytes()))
     images, labels = arrays
-    yield images[..., None], labels
+    yield from zip(images[..., None], labels, strict=True)
 
 
 def idx_dataset(

@@ -12,7 +12,7 @@ import numpy as np
 from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Images
-from aux_rnn.datasets.official import Files, OfficialDataset, Piece
+from aux_rnn.datasets.official import Example, Files, OfficialDataset
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
 
 ADDRESS = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
@@ -39,14 +39,14 @@ def read_class_names(files: Files) -> list[str]:
     return [folders.get(label, f"breed-{label + 1}") for label in range(NUM_BREEDS)]
 
 
-def read_split(files: Files, split: str) -> Iterator[Piece]:
+def read_split(files: Files, split: str) -> Iterator[Example]:
     path, listed = files[IMAGES], read_list(files, split)
     with reporting_damage(path), tarfile.open(path) as archive:
         members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
         for name, label in zip(*listed, strict=True):
             stream = archive.extractfile(members[f"Images/{name}"])
             assert stream is not None
-            yield decode_square(stream.read())[None], np.array([label])
+            yield decode_square(stream.read()), label
 
 
 def decode_square(content: bytes) -> np.ndarray:

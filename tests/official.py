@@ -14,6 +14,18 @@ from scipy.io import savemat
 from aux_rnn.config.settings import DataConfig
 
 
+def write_files(folder: Path, contents: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
     with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
         for name, content in members.items():
@@ -40,9 +52,7 @@ def mnist_files() -> dict[str, bytes]:
 
 
 def write_mnist(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in mnist_files().items():
-        (folder / f"{name}.gz").write_bytes(gzip.compress(content))
+    write_files(folder, {f"{name}.gz": gzip.compress(content) for name, content in mnist_files().items()})
 
 
 # Stanford Dogs.

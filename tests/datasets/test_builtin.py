@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-import textwrap
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -15,15 +15,16 @@ from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import (
     SplitSizes,
-    builtin,
     dataset_names,
     find_dataset,
     load_splits,
     loading,
+    registry,
     sequence_spec,
     split_sizes,
 )
-from aux_rnn.datasets.dataset import OpenedDataset
+from aux_rnn.datasets.dataset import ArrayDataset, ArrayRecords, OpenedDataset
+from aux_rnn.datasets.forms import Values
 from aux_rnn.datasets.loading import divide_rows
 from aux_rnn.datasets.shrinking import shrink_images
 
@@ -36,14 +37,11 @@ from aux_rnn.datasets.shrinking import shrink_images
         (dict(dataset="digits"), SequenceSpec(64, 1, 10)),
         (dict(dataset="mnist"), SequenceSpec(784, 1, 10)),
         (dict(dataset="pmnist", image_size=14), SequenceSpec(196, 1, 10)),
-        (dict(dataset="cifar10"), SequenceSpec(1024, 3, 10)),
         (dict(dataset="cifar10", image_size=32), SequenceSpec(1024, 3, 10)),
-        (dict(dataset="cifar10", image_size=1), SequenceSpec(1, 3, 10)),
         (dict(dataset="stanford_dogs"), SequenceSpec(16384, 3, 120)),
         (dict(dataset="dbpedia"), SequenceSpec(1014, 1, 14, 256)),
         (dict(dataset="dbpedia", sequence_length=99), SequenceSpec(99, 1, 14, 256)),
         (dict(dataset="digits_text"), SequenceSpec(64, 1, 10, 256)),
-        (dict(dataset="recall"), SequenceSpec(64, 1, 10)),
         (dict(dataset="recall", sequence_length=10**6), SequenceSpec(10**6, 1, 10)),
     ],
 )
@@ -64,17 +62,13 @@ def test_the_modules_define_the_data_sets_and_only_pmnist_is_permuted():
     [
         (dict(dataset="svhn"), "svhn: must be one of .*mnist, pmnist, recall, stanford_dogs, tfds:NAME or file:PATH"),
         (dict(dataset="digits", image_size=9), "--image_size=9: must be at most 8"),
-        (dict(dataset="cifar10", image_size=33), "--image_size=33: must be at most 32"),
         (dict(dataset="mnist", train_examples=54_001), "--train_examples=54001: must be at most 54,000"),
         (dict(dataset="mnist", sequence_length=9), r"--sequence_length=9: must be 0 \(the sequences of mnist"),
         (dict(dataset="digits", validation_fraction=0.9999), r"--validation_fraction=0.9999: must be small"),
         (dict(dataset="digits", padding="left"), r"--padding=left: must be auto \(only the arrays of file:PATH"),
         (dict(dataset="dbpedia", sequence_length=1015), "=1015: must be at most 1,014, the bytes of the longest text"),
         (dict(dataset="dbpedia", image_size=8), r"--image_size=8: must be 0 \(dbpedia has no images"),
-        (dict(dataset="digits_text", sequence_length=65), "--sequence_length=65: must be at most 64"),
         (dict(dataset="recall", sequence_length=1), r"--sequence_length=1: must be at least 2 for recall \(0: 64\)"),
-        (dict(dataset="recall", image_size=8), r"--image_size=8: must be 0 \(recall has no images"),
-        (dict(dataset="recall", train_examples=9_001), "--train_examples=9001: must be at most 9,000"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_without_data(settings, message):
@@ -92,55 +86,34 @@ def test_split_sizes():
 
 
 def test_digits_need_neither_tensorflow_nor_tfds_nor_scikit_learn():
-    code = """
-    import sys
-    from aux_rnn.config.settings import DataConfig
-    from aux_rnn.datasets import load_splits
-    load_splits(DataConfig(dataset="digits"), seed=0)
-    print([m for m in ("tensorflow", "tensorflow_datasets", "sklearn", "grain") if m in sys.modules])
-    """
+    code = (
+        "import sys; from aux_rnn.config.settings import DataConfig; from aux_rnn.datasets import load_splits; "
+        "load_splits(DataConfig(dataset='digits'), seed=0); "
+        "print({'tensorflow', 'tensorflow_datasets', 'sklearn', 'grain'} & set(sys.modules))"
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    assert result.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.strip() == "set()"
 
 
-WAVES = """
-import numpy as np
-from aux_rnn.datasets.dataset import ArrayDataset, ArrayRecords
-from aux_rnn.datasets.forms import Values
+def test_a_data_set_may_hold_floats(monkeypatch):
+    def read_split(split, config):
+        count = 40 if split == "train" else 8
+        values = np.linspace(-2, 2, count * 6 * 2, dtype=np.float32).reshape(count, 6, 2)
+        return ArrayRecords(values, np.arange(count) % 3)
 
-def read_split(split, config):
-    count = 40 if split == "train" else 8
-    values = np.linspace(-2, 2, count * 6 * 2, dtype=np.float32).reshape(count, 6, 2)
-    return ArrayRecords(values, np.arange(count) % 3)
-
-DATASET = ArrayDataset(
-    name="waves", form=Values((6, 2)), num_classes=3, train_examples=40, test_examples=8,
-    class_names=("a", "b", "c"), read_split=read_split,
-)
-"""
-
-
-@pytest.fixture
-def waves(tmp_path, monkeypatch):
-    """A data set of floats in a module of its own."""
-    (tmp_path / "waves.py").write_text(WAVES)
-    monkeypatch.setattr(builtin, "__path__", [*builtin.__path__, str(tmp_path)])
-    yield "waves"
-    sys.modules.pop("aux_rnn.datasets.builtin.waves", None)
-
-
-def test_one_module_makes_a_data_set_that_may_hold_floats(waves):
-    splits = load_splits(DataConfig(dataset=waves), seed=0)
-    assert splits.train.inputs.dtype == np.float32
-    assert splits.test.inputs.shape == (8, 6, 2)
+    facts = dict(name="waves", form=Values((6, 2)), num_classes=3, train_examples=40, test_examples=8)
+    waves = ArrayDataset(**facts, class_names=("a", "b", "c"), read_split=read_split)
+    monkeypatch.setitem(sys.modules, "aux_rnn.datasets.builtin.waves", types.SimpleNamespace(DATASET=waves))
+    monkeypatch.setattr(registry, "dataset_names", lambda: ["waves"])
+    splits = load_splits(DataConfig(dataset="waves"), seed=0)
+    assert (splits.train.inputs.dtype, splits.test.inputs.shape) == (np.float32, (8, 6, 2))
     assert splits.test.inputs.min() == -2
     small = dict(segment_length=3, embedding_size=3, hidden_size=4, head_sizes=(4,), decoder_sizes=(4,))
     with pytest.raises(ConfigError, match="--pixel_loss=softmax: must be squared for values of float32"):
-        fit_dataset(waves, pixel_loss="softmax", batch_size=12, **small)
+        fit_dataset("waves", pixel_loss="softmax", batch_size=12, **small)
     with pytest.raises(ConfigError, match="--image_size=4: must be 0"):
-        find_dataset(DataConfig(dataset=waves, image_size=4))
+        find_dataset(DataConfig(dataset="waves", image_size=4))
 
 
 # Shrinking.
@@ -171,13 +144,8 @@ def test_rows_are_divided_completely_and_by_seed():
     train, validation = divide_rows(1000, 100, seed=3)
     assert (len(train), len(validation)) == (900, 100)
     assert sorted([*train, *validation]) == list(range(1000))
-    for part, again in zip((train, validation), divide_rows(1000, 100, seed=3), strict=True):
-        np.testing.assert_array_equal(part, again)
     assert set(validation) != set(divide_rows(1000, 100, seed=4)[1])
     assert len(divide_rows(10, 0, seed=0)[1]) == 0
-
-
-def test_division_never_changes():
     # Written down once: runs of different versions must hold out the same examples.
     rest, held_out = divide_rows(10, 3, seed=0)
     assert [*held_out, *rest] == [3, 2, 1, 8, 6, 0, 7, 4, 5, 9]

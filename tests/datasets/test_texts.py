@@ -5,7 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from official import ARTICLES, as_csv, dbpedia_files, official_config, write_dbpedia
+from official import ARTICLES, as_csv, dbpedia_files, official_config, write_dbpedia, write_files
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import DataError, load_splits
@@ -20,9 +20,7 @@ def dbpedia(request, tmp_path_factory):
     if request.param == "archive":
         write_dbpedia(folder / "manual/dbpedia")
     else:
-        (folder / "manual/dbpedia_csv").mkdir(parents=True)
-        for name, content in dbpedia_files().items():
-            (folder / "manual/dbpedia_csv" / name).write_bytes(content)
+        write_files(folder / "manual/dbpedia_csv", dbpedia_files())
     load_splits(official_config(folder, "dbpedia"), seed=0)
     return folder
 

@@ -1,6 +1,5 @@
 """Official files: finding, verifying, downloading and preparing them. No test uses the network."""
 
-import dataclasses
 import functools
 import gzip
 import hashlib
@@ -38,7 +37,6 @@ from aux_rnn.config.settings import Config, DataConfig, ModelConfig, RunConfig
 from aux_rnn.datasets import DataError, files, find_dataset, load_splits
 from aux_rnn.datasets.builtin import cifar10, stanford_dogs
 from aux_rnn.datasets.files import OfficialFile, Source, locate
-from aux_rnn.datasets.forms import Values
 from aux_rnn.datasets.shrinking import crop_square, shrink_images
 from aux_rnn.training import experiment
 
@@ -331,12 +329,11 @@ def test_prepared_data_needs_no_files_and_is_shared_with_pmnist(prepared, copied
 
 
 def test_default_folder_is_that_of_tfds(prepared, monkeypatch, tmp_path):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared / "data"))
-    assert len(load_splits(official_config(tmp_path, "mnist", data_dir="", manual_dir=""), seed=0).test) == 10
-    monkeypatch.delenv("TFDS_DATA_DIR")
-    monkeypatch.setenv("HOME", str(tmp_path))
     shutil.copytree(prepared / "data", tmp_path / "tensorflow_datasets")
-    assert len(load_splits(official_config(tmp_path, "mnist", data_dir="", manual_dir=""), seed=0).test) == 10
+    for tfds_folder, home in ((prepared / "data", "/nowhere"), ("", tmp_path)):
+        monkeypatch.setenv("TFDS_DATA_DIR", str(tfds_folder))
+        monkeypatch.setenv("HOME", str(home))
+        assert len(load_splits(official_config(tmp_path, "mnist", data_dir="", manual_dir=""), seed=0).test) == 10
 
 
 def test_another_process_may_prepare_the_same_data_first(prepared, tmp_path, monkeypatch):
@@ -351,8 +348,10 @@ def test_another_process_may_prepare_the_same_data_first(prepared, tmp_path, mon
 
 def test_folders_that_cannot_be_used_are_refused(tmp_path):
     write_mnist(tmp_path / "manual")
-    with pytest.raises(ConfigError, match=r"--manual_dir=.*nowhere: must be an existing folder"):
-        load_splits(official_config(tmp_path, "mnist", manual_dir=str(tmp_path / "nowhere")), seed=0)
+    for name in (str(tmp_path / "nowhere"), "x" * 5_000):
+        with pytest.raises(ConfigError) as caught:
+            load_splits(official_config(tmp_path, "mnist", manual_dir=name), seed=0)
+        assert_one_line(caught.value, "--manual_dir=", "must be an existing folder")
     with pytest.raises(ConfigError, match=r"--data_dir=gs://bucket: must be a folder of this machine"):
         load_splits(official_config(tmp_path, "mnist", data_dir="gs://bucket"), seed=0)
     (tmp_path / "file").write_text("")
@@ -360,38 +359,10 @@ def test_folders_that_cannot_be_used_are_refused(tmp_path):
         load_splits(official_config(tmp_path, "mnist", data_dir=str(tmp_path / "file")), seed=0)
 
 
-SHARD = "sequential_mnist-train.array_record-00000-of-00001"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda folder: flip_a_bit(folder / SHARD),
-        lambda folder: (folder / SHARD).unlink(),
-        lambda folder: (folder / "dataset_info.json").unlink(),
-        lambda folder: (folder / "features.json").write_text("[]"),
-    ],
-)
-def test_a_damaged_prepared_folder_is_refused_and_kept(copied, tmp_path, damage):
-    damage(copied)
+def test_a_damaged_prepared_folder_is_refused_and_kept(copied, tmp_path):
+    flip_a_bit(copied / "sequential_mnist-train.array_record-00000-of-00001")
     before = {path.name: path.read_bytes() for path in copied.iterdir()}
-    with pytest.raises(DataError, match="move this folder away") as caught:
+    with pytest.raises(DataError) as caught:
         load_splits(official_config(tmp_path, "mnist", manual_dir=""), seed=0)
-    assert_one_line(caught.value, str(copied))
+    assert_one_line(caught.value, str(copied), "damaged", "move this folder away")
     assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
-
-
-def test_official_files_may_hold_floats(manual, tmp_path):
-    waves = np.random.default_rng(0).normal(size=(20, 6, 2)).astype(np.float32)
-
-    def read_split(found, split):
-        values = np.frombuffer(found["waves.bin"].read_bytes(), np.float32).reshape(-1, 6, 2)
-        yield from ((sequence, 1) for sequence in (values[:15] if split == "train" else values[15:]))
-
-    (manual / "waves.bin").write_bytes(waves.tobytes())
-    mnist = find_dataset(DataConfig(dataset="mnist"))
-    source = Source("waves", (OfficialFile("waves.bin"),))
-    dataset = dataclasses.replace(mnist, name="waves", form=Values((6, 2)), source=source, read_split=read_split)
-    sequences, labels = dataset.open(official_config(tmp_path, "waves")).open_split("test").read(range(5))
-    np.testing.assert_array_equal(np.stack(sequences), waves[15:])
-    assert list(labels) == [1] * 5

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from modes.data_report import report_data
+from properties import assert_one_line
 from small_network import SMALL_NETWORK
 
 import aux_rnn
@@ -124,8 +125,7 @@ def test_a_file_that_will_not_do_gets_one_line(tmp_path, name, content, message)
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
         load(tmp_path / name)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert_one_line(caught.value, message)
 
 
 def test_a_run_on_a_file_predicts_arrays_as_the_file_has_them(tmp_path):

@@ -5,7 +5,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -17,27 +16,22 @@ from aux_rnn.datasets.forms import StoredForm
 from aux_rnn.datasets.permutation import make_permutation
 
 
-class Records(Protocol):
-    """The stored examples of a split."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int] | np.ndarray]:
-        """Returns the sequences and the labels of the given rows."""
-
-
 @dataclasses.dataclass(frozen=True)
-class ArrayRecords:
-    """Examples in memory: N sequences, and labels `[N]`."""
+class Records:
+    """The stored examples of a split: their number, and a function that reads sequences and labels by row."""
 
-    sequences: Sequence[np.ndarray] | np.ndarray
-    labels: np.ndarray
+    count: int
+    read: Callable[[Sequence[int]], tuple[Sequence[np.ndarray], Sequence[int] | np.ndarray]]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.count
 
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int] | np.ndarray]:
-        return [self.sequences[row] for row in rows], self.labels[list(rows)]
+
+class ArrayRecords(Records):
+    """Examples in memory: N sequences, and labels `[N]`."""
+
+    def __init__(self, sequences: Sequence[np.ndarray] | np.ndarray, labels: np.ndarray) -> None:
+        super().__init__(len(labels), lambda rows: ([sequences[row] for row in rows], labels[list(rows)]))
 
 
 @dataclasses.dataclass(frozen=True)

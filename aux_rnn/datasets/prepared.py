@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from aux_rnn.config.fields import is_plain_text, plain_text, reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import OpenedDataset
+from aux_rnn.datasets.dataset import OpenedDataset, Records
 from aux_rnn.datasets.errors import DataError, reporting_damage
 from aux_rnn.system.logs import filtered_log
 
@@ -80,38 +81,27 @@ class PreparedFolder:
 
     def open(self, input_name: str, label_name: str) -> OpenedDataset:
         """Opens the data set with the given features as sequence and label."""
-
-        def open_split(split: str) -> PreparedRecords:
-            with reporting_damage(self.path, self.remedy):
-                return PreparedRecords(self._open_records(split), input_name, label_name)
-
         label = self.features[label_name]
         with reporting_damage(self.path, self.remedy):  # there may be fewer names than classes
             names = [label.int2str(k) for k in range(label.num_classes)]
+
+        def open_split(split: str) -> Records:
+            with reporting_damage(self.path, self.remedy):
+                source = self._open_source(split)
+            return Records(len(source), functools.partial(read, source))
+
+        def read(source: Any, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
+            with without_advice():
+                examples = source.__getitems__(list(rows))
+            return [e[input_name] for e in examples], [e[label_name] for e in examples]
+
         return OpenedDataset(names, open_split, self.path, self.remedy)
 
-    def _open_records(self, split: str) -> Any:
+    def _open_source(self, split: str) -> Any:
         info = self.builder.info
         if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
             return self.builder.as_data_source(split)
         return TFRecords(info.splits[split].filepaths, info.features, self.counts[split])
-
-
-@dataclasses.dataclass(frozen=True)
-class PreparedRecords:
-    """A split as tfds opens it, with the names of the sequence and the label in a record."""
-
-    records: Any
-    input_name: str
-    label_name: str
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], Sequence[int]]:
-        with without_advice():
-            examples = self.records.__getitems__(list(rows))
-        return [e[self.input_name] for e in examples], [e[self.label_name] for e in examples]
 
 
 class TFRecords:

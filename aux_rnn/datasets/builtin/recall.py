@@ -5,14 +5,11 @@ the first step. The numbers are the raw output of NumPy's PCG64, which NumPy pro
 a length are the same on every machine.
 """
 
-import dataclasses
-from collections.abc import Sequence
-
 import numpy as np
 
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import ArrayDataset
+from aux_rnn.datasets.dataset import ArrayDataset, Records
 from aux_rnn.datasets.forms import StoredForm
 
 DEFAULT_LENGTH = 64
@@ -34,34 +31,21 @@ class RecallForm(StoredForm):
         return 1, config.sequence_length or DEFAULT_LENGTH, 1
 
 
-@dataclasses.dataclass(frozen=True)
-class RecallRecords:
-    """The sequences of a split, generated when they are read."""
+def read_split(split: str, config: DataConfig) -> Records:
+    """Returns records whose sequences are generated when they are read."""
+    seed, count = (0, TRAIN_EXAMPLES) if split == "train" else (1, TEST_EXAMPLES)
+    length = config.sequence_length or DEFAULT_LENGTH
+    labels = (np.random.PCG64(seed).random_raw(count) % NUM_CLASSES).astype(np.int64)
+    words = -(-length // BYTES_PER_WORD)
 
-    seed: int
-    length: int
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def read(self, rows: Sequence[int]) -> tuple[Sequence[np.ndarray], np.ndarray]:
-        return [self._generate(row) for row in rows], self.labels[list(rows)]
-
-    def _generate(self, row: int) -> np.ndarray:
-        """Returns sequence number `row`, uint8 `[1, length, 1]`."""
-        words = -(-self.length // BYTES_PER_WORD)
-        bits = np.random.PCG64(self.seed).advance(len(self.labels) + row * words)  # the labels come first
+    def generate(row: int) -> np.ndarray:
+        bits = np.random.PCG64(seed).advance(count + row * words)  # the labels come first
         # Little-endian by name: the bytes are the same on every machine.
-        sequence = bits.random_raw(words).astype("<u8").view(np.uint8)[: self.length]
-        sequence[0] = self.labels[row] * GREY_STEP
+        sequence = bits.random_raw(words).astype("<u8").view(np.uint8)[:length]
+        sequence[0] = labels[row] * GREY_STEP
         return sequence.reshape(1, -1, 1)
 
-
-def read_split(split: str, config: DataConfig) -> RecallRecords:
-    seed, count = (0, TRAIN_EXAMPLES) if split == "train" else (1, TEST_EXAMPLES)
-    labels = (np.random.PCG64(seed).random_raw(count) % NUM_CLASSES).astype(np.int64)
-    return RecallRecords(seed, config.sequence_length or DEFAULT_LENGTH, labels)
+    return Records(count, lambda rows: ([generate(row) for row in rows], labels[list(rows)]))
 
 
 DATASET = ArrayDataset(

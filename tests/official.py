@@ -26,10 +26,13 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-def write_tar(path: Path, members: dict[str, bytes]) -> None:
+def write_tar(path: Path, members: dict[str, bytes | str]) -> None:
+    """Writes an archive of files by name; a text makes a link to what it names."""
     with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as tar:
         for name, content in members.items():
             member = tarfile.TarInfo(name)
+            if isinstance(content, str):
+                member.type, member.linkname, content = tarfile.SYMTYPE, content, b""
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
 
@@ -107,14 +110,14 @@ def as_csv(rows: list[tuple[int, str, str]]) -> bytes:
     return stream.getvalue().encode()
 
 
-def dbpedia_files(**changes: bytes | None) -> dict[str, bytes]:
+def dbpedia_files(**changes: bytes | str | None) -> dict[str, bytes | str]:
     """Returns the files of the archive; changes are contents by name without ending, None leaves the file out."""
     contents = {"classes": "\n".join(CLASS_NAMES).encode(), **{k: as_csv(rows) for k, rows in ARTICLES.items()}}
     found = {**contents, **changes}
     return {f"{n}.{'txt' if n == 'classes' else 'csv'}": content for n, content in found.items() if content is not None}
 
 
-def write_dbpedia(folder: Path, **changes: bytes | None) -> Path:
+def write_dbpedia(folder: Path, **changes: bytes | str | None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / "dbpedia_csv.tar.gz"
     write_tar(archive, {f"dbpedia_csv/{name}": content for name, content in dbpedia_files(**changes).items()})

@@ -28,10 +28,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
 
 
 def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str) -> np.ndarray:
-    """Returns `[N, L, C]` or `[N, H, W, C]`, and arrays with other axes as they are.
-
-    Raises DataError if `channels_first` is None and the shape suggests that the channels come first.
-    """
+    """Returns `[N, L, C]` or `[N, H, W, C]`; raises DataError if channels seem to come first and this is not given."""
     if array.ndim not in (3, 4):
         return array
     first, last = array.shape[1], array.shape[-1]
@@ -47,9 +44,8 @@ def move_channels_last(array: np.ndarray, channels_first: bool | None, name: str
 def align_left(sequences: np.ndarray, lengths: np.ndarray, padding: str | None, name: str) -> tuple[np.ndarray, str]:
     """Moves the padding of sequences `[N, L, C]` to the left and sets it to zero.
 
-    The `padding` is 'left' or 'right'; None takes the only side that is filled with one value. The lengths are int32
-    `[N]`. Returns the sequences and the side. Raises ConfigError for another side, and DataError if the padding cannot
-    be told or is obviously on the other side.
+    The `padding` is 'left' or 'right'; None takes the only side that is filled with one value. Returns the sequences
+    and the side. Raises ConfigError for another side, and DataError if the padding seems to be on another side.
     """
     if padding not in (None, *SIDES):
         raise ConfigError(f"padding={padding!r}: must be 'left', 'right' or None")
@@ -92,8 +88,7 @@ def stack_sequences(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pads sequences `[L]` or `[L, C]`, or `[C, L]`, of unequal length with zeros on the left.
 
-    Returns `[N, L]` or `[N, L, C]`, where L is `longest` or that of the longest, and the lengths, int32 `[N]`. Raises
-    DataError if the sequences differ in more than their length, or one is too long.
+    Returns `[N, L]` or `[N, L, C]`, where L is `longest` or that of the longest, and the lengths, int32 `[N]`.
     """
     arrays = [as_array(each, name) for each in sequences]
     if channels_first:

@@ -108,11 +108,9 @@ def read_sequences(
     longest: int | None = None,
     name: str = "",
 ) -> tuple[Examples, str]:
-    """Reads inputs and lengths; for the arguments and errors see `read_arrays`.
+    """Reads inputs and lengths as `read_arrays` does, and returns examples with labels 0 and the side of the padding.
 
-    If `longest` is given, every list of sequences is padded to it; if not, those of unequal length, to the longest. In
-    messages `name` is a prefix of 'inputs' and 'lengths', such as 'test '. Returns the examples, with labels 0, and the
-    side on which the sequences were padded.
+    Lists of sequences are padded to `longest`; if it is None, only those of unequal length are padded, to the longest.
     """
     shown, own, side = f"{name}inputs", None, padding or "left"
     if is_list(inputs) and (longest or is_ragged(inputs)) and lengths is None:

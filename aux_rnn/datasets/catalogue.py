@@ -20,10 +20,7 @@ IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official
 
 
 def open_catalogue(config: DataConfig) -> UserDataset:
-    """Reads the description, and no example, of the data set that `tfds:NAME` or `tfds:NAME/CONFIG` denotes.
-
-    Raises ConfigError if NAME is not a name, and DataError if the data set is not prepared or cannot be read here.
-    """
+    """Reads the description, and no example, of the data set that `tfds:NAME` or `tfds:NAME/CONFIG` denotes."""
     folder = PreparedFolder.read(find_folder(config.dataset, data_folder(config)), how_to_prepare(config.dataset))
     input_name, form, label_name = find_features(folder.features, folder.path)
     counts = folder.counts

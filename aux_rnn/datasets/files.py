@@ -124,11 +124,8 @@ def download(files: Sequence[OfficialFile], source: Source, folder: Path) -> dic
 
 
 def check_reachable(url: str, seconds: float = CONNECT_SECONDS) -> None:
-    """Raises OSError unless a server answers in time.
-
-    A resolver whose packets are dropped blocks for a minute or more inside the C library, and tfds retries for minutes.
-    The attempt is therefore made in a daemon thread, which is abandoned when the time is over.
-    """
+    """Raises OSError unless a server answers in time, where tfds would retry for minutes."""
+    # In a thread, because a resolver without answer blocks for a minute inside the C library.
     outcome: list[Exception | None] = [TimeoutError(f"no answer within {seconds:g} seconds")]
 
     def connect() -> None:
@@ -146,10 +143,7 @@ def check_reachable(url: str, seconds: float = CONNECT_SECONDS) -> None:
 
 
 def read_member(path: Path, name: str) -> bytes:
-    """Reads a file of a tar archive, by its name without folders, or of the folder that it was unpacked to.
-
-    Raises KeyError or OSError if there is none. A link in an archive is never followed.
-    """
+    """Reads a file, and no link, of a tar archive by its name without folders, or of the folder it was unpacked to."""
     if path.is_dir():
         return (path / name).read_bytes()
     with tarfile.open(path) as archive:

@@ -16,11 +16,10 @@ MOST_NAMED = 10  # classes in a message
 def encode_labels(
     labels: ArrayLike | None, count: int, name: str = "labels", classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Maps labels `[N]`, integers, booleans, strings or floats without a fraction, to classes.
+    """Maps labels `[N]` to classes `[K]`, and returns the index of the class of each, int32 `[N]`, and the classes.
 
-    The labels must be among the `classes` `[K]`; None takes those that occur, in ascending order. Returns the index of
-    the class of each label, int32 `[N]`, and the classes. Raises DataError for labels that are missing, of another
-    shape or kind, or not among the classes.
+    If the classes are None, they are the labels that occur, in ascending order. Raises DataError for labels that are
+    missing, of another shape or kind, or not among the classes.
     """
     array = read_labels(labels, count, name)
     if classes is None:

@@ -84,8 +84,7 @@ def read_ts(path: Path) -> Part:
     """Reads series float64 `[L, C]`, and the class of each as text, from a `.ts` file.
 
     After lines that begin with '@' or '#', every line is a series: the values of each channel, separated by commas, the
-    channels and at last the class separated by colons. '?' and 'NaN' are missing values. Raises DataError for a file
-    without classes or with time stamps, or that cannot be parsed.
+    channels and at last the class separated by colons. '?' and 'NaN' are missing values.
     """
     series, classes, has_data = [], [], False
     for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
@@ -114,8 +113,7 @@ def read_csv(path: Path) -> Part:
     """Reads one series per row, float64 `[L]`, and the label of each; empty cells at the end of a row make it shorter.
 
     The label is in the column that a header calls 'label', 'class', 'target' or 'y'; without a header, in the first
-    column, as in the UCR archive. Commas, tabs, semicolons and blanks separate the cells. Raises DataError for a header
-    without such a name, or a cell of a series that is no number.
+    column, as in the UCR archive. Commas, tabs, semicolons and blanks separate the cells.
     """
     with path.open(encoding="utf-8") as file:
         first = file.readline()

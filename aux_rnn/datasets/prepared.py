@@ -50,11 +50,7 @@ def local_folder(name: str, value: str) -> Path:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedFolder:
-    """A prepared data set that can only be read: the folder of one version of one configuration.
-
-    The counts are the numbers of examples by split, without the empty ones; the remedy is an instruction for a folder
-    that is damaged.
-    """
+    """The folder of one version of a prepared data set; counts are the numbers of examples of splits with examples."""
 
     path: Path
     builder: tfds.core.DatasetBuilder

@@ -29,13 +29,11 @@ def test_shapes_and_types_without_and_with_lengths():
         batch = train_batches(make(10), batch_size=4, seed=0)[0]
         assert set(batch) == {"inputs", "labels", "rows", "mask", *names}
         assert (batch["inputs"].shape, batch["inputs"].dtype) == (shape, np.uint8)
-        np.testing.assert_array_equal(batch["inputs"].reshape(4, -1).max(1), batch["labels"])
-        for name in ("labels", *names):
-            assert batch[name].dtype == np.int32
-            np.testing.assert_array_equal(batch[name], batch["labels"])
+        for values in (batch["inputs"].reshape(4, -1).max(1), *(batch[name] for name in names)):
+            np.testing.assert_array_equal(values, batch["labels"])
+        assert {batch[name].dtype for name in ("labels", *names)} == {np.dtype(np.int32)}
     *_, last = evaluation_batches(numbered_texts(10), 4)
-    assert last["mask"].tolist() == [True, True, False, False]
-    assert last["lengths"].tolist() == [8, 9, 0, 0]
+    assert (last["mask"].tolist(), last["lengths"].tolist()) == ([True, True, False, False], [8, 9, 0, 0])
     assert not last["inputs"][2:].any()
 
 

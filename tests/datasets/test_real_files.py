@@ -29,10 +29,9 @@ def needs(path):
 
 
 def read_mnist(part):
-    with gzip.open(Path(MANUAL_DIR) / f"mnist/{part}-images-idx3-ubyte.gz") as stream:
-        images = np.frombuffer(stream.read()[16:], np.uint8).reshape(-1, 28, 28, 1)
-    with gzip.open(Path(MANUAL_DIR) / f"mnist/{part}-labels-idx1-ubyte.gz") as stream:
-        return images, np.frombuffer(stream.read()[8:], np.uint8)
+    packed = [Path(MANUAL_DIR) / f"mnist/{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1")]
+    images, labels = (np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8) for path in packed)
+    return images[16:].reshape(-1, 28, 28, 1), labels[8:]
 
 
 def read_cifar10(*names):

@@ -269,6 +269,10 @@ def test_sequences_of_floats_are_read(tmp_path):
     splits = load_splits(config, seed=0)
     assert splits.train.inputs.dtype == np.float32
     assert sort_rows(splits.train.inputs) == sort_rows(waves)
+    waves[3, 2, 1] = np.inf
+    write(tmp_path, "broken", features, lambda n: {"wave": waves[n], "kind": n % 3})
+    with pytest.raises(DataError, match="a value is not finite"):
+        load_splits(catalogue_config(tmp_path, "tfds:broken"), seed=0)
 
 
 def test_advice_about_opencv_is_dropped_while_records_are_read(caplog):

@@ -21,8 +21,6 @@ ARCHIVE = OfficialFile(
         "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
     },
 )
-SHAPE = (3, 32, 32)  # a red, a green and a blue plane
-RECORD_BYTES = 1 + 3 * 32 * 32  # after the label
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -31,8 +29,10 @@ def read_split(files: Files, split: str) -> Iterator[Example]:
     names = [name for name in ARCHIVE.contents if name.startswith("data" if split == "train" else "test")]
     with reporting_damage(path):
         for name in names:
-            records = np.frombuffer(read_member(path, name), np.uint8).reshape(-1, RECORD_BYTES)
-            yield from zip(records[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1), records[:, 0], strict=True)
+            # A record is a label and a red, a green and a blue plane.
+            records = np.frombuffer(read_member(path, name), np.uint8).reshape(-1, 1 + 3 * 32 * 32)
+            images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+            yield from zip(images, records[:, 0], strict=True)
 
 
 DATASET = OfficialDataset(

@@ -36,8 +36,13 @@ def local_copy(address: str) -> Iterator[tuple[Path, RemoteCopy]]:
     """
     remote = open_remote(address)
     folder = Path(tempfile.mkdtemp(prefix="aux_rnn-"))
+
+    def name_address(record: python_logging.LogRecord) -> bool:
+        record.msg, record.args = record.getMessage().replace(str(folder), address), ()
+        return True
+
     try:
-        with _renamed_in_log(str(folder), address):
+        with filtered_log(name_address):
             remote.download(folder)
             yield folder, remote
     except OneLineError as error:
@@ -48,16 +53,6 @@ def local_copy(address: str) -> Iterator[tuple[Path, RemoteCopy]]:
         remote.close()
         if not remote.upload_failed:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _renamed_in_log(old: str, new: str) -> contextlib.AbstractContextManager[None]:
-    """Replaces a name in what is logged."""
-
-    def rename(record: python_logging.LogRecord) -> bool:
-        record.msg, record.args = record.getMessage().replace(old, new), ()
-        return True
-
-    return filtered_log(rename)
 
 
 def open_remote(address: str) -> RemoteCopy:

@@ -8,8 +8,9 @@ content, which is verified when the checkpoint is read.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,22 +78,20 @@ def read_checkpoint(folder: Path, step: int, like: Any) -> Restored:
     """
     try:
         with ThreadPoolExecutor(1) as thread:
-            return thread.submit(
-                alone, lambda: _read(folder.resolve() / str(step), step, jax.device_get(like))
-            ).result()
+            return thread.submit(alone, _read, folder.resolve() / str(step), step, jax.device_get(like)).result()
     except Exception as error:  # Orbax raises a different type for each kind of damage.
         reason = first_line(error, MAX_REASON)
         remedy = "choose another --checkpoint"
         raise CheckpointError(f"{folder / str(step)}: cannot be used ({reason}); {remedy}") from error
 
 
-def alone(function: Callable[[], T]) -> T:
+def alone(function: Callable[..., T], *arguments: Any) -> T:
     """Calls a function that uses Orbax while no other thread does.
 
     It is called in a thread of its own, because Orbax runs an event loop, and the caller's thread may have one.
     """
     with ORBAX:
-        return function()
+        return function(*arguments)
 
 
 def _read(path: Path, step: int, like: Any) -> Restored:
@@ -136,33 +135,17 @@ def read_latest(folder: Path, like: Any) -> Restored | None:
     return None
 
 
-class KeepStep:
-    """A preservation policy of Orbax for one step.
-
-    Orbax's `BestN` stores the metric in a file of each checkpoint, and fails to start if one of them is damaged. The
-    best step is part of our metadata instead, which the digest covers.
-    """
-
-    step: int | None = None
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Returns a flag for each checkpoint."""
-        del context
-        return [checkpoint.step == self.step for checkpoint in checkpoints]
-
-
 class CheckpointWriter:
     """Writes checkpoints to `folder/STEP` in the background, and keeps the newest three and the best one.
 
-    The folder is created if it is missing; remains of interrupted saves in it are removed.
+    The folder is created if it is missing; remains of interrupted saves in it are removed. The best step is part of the
+    metadata, which the digest covers: Orbax's `BestN` would store a metric in a file of each checkpoint, and fail to
+    start if one of them is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._best = KeepStep()
-        managers = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(NEWEST_KEPT), self._best]),
             cleanup_tmp_directories=True,
             create=False,  # Orbax refuses to create a folder if only some of the processes take part.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
@@ -170,9 +153,9 @@ class CheckpointWriter:
             ),
         )
         self._thread = ThreadPoolExecutor(1)
-        self._last: Future = self._thread.submit(alone, lambda: None)
-        make = lambda: ocp.CheckpointManager(folder.resolve(), options=options, item_names=(STATE, META))  # noqa: E731
-        self._manager = self._thread.submit(alone, make).result()
+        make = partial(ocp.CheckpointManager, folder.resolve(), options=options, item_names=(STATE, META))
+        self._last: Future = self._thread.submit(alone, make)
+        self._manager: ocp.CheckpointManager = self._last.result()
 
     def save(self, step: int, state: Any, meta: dict[str, Any], best_step: int | None) -> None:
         """Copies a `TrainState` to the host and starts to write it with JSON metadata; earlier saves are then complete.
@@ -183,7 +166,6 @@ class CheckpointWriter:
         """
         host = jax.device_get(state)
         self.wait()
-        self._best.step = best_step
         meta = {**meta, DIGEST: digest_of(step, host, meta)}
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(host), META: ocp.args.JsonSave(meta)})
 
@@ -192,6 +174,9 @@ class CheckpointWriter:
                 self._manager.delete(step)
             self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
+            for old in sorted(self._manager.all_steps())[:-NEWEST_KEPT]:
+                if old != best_step:
+                    self._manager.delete(old)
 
         self._last = self._thread.submit(alone, write)
 

@@ -13,17 +13,14 @@ def shapes_of(tree: Any) -> dict[str, list[int]]:
 
 
 def describe_shapes(found: Mapping[str, list[int]], expected: Mapping[str, list[int]]) -> str:
-    """Describes the first array that differs; returns an empty string if none does."""
-
+    """Describes one array that differs; returns an empty string if none does."""
     # Arrays that both have are the most informative, and parameters more than the state of the optimizer.
-    def rank(path: str) -> tuple[bool, bool, str]:
-        return path not in found or path not in expected, not path.startswith("params/"), path
-
-    for path in sorted(found.keys() | expected.keys(), key=rank):
-        if path not in found:
-            return f"it has no {path}, which is {expected[path]} by the settings"
-        if path not in expected:
-            return f"it has {path} {found[path]}, and there is none by the settings"
-        if found[path] != expected[path]:
-            return f"{path} is {found[path]} there, and {expected[path]} by the settings"
-    return ""
+    differing = [
+        (path not in found or path not in expected, not path.startswith("params/"), path)
+        for path in found.keys() | expected.keys()
+        if found.get(path) != expected.get(path)
+    ]
+    if not differing:
+        return ""
+    path = min(differing)[-1]
+    return f"{path} is {found.get(path, 'missing')} there, and {expected.get(path, 'there is none')} by the settings"

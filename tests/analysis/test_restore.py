@@ -101,7 +101,7 @@ def test_a_missing_checkpoint_is_answered_with_those_that_exist(path, state):
     [
         ("latest", dict(encoder="gru"), "and there is none by the settings"),
         ("best", dict(hidden_size=7), " there, and [7, 5] by the settings"),
-        ("4", dict(auxiliary="none"), "it has params/decoders_reconstruct/"),
+        ("4", dict(auxiliary="none"), "params/decoders_reconstruct/"),
     ],
 )
 def test_a_checkpoint_of_another_architecture_is_refused_with_both_shapes(checkpoint, change, found, saved, tiny):

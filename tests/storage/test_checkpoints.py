@@ -127,4 +127,4 @@ def test_what_has_another_shape_is_named_before_what_is_missing():
     assert describe_shapes(found, {**found, "params/0": [1], "opt/nu": [1]}) == (
         "opt/nu is [2] there, and [1] by the settings"
     )
-    assert describe_shapes(found, {**found, "params/0": [1]}) == "it has no params/0, which is [1] by the settings"
+    assert describe_shapes(found, {**found, "params/0": [1]}) == "params/0 is missing there, and [1] by the settings"

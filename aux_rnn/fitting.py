@@ -24,7 +24,7 @@ from aux_rnn.storage.addresses import open_workdir
 from aux_rnn.storage.workdir import REPORT
 from aux_rnn.system.jax_settings import standard_jax
 from aux_rnn.training.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
-from aux_rnn.training.outputs import NullOutputs, open_outputs
+from aux_rnn.training.outputs import NullOutputs, RunOutputs
 from aux_rnn.training.progress import Progress, unseen_progress
 from aux_rnn.training.train import announce, run_experiment
 
@@ -199,7 +199,7 @@ def train(
     with standard_jax(), contextlib.ExitStack() as stack:
         shown = open_progress(progress) or stack.enter_context(unseen_progress())
         folder, remote = (None, None) if workdir is None else stack.enter_context(open_workdir(workdir))
-        files = open_outputs(folder, experiment.config, True, remote, extend) if folder else NullOutputs(Path())
+        files = RunOutputs(folder, experiment.config, remote, extend) if folder else NullOutputs(Path())
         stack.enter_context(contextlib.closing(files))
         announce(experiment, f"results in {workdir}" if folder else "nothing is written", shown)
         summary, params = run_experiment(experiment, files, form, shown)

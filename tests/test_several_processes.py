@@ -187,12 +187,12 @@ def test_a_process_that_dies_or_is_suspended_ends_the_other(index, number, tmp_p
 RAISING = """
 import runpy, sys
 from aux_rnn.training import actions
-log = actions.LogMetrics.__call__
+log = actions.Actions.log
 def log_or_fail(self, step, phase, metrics):
-    if self._context.processes.index == {index} and step == 8:
+    if self.processes.index == {index} and step == 8:
         raise RuntimeError("a defect")
     log(self, step, phase, metrics)
-actions.LogMetrics.__call__ = log_or_fail
+actions.Actions.log = log_or_fail
 sys.path.insert(0, {folder!r})
 sys.argv[0] = {folder!r} + "/main.py"
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -8,7 +8,7 @@ from aux_rnn.datasets import Splits
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.checkpoints import CheckpointError, Restored, list_steps, read_checkpoint, read_latest
 from aux_rnn.storage.workdir import require_config
-from aux_rnn.training.experiment import Experiment, check_together, create_experiment_together, require_same_data
+from aux_rnn.training.experiment import Experiment, check_together, create_experiment, require_same_data
 from aux_rnn.training.sharding import broadcast, replicate
 from aux_rnn.training.steps import TrainState, empty_train_state
 
@@ -36,7 +36,7 @@ def load_run(
     )
     config = with_data_paths(from_json(text), data)
     check_together(config, processes)  # the devices of all processes start at the same time, or never
-    experiment = create_experiment_together(config, processes)
+    experiment = processes.run_on_main_first(lambda: create_experiment(config))
     like = empty_train_state(experiment.config, experiment.spec, experiment.plan)
     restored = processes.run_on_all(
         lambda: restore_state(path, like, checkpoint, experiment.splits) if processes.is_main else like

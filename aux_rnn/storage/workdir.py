@@ -78,16 +78,17 @@ def lock(path: Path) -> TextIO:
     return file
 
 
-def require_same_config(path: Path, config: Config, extends: bool = False) -> None:
-    """Raises WorkdirError if the folder holds a run with other settings, or checkpoints of unknown settings.
+def require_same_config(path: Path, config: Config, extends: bool = False) -> Config | None:
+    """Returns the configuration of the run in a folder, or None if there is no run.
 
-    The intervals of records and checkpoints may differ, and with `extends` there may be more epochs of joint training.
+    Raises WorkdirError if the run has other settings, or there are checkpoints of unknown settings. The intervals of
+    records and checkpoints may differ, and with `extends` there may be more epochs of joint training.
     """
     previous = read_config(path)
     if previous is None and any((path / "checkpoints").glob("*")):
         raise WorkdirError(f"--workdir={path}: has checkpoints but no config.json; restore it, or choose another")
     if previous is None:
-        return
+        return None
     has_more = has_more_epochs(previous, config)
     if changes := diff_configs(previous, config, (*INTERVALS, *(["train_epochs"] if extends and has_more else []))):
         remedy = ", or add --extend to continue with more epochs" if has_more and not extends else ""
@@ -95,6 +96,7 @@ def require_same_config(path: Path, config: Config, extends: bool = False) -> No
             f"--workdir={path}: holds a run with other settings ({changes}); "
             f"choose another folder, or give the old settings{remedy}"
         )
+    return previous
 
 
 def has_more_epochs(previous: Config, config: Config) -> bool:

@@ -115,14 +115,6 @@ def check_together(config: Config, processes: ProcessGroup) -> None:
     processes.run_on_all(check_here)
 
 
-def create_experiment_together(config: Config, processes: ProcessGroup) -> Experiment:
-    """Calls `create_experiment` in every process of a run, first in process 0 because they may share prepared data.
-
-    Raises its errors, and ProcessError for those of another process.
-    """
-    return processes.run_on_main_first(lambda: create_experiment(config))
-
-
 def require_same_data(path: Path, meta: Mapping[str, Any], splits: Splits) -> None:
     """Raises WorkdirError if a checkpoint with this meta data was saved by a run on other examples."""
     now = splits.counts()

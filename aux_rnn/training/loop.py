@@ -6,14 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aux_rnn.datasets import train_batches
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.errors import OneLineError
 from aux_rnn.model.metrics import Metrics
 from aux_rnn.model.network import count_parameters
 from aux_rnn.storage.checkpoints import digest
 from aux_rnn.system.signals import StopRequest
-from aux_rnn.training.actions import Evaluate, LogMetrics, RunContext, SaveCheckpoint
+from aux_rnn.training.actions import Actions
+from aux_rnn.training.evaluation import training_batches
 from aux_rnn.training.experiment import Experiment, require_same_data
 from aux_rnn.training.outputs import NullOutputs
 from aux_rnn.training.progress import Progress
@@ -84,30 +84,26 @@ class Loop:
         self.stats = RunStats.restore(meta, experiment.splits)
         records = meta["records"] if meta else 0
         processes.run_on_all(lambda: files.open(self.step, self.stats.is_evaluated, records))
-        self._context = context = RunContext(experiment, self.stats, files, progress, processes, stop)
-        self._log, self._evaluate = LogMetrics(context), Evaluate(context)
-        self._save = SaveCheckpoint(context, self.step)
+        saved = self.step, self.stats.is_evaluated
+        self._actions = Actions(experiment, self.stats, files, progress, processes, stop, saved)
         self._pending: PendingStep | None = None
-        run = experiment.config.run
-        self._batches = train_batches(
-            experiment.splits.train, run.batch_size, run.seed, processes.index, processes.count
-        )
+        self._batches = training_batches(experiment, processes)
         if self.step:
             progress.say(f"continues after step {self.step} of {experiment.plan.total_steps}")
 
     def train(self) -> None:
         """Takes the remaining steps, or stops after the current one with a checkpoint when asked to."""
         plan = self.experiment.plan
-        self._context.progress.begin(plan, self.step)
+        self._actions.progress.begin(plan, self.step)
         batch = self.fetch_batch()
         if not self.stats.is_evaluated:
-            self._evaluate(self.step, self.finished_state().params)
-        while self.step < plan.total_steps and not self._context.is_stopping():
+            self._actions.evaluate(self.step, self.finished_state().params)
+        while self.step < plan.total_steps and not self._actions.is_stopping():
             batch = self.take_step(batch)
             self.run_periodic_actions()
         state = self.finished_state()
-        if not self._save.covers(self.step):
-            self._save(self.step, state)
+        if self._actions.saved != (self.step, self.stats.is_evaluated):
+            self._actions.save(self.step, state)
 
     def fetch_batch(self) -> RawBatch:
         """Returns the batch of the next step."""
@@ -133,11 +129,11 @@ class Loop:
         step, self._pending = self._pending, None
         with self.stats.clock.section(step.phase):
             jax.block_until_ready(step.marker)
-        self._context.progress.advance(step.phase)
+        self._actions.progress.advance(step.phase)
         if step.logged is not None:
             metrics, first_nonfinite_step = step.logged
             require_finite(first_nonfinite_step, self.files)
-            self._log(step.number, step.phase, metrics)
+            self._actions.log(step.number, step.phase, metrics)
 
     def finished_state(self) -> TrainState:
         """Returns the state once the latest step is complete and logged. Raises TrainingError if it is not finite."""
@@ -149,10 +145,10 @@ class Loop:
         """Evaluates and saves if that is due, after all records up to this step, as a checkpoint counts them."""
         plan, best = self.experiment.plan, self.stats.best
         if plan.should_evaluate(self.step):
-            self._evaluate(self.step, self.finished_state().params)
+            self._actions.evaluate(self.step, self.finished_state().params)
         is_best = best is not self.stats.best
         if self.stats.is_evaluated and (is_best or plan.should_checkpoint(self.step)):
-            self._save(self.step, self.finished_state())
+            self._actions.save(self.step, self.finished_state())
 
     def describe(self) -> dict[str, Any]:
         """Returns the part of the summary that is known at any time."""
@@ -165,7 +161,7 @@ class Loop:
 
     def close(self) -> None:
         """Ends the display of the run."""
-        self._context.progress.end()
+        self._actions.progress.end()
 
 
 def restore(

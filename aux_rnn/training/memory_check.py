@@ -56,7 +56,7 @@ def compile_steps(
     shapes = jax.eval_shape(partial(create_train_state, config, spec, plan))
     state_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
     require_memory(state_bytes, largest_size(config), "the parameters and the optimizer need", processes)
-    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # several processes need arrays
     counts = {"pretrain": plan.pretrain_steps, "train": plan.train_steps}
     phases = {name: compile_phase(steps, name, state, batch) for name, count in counts.items() if count}
     step_bytes = state_bytes + max((phase.step_bytes for phase in phases.values()), default=0)
@@ -65,6 +65,7 @@ def compile_steps(
 
 
 def compile_phase(steps: Steps, name: str, state: Any, batch: RawBatch) -> CompiledPhase:
+    """Compiles one step for a state and a batch of this process."""
     begin = time.monotonic()
     memory = getattr(steps, name).compile(state, shard(batch)).memory_analysis()
     return CompiledPhase(time.monotonic() - begin, working_bytes(memory) if memory else 0)
@@ -77,11 +78,8 @@ def working_bytes(memory: Any) -> int:
 
 def largest_size(config: Config) -> tuple[str, Any]:
     """Returns the name and value of the largest size of a layer."""
-
-    def largest(setting: tuple[str, Any]) -> int:
-        return max(setting[1]) if isinstance(setting[1], tuple) else setting[1]
-
-    return max(((name, getattr(config.model, name)) for name in SIZES), key=largest)
+    sizes = ((name, getattr(config.model, name)) for name in SIZES)
+    return max(sizes, key=lambda setting: np.max(setting[1]))
 
 
 def require_memory(device_bytes: int, setting: tuple[str, Any], what: str, processes: ProcessGroup) -> None:

@@ -23,7 +23,6 @@ from aux_rnn.storage.workdir import (
     StorageError,
     has_more_epochs,
     lock,
-    read_config,
     read_summary,
     require_same_config,
     write_config,
@@ -104,8 +103,7 @@ class RunOutputs(NullOutputs):
         self._events: EventFile | None = None
         with contextlib.ExitStack() as opened:
             opened.enter_context(lock(path))
-            require_same_config(path, config, extends)
-            previous = read_config(path)
+            previous = require_same_config(path, config, extends)
             if previous is not None and has_more_epochs(previous, config):
                 self.extended_from = previous.run.train_epochs
             self._opened = opened.pop_all()
@@ -197,10 +195,3 @@ class RunOutputs(NullOutputs):
         except Exception as error:  # A figure is not worth ending a run.
             reason = first_line(error, MAX_REASON)
             logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, reason)
-
-
-def open_outputs(
-    path: Path, config: Config, is_main: bool, remote: RemoteCopy | None = None, extends: bool = False
-) -> NullOutputs:
-    """Returns the outputs of a run for process 0 (`is_main`) or for another process. Raises WorkdirError."""
-    return RunOutputs(path, config, remote, extends) if is_main else NullOutputs(path)

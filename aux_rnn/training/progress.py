@@ -3,8 +3,10 @@
 import contextlib
 import math
 import os
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +18,7 @@ from aux_rnn.system.timing import format_duration
 from aux_rnn.training.plan import Plan
 
 WIDTH = 80  # columns of a terminal that does not report its size
+NO_BREAK_SPACE = "\u00a0"
 MIN_BAR = 16  # columns of the bar that metrics leave free
 
 
@@ -27,15 +30,10 @@ def format_metrics(values: Mapping[str, float | None]) -> str:
 
 def wrap_line(line: str, width: int, indent: int) -> str:
     """Breaks a line where it has two spaces into lines of at most `width` columns, the later ones indented."""
-    first, *rest = line.split("  ")
-    lines = [first]
-    for part in rest:
-        longer = f"{lines[-1]}  {part}"
-        if len(longer) <= width or not part.strip():
-            lines[-1] = longer
-        else:
-            lines.append(" " * indent + part.strip())
-    return "\n".join(lines)
+    parts = re.sub(r"(?<! ) (?! )", NO_BREAK_SPACE, line)
+    options: dict[str, Any] = dict(break_long_words=False, break_on_hyphens=False)
+    wrapped = textwrap.fill(parts, width, subsequent_indent=" " * indent, **options)
+    return wrapped.replace(NO_BREAK_SPACE, " ")
 
 
 def is_terminal(stream: TextIO) -> bool:

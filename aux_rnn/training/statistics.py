@@ -19,9 +19,8 @@ class RunStats:
     """Holds what a run has measured so far.
 
     Attributes:
+      splits: the examples.
       clock: seconds by section.
-      examples: number of examples by split.
-      fingerprint: identifies the examples, see `Splits.fingerprint`.
       results: metrics of the latest evaluation of each split.
       best: `step` and `validation_accuracy` of the evaluation with the highest accuracy; None before the first one.
       is_evaluated: False while an evaluation that is due after the latest step has not been made, because the run is
@@ -29,10 +28,9 @@ class RunStats:
       earlier_peak_mib: the peak memory of earlier processes, in MiB.
     """
 
-    clock: Clock
-    examples: dict[str, int]
-    fingerprint: str
-    results: dict[str, dict[str, float]]
+    splits: Splits
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    results: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     best: dict[str, float] | None = None
     is_evaluated: bool = True
     earlier_peak_mib: float = 0.0
@@ -40,12 +38,10 @@ class RunStats:
     @classmethod
     def restore(cls, meta: Mapping[str, Any] | None, splits: Splits) -> "RunStats":
         """Returns the statistics in a checkpoint's meta data, or those of a new run for None."""
-        counts, fingerprint = splits.counts(), splits.fingerprint
         if meta is None:
-            return cls(Clock(), counts, fingerprint, results={})
+            return cls(splits)
         clock = Clock(meta["seconds"], entries=meta["entries"])
-        later = meta["results"], meta["best"], meta["is_evaluated"], meta["peak_memory_mib"]
-        return cls(clock, counts, fingerprint, *later)
+        return cls(splits, clock, meta["results"], meta["best"], meta["is_evaluated"], meta["peak_memory_mib"])
 
     def to_meta(self) -> dict[str, Any]:
         """Returns the meta data of a checkpoint."""
@@ -54,8 +50,8 @@ class RunStats:
             "entries": dict(self.clock.entries),
             "peak_memory_mib": self.peak_mib(),
             "results": self.results,
-            "examples": self.examples,
-            "data": self.fingerprint,
+            "examples": self.splits.counts(),
+            "data": self.splits.fingerprint,
             "best": self.best,
             "is_evaluated": self.is_evaluated,
         }
@@ -77,7 +73,7 @@ class RunStats:
             "auxiliary": config.model.auxiliary,
             "encoder": format_value(config.model.encoder),
             "seed": config.run.seed,
-            "examples": self.examples,
+            "examples": self.splits.counts(),
             "status": "complete" if step == total_steps and self.is_evaluated else "interrupted",
             "steps": step,
             "test_accuracy": self.results.get("test", {}).get("accuracy"),

@@ -9,17 +9,18 @@ import jax
 
 from aux_rnn.config.serialization import name_model
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import find_dataset, train_batches
+from aux_rnn.datasets import find_dataset
 from aux_rnn.datasets.arrays import Form
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.signals import StopRequest, catch_signals
-from aux_rnn.training.experiment import Experiment, check_together, create_experiment_together
+from aux_rnn.training.evaluation import training_batches
+from aux_rnn.training.experiment import Experiment, check_together, create_experiment
 from aux_rnn.training.loop import Loop
 from aux_rnn.training.memory_check import compile_steps
 from aux_rnn.training.optimizer import make_learning_rate
-from aux_rnn.training.outputs import NullOutputs, open_outputs
+from aux_rnn.training.outputs import NullOutputs, RunOutputs
 from aux_rnn.training.progress import Progress
 
 STOPPING = "Ctrl-C or SIGTERM stops and saves; the same command continues"
@@ -61,11 +62,15 @@ def train_and_evaluate(
     """
     check_together(config, processes)
     where = remote.address if remote else str(path)
-    with closing(processes.run_on_all(lambda: open_outputs(path, config, processes.is_main, remote, extends))) as files:
+    with closing(
+        processes.run_on_all(
+            lambda: RunOutputs(path, config, remote, extends) if processes.is_main else NullOutputs(path)
+        )
+    ) as files:
         if summary := processes.broadcast(files.complete_summary()):
             progress.say(f"{where}: this run is complete; another --workdir starts a new one")
             return summary
-        experiment = create_experiment_together(config, processes)
+        experiment = processes.run_on_main_first(lambda: create_experiment(config))
         announce(experiment, f"results in {where}  {STOPPING}", progress, processes.count)
         form = processes.run_on_all(lambda: find_dataset(config.data).describe(config.data))
         summary, _ = run_experiment(experiment, files, form, progress, processes, catch_signals(stop))
@@ -83,11 +88,12 @@ def run_experiment(
     """Compiles and takes the steps; returns the summary and the parameters. `signals` makes the request to stop."""
     if files.extended_from:
         progress.say(describe_extension(experiment, files.extended_from))
-    compile_seconds = compile_run(experiment, processes)
+    parts = experiment.config, experiment.spec, experiment.plan, experiment.steps
+    compiled = compile_steps(*parts, training_batches(experiment, processes)[0], processes)
     processes.run_on_all(lambda: files.write_config(form))
     caught = signals or nullcontext(StopRequest())
     with caught as stop, closing(Loop(experiment, files, progress, processes, stop)) as loop:
-        loop.stats.clock.seconds["compile"] += compile_seconds
+        loop.stats.clock.seconds["compile"] += sum(phase.seconds for phase in compiled.values())
         return finish(loop), loop.state.params
 
 
@@ -100,14 +106,6 @@ def describe_extension(experiment: Experiment, epochs: int) -> str:
         f"extended from {epochs} to {config.run.train_epochs} epochs of training  the learning rate is halved at 30, "
         f"60 and 90 % of the new number  after {epochs} epochs it is {new:g} instead of {old:g}"
     )
-
-
-def compile_run(experiment: Experiment, processes: ProcessGroup) -> float:
-    """Compiles the training steps; returns the seconds it took. Raises ConfigError if they do not fit into memory."""
-    run = experiment.config.run
-    batch = train_batches(experiment.splits.train, run.batch_size, run.seed, processes.index, processes.count)[0]
-    parts = experiment.config, experiment.spec, experiment.plan, experiment.steps
-    return sum(phase.seconds for phase in compile_steps(*parts, batch, processes).values())
 
 
 def finish(loop: Loop) -> dict[str, Any]:

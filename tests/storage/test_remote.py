@@ -23,7 +23,7 @@ from aux_rnn.storage.addresses import is_address, local_copy, open_remote
 from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError, group_in_order
 from aux_rnn.storage.workdir import WorkdirError
 from aux_rnn.system.signals import StopRequest
-from aux_rnn.training.actions import SaveCheckpoint
+from aux_rnn.training.actions import Actions
 from aux_rnn.training.train import train_and_evaluate
 
 pytestmark = pytest.mark.usefixtures("shared_steps")
@@ -277,15 +277,15 @@ def train_at(address, config, quiet):
 
 def after_save(monkeypatch, step, action):
     """Calls `action` once, after the run has saved at a step."""
-    save = SaveCheckpoint.__call__
+    save = Actions.save
 
     def save_and_act(self, saved_step, state):
         save(self, saved_step, state)
         if saved_step == step:
-            monkeypatch.setattr(SaveCheckpoint, "__call__", save)
+            monkeypatch.setattr(Actions, "save", save)
             action()
 
-    monkeypatch.setattr(SaveCheckpoint, "__call__", save_and_act)
+    monkeypatch.setattr(Actions, "save", save_and_act)
 
 
 # What each mode makes of a run.

@@ -13,10 +13,10 @@ from faulty import read_metrics
 from aux_rnn.analysis.restore import load_run
 from aux_rnn.config.serialization import from_json, with_settings
 from aux_rnn.datasets import DataError
-from aux_rnn.storage.workdir import WorkdirError, lock, read_summary, require_same_config, write_config
+from aux_rnn.storage.workdir import WorkdirError, lock, read_summary, require_same_config
 from aux_rnn.training import loop as loop_lib
 from aux_rnn.training import steps as steps_lib
-from aux_rnn.training.actions import Evaluate, SaveCheckpoint
+from aux_rnn.training.actions import Actions
 from aux_rnn.training.evaluation import evaluate_split
 from aux_rnn.training.loop import TrainingError
 from aux_rnn.training.progress import Progress
@@ -117,20 +117,20 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
 def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
     reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    save = SaveCheckpoint.__call__
+    save = Actions.save
 
     def crash(self, step, state):
         if step == 4:
             raise KeyError("crash")
         save(self, step, state)
 
-    monkeypatch.setattr(SaveCheckpoint, "__call__", crash)
+    monkeypatch.setattr(Actions, "save", crash)
     with pytest.raises(KeyError):
         train_and_evaluate(tiny, tmp_path / "run", quiet)
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')  # what a crash leaves of a line
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
-    monkeypatch.setattr(SaveCheckpoint, "__call__", save)
+    monkeypatch.setattr(Actions, "save", save)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
 
@@ -138,17 +138,17 @@ def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
 def test_a_run_stopped_in_its_last_evaluation_keeps_the_best_checkpoint(
     reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    measure = Evaluate.measure
+    evaluate = Actions.evaluate
 
-    def stop(self, split, step, params):
-        if (step, split) == (9, "validation"):
+    def stop(self, step, params):
+        if step == 9:
             signal.raise_signal(signal.SIGTERM)
-        return measure(self, split, step, params)
+        evaluate(self, step, params)
 
-    monkeypatch.setattr(Evaluate, "measure", stop)
+    monkeypatch.setattr(Actions, "evaluate", stop)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["status"] == "interrupted"
     assert read_metrics(tmp_path / "run") == read_metrics(finished)[:-2]
-    monkeypatch.setattr(Evaluate, "measure", measure)
+    monkeypatch.setattr(Actions, "evaluate", evaluate)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["best"] == reference["best"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
     for path in (finished, tmp_path / "run"):
@@ -209,9 +209,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_evaluated(
     assert all(record["step"] < step for record in read_metrics(tmp_path / "run"))
 
 
-def test_a_finished_run_is_extended_on_request_alone(reference, finished, tiny, tmp_path):
+def test_a_finished_run_is_extended_on_request_alone(reference, finished, tiny, tmp_path, monkeypatch):
     """The earlier records stay; intervals may change; the learning rate that follows is announced."""
-    path, shown = tmp_path / "run", io.StringIO()
+    path, shown, seen = tmp_path / "run", io.StringIO(), []
     shutil.copytree(finished, path)
     longer = with_settings(tiny, **LONGER)
     with pytest.raises(WorkdirError, match=r"other settings \(train_epochs: 2 -> 4\).* or add --extend to continue"):
@@ -219,7 +219,9 @@ def test_a_finished_run_is_extended_on_request_alone(reference, finished, tiny, 
     with pytest.raises(WorkdirError, match=r"other settings \(auxiliary: reconstruct -> none, seed: 0 -> 1\)"):
         train_and_evaluate(with_settings(longer, seed=1, auxiliary="none"), path, Progress(shown), extends=True)
     assert read_metrics(path) == read_metrics(finished)
+    monkeypatch.setattr(Progress, "begin", lambda *args: seen.append(read_summary(path)["status"]))
     summary = train_and_evaluate(longer, path, Progress(shown), extends=True)
+    assert seen == ["interrupted"], "a run that is extended is no longer complete"
     assert "extended from 2 to 4 epochs of training" in shown.getvalue()
     assert "after 2 epochs it is 0.0005 instead of 0.000125" in shown.getvalue()
     assert (summary["status"], summary["steps"]) == ("complete", 15)
@@ -230,12 +232,6 @@ def test_a_finished_run_is_extended_on_request_alone(reference, finished, tiny, 
     assert from_json((path / "config.json").read_text()) == longer
     again = train_and_evaluate(with_settings(longer, log_every_steps=7), path, Progress(shown), extends=True)
     assert again == summary
-
-
-def test_a_run_that_is_to_be_extended_is_no_longer_complete(reference, finished, tiny, tmp_path):
-    shutil.copytree(finished, tmp_path / "run")
-    write_config(tmp_path / "run", with_settings(tiny, train_epochs=4))
-    assert read_summary(tmp_path / "run")["status"] == "interrupted"
 
 
 def test_a_run_that_never_began_leaves_the_folder_free(tiny, quiet, tmp_path):

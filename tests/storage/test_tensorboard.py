@@ -1,7 +1,6 @@
 """The event files for TensorBoard, read back event by event."""
 
 import io
-import json
 import struct
 
 import pytest
@@ -9,7 +8,6 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from aux_rnn.config.serialization import with_settings
-from aux_rnn.storage.tensorboard import EventFile
 from aux_rnn.training.outputs import RunOutputs
 
 
@@ -44,21 +42,6 @@ def record(files, kind, step, loss):
     files.record(kind, step, {"phase": "train", "loss": loss, "seconds": float(step)})
 
 
-def test_scalars_and_figures_have_their_steps(tmp_path):
-    (tmp_path / "old.png").write_bytes(png(3))
-    old = {"kind": "train", "step": 2, "phase": "train", "loss": 0.5, "accuracy": None, "seconds": 1.0}
-    events = EventFile(tmp_path / "tensorboard", 2, [json.dumps(old)], {2: tmp_path / "old.png"})
-    events.write({"kind": "validation", "step": 4, "phase": "train", "accuracy": 0.25, "seconds": 2.0})
-    events.show(4, png(7))
-    events.close()
-    assert read_points(tmp_path / "tensorboard") == [
-        ("loss/train", 2, 0.5),
-        ("reconstructions", 2, 3),
-        ("accuracy/validation", 4, 0.25),
-        ("reconstructions", 4, 7),
-    ]
-
-
 def test_a_continued_run_shows_every_value_once(config, tmp_path):
     path = tmp_path / "run"
     files = RunOutputs(path, config)
@@ -74,6 +57,11 @@ def test_a_continued_run_shows_every_value_once(config, tmp_path):
     files.open(2, False, 3)
     record(files, "validation", 2, 0.75)
     files.show(2, lambda: png(20))
+    record(files, "train", 3, float("nan"))
+    files.close()
+    # Continued once more after that evaluation.
+    files = RunOutputs(path, config)
+    files.open(2, True, 4)
     record(files, "train", 3, 0.0625)
     files.close()
     assert read_points(path / "tensorboard") == [

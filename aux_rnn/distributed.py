@@ -44,13 +44,10 @@ class ProcessError(OneLineError):
 
 @dataclasses.dataclass(frozen=True)
 class ProcessConfig:
-    """Identifies a process among those of a run.
+    """The index of a process among the `count` of a run, and how it takes part.
 
-    Attributes:
-      index: of the process, from 0.
-      count: of all processes.
-      address: 'host:port' of the coordination service, which process 0 starts.
-      local_devices: ordinals of the visible GPUs that the process uses; None for all.
+    Process 0 starts the coordination service at `address`, 'host:port'. `local_devices` are the ordinals of the visible
+    GPUs that the process uses; None uses all.
     """
 
     index: int
@@ -62,13 +59,8 @@ class ProcessConfig:
 def find_processes(num_processes: int = 0, process_id: int = -1, coordinator_address: str = "") -> ProcessConfig | None:
     """Returns the place of this process among others, from flags or as JAX detects it; None for a single process.
 
-    Args:
-      num_processes: 0 to detect a Cloud TPU, SLURM or Open MPI; 1 for a single process on any machine.
-      process_id: -1 to detect it.
-      coordinator_address: 'host:port'; empty to detect it.
-
-    Raises:
-      ConfigError: the flags are incomplete or contradict each other.
+    The defaults detect a Cloud TPU, SLURM or Open MPI; `num_processes=1` is a single process on any machine. Raises
+    ConfigError if the flags are incomplete or contradict each other.
     """
     if num_processes == 1 and process_id <= 0:
         return None
@@ -86,9 +78,8 @@ def find_processes(num_processes: int = 0, process_id: int = -1, coordinator_add
     if process_id >= num_processes:
         allowed = f"from 0 to {num_processes - 1} with --num_processes={num_processes}"
         raise ConfigError(f"--process_id={process_id}: must be {allowed}")
-    host, _, port = coordinator_address.rpartition(":")
-    is_host = re.fullmatch(r"\[[^\[\]]+\]|[^\[\]:]+", host)
-    if not is_host or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+    host_and_port = re.fullmatch(r"(?:\[[^\[\]]+\]|[^\[\]:]+):([0-9]{1,5})", coordinator_address)
+    if not host_and_port or not 0 < int(host_and_port[1]) < 1 << 16:
         raise ConfigError(
             f"--coordinator_address={coordinator_address}: must be HOST:PORT or [IPV6]:PORT, the port from 1 to 65535"
         )
@@ -100,9 +91,6 @@ def choose_local_devices(environment: Mapping[str, str]) -> list[int] | None:
 
     A process uses all visible GPUs if it is the only one on its node or if they are visible to it alone, as with
     `--gpus-per-task`. Otherwise each process on a node uses one.
-
-    Args:
-      environment: variables of the process.
     """
     names = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
     visible = next((environment[name] for name in names if name in environment), None)
@@ -124,13 +112,7 @@ def choose_local_devices(environment: Mapping[str, str]) -> list[int] | None:
 class ProcessGroup:
     """Exchanges JSON values between the processes of a run. All of them make the same calls in the same order.
 
-    Args:
-      index: of this process, from 0.
-      count: of all processes; a single one communicates with nothing.
-      client: of the coordination service.
-
-    Attributes:
-      is_main: whether this process writes the results and the output.
+    Process 0 (`is_main`) writes the results and the output. A single process has no client of the coordination service.
     """
 
     def __init__(self, index: int = 0, count: int = 1, client: Any = None) -> None:
@@ -181,12 +163,9 @@ class ProcessGroup:
 
     def run_on_main_first(self, work: Callable[[], T]) -> T:
         """Runs `work` in process 0 and then in the others, which find what it has prepared; fails as `run_on_all`."""
-        if self.is_main:
-            result = self.run_on_all(work)
-            self.run_on_all(lambda: None)
-            return result
-        self.run_on_all(lambda: None)
-        return self.run_on_all(work)
+        first = self.run_on_all(lambda: work() if self.is_main else None)
+        later = self.run_on_all(lambda: None if self.is_main else work())
+        return first if self.is_main else later  # type: ignore[return-value]
 
     def is_stopping(self, is_requested: bool) -> bool:
         """Returns whether to stop now, with the same result in all processes.
@@ -237,10 +216,6 @@ SINGLE_PROCESS = ProcessGroup()
 
 def initialize(config: ProcessConfig | None, seconds: float = INITIALIZATION_SECONDS) -> ProcessGroup:
     """Connects all processes of a run and starts JAX on their devices. Must precede any other use of JAX.
-
-    Args:
-      config: of this process; None for a single one.
-      seconds: to wait for the others.
 
     Raises:
       ProcessError: not all processes connect in time, or the port cannot be used. JAX may keep waiting in a thread and

@@ -153,6 +153,7 @@ def test_a_missing_process_and_a_port_in_use_are_reported():
     assert used == (f"--coordinator_address={addresses[1]}: {line}", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
 def test_processes_connect_at_an_ipv6_address():
     address = find_address("[::1]")
@@ -160,7 +161,7 @@ def test_processes_connect_at_an_ipv6_address():
 
 
 def test_different_numbers_of_processes_are_reported():
-    address = find_address()
+    address = find_address("[::1]" if socket.has_ipv6 else "127.0.0.1")
     (first, second) = connect((2, 0, address), (3, 1, address))
     assert first == ("--num_processes=2: process 1 has 3; start all with the same number", 2)
     assert second == ("--num_processes=3: process 0 has 2; start all with the same number", 2)

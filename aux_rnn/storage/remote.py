@@ -6,6 +6,7 @@ reveals; the checkpoint before it is removed only later.
 """
 
 import contextlib
+import itertools
 import os
 import secrets
 import threading
@@ -30,15 +31,14 @@ class RemoteError(StorageError):
     """The address cannot be read or written. The text is one line."""
 
 
-class OwnershipLostError(RemoteError):
+class OwnershipLostError(StorageError):
     """Another run was started with the address and owns it now."""
 
 
 class RemoteCopy:
     """The copy of a folder at an address, which the file system of fsspec calls `root`.
 
-    Attributes:
-      upload_failed: the last upload failed, so the folder holds more than the address.
+    After a failed upload, `upload_failed` is true: the folder holds more than the address.
     """
 
     def __init__(self, address: str, filesystem: Any, root: str) -> None:
@@ -103,7 +103,7 @@ class RemoteCopy:
 
     def _upload_in_turn(self, folder: Path, request: int) -> None:
         with self._uploading:
-            if request != self._requests or self._lost:
+            if request != self._requests:
                 return
             failed_before = self.upload_failed
             try:
@@ -118,8 +118,6 @@ class RemoteCopy:
         """Waits for the upload in progress, if any, and copies the rest; raises OwnershipLostError and RemoteError."""
         self._requests += 1  # replaces those that wait
         with self._uploading:
-            if self._lost:
-                raise self._lost
             self._upload(folder)
 
     def close(self) -> None:
@@ -128,19 +126,20 @@ class RemoteCopy:
 
     def _upload(self, folder: Path) -> None:
         """Copies what is new or changed, then removes what is gone. Raises OwnershipLostError, RemoteError."""
+        if self._lost:
+            raise self._lost
         with self._noting_failure():
             while not self._upload_listed(folder, list_files(folder)):
                 pass
-        if self._lost:
-            raise self._lost
 
     def _upload_listed(self, folder: Path, files: dict[str, tuple[int, int]]) -> bool:
         """Uploads what is new in `files`; returns False if some of it has been removed since it was listed."""
         changed = [name for name, state in files.items() if self._copied.get(name) != state]
         gone = set(self._copied) - set(files)
         for names in (*group_in_order(changed), []):
-            if self._is_closed or not self._owns_address():
+            if self._is_closed:
                 return True
+            self._require_ownership()
             try:
                 self._put(folder, names)
             except FileNotFoundError:
@@ -154,12 +153,12 @@ class RemoteCopy:
             self._copied = {name: state for name, state in self._copied.items() if name not in gone}
         return True
 
-    def _owns_address(self) -> bool:
+    def _require_ownership(self) -> None:
         if self._filesystem.cat_file(str(self._root / OWNER)).decode() != self._token:
             self._lost = OwnershipLostError(
                 f"--workdir={self.address}: another run was started with this address and owns it now; this one ends"
             )
-        return self._lost is None
+            raise self._lost
 
     def _list(self) -> dict[str, Any]:
         self._filesystem.invalidate_cache()
@@ -237,6 +236,6 @@ def group_in_order(names: Sequence[str]) -> list[list[str]]:
 
     Records go before the checkpoints that cover them, and the summary, which says how the run ended, goes last.
     """
-    records = [name for name in names if "/" not in name and name != SUMMARY]
-    nested = [name for name in names if "/" in name]
-    return [group for group in (records, nested, [name for name in names if name == SUMMARY]) if group]
+    ranks = {name: 2 if name == SUMMARY else int("/" in name) for name in names}
+    groups = itertools.groupby(sorted(names, key=ranks.__getitem__), ranks.__getitem__)
+    return [list(group) for _, group in groups]

@@ -33,8 +33,7 @@ def interrupt_on_signals() -> Iterator[StopRequest]:
 
     The `StopRequest` records it as well, because an exception in a callback of the interpreter is lost.
     """
-    request = StopRequest()
-    with handle_signals(request, interrupt):
+    with catch_signals(interrupts=True) as request:
         try:
             yield request
         except ImportError as error:  # becomes of a KeyboardInterrupt while an extension module is imported
@@ -43,21 +42,10 @@ def interrupt_on_signals() -> Iterator[StopRequest]:
             raise
 
 
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
 @contextmanager
-def catch_signals(request: StopRequest | None = None) -> Iterator[StopRequest]:
-    """Turns the first SIGINT or SIGTERM into a `StopRequest`: the given one, or a new one."""
+def catch_signals(request: StopRequest | None = None, interrupts: bool = False) -> Iterator[StopRequest]:
+    """Turns the first SIGINT or SIGTERM into a `StopRequest`, and with `interrupts` into a KeyboardInterrupt, too."""
     request = StopRequest() if request is None else request  # a request without a signal is false
-    with handle_signals(request, lambda: None):
-        yield request
-
-
-@contextmanager
-def handle_signals(request: StopRequest, action: Callable[[], None]) -> Iterator[None]:
-    """Records the first signal and calls `action`; restores the former handlers at the end."""
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame
@@ -66,10 +54,11 @@ def handle_signals(request: StopRequest, action: Callable[[], None]) -> Iterator
         request.signal_name = signal.Signals(number).name
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        action()
+        if interrupts:
+            raise KeyboardInterrupt
 
     with handlers(note, SIGNALS):
-        yield
+        yield request
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from cli.command_line import Invocation
 from modes.dispatch import run_mode_on_all
 
 from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.storage.addresses import is_address, local_copy, open_remote
-from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError, group_in_order
+from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError
 from aux_rnn.storage.workdir import WorkdirError
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.actions import Actions
@@ -125,32 +126,23 @@ def downloaded(address, folder):
     return read(folder)
 
 
-def test_complete_files_are_copied_and_downloaded(address, tmp_path):
-    files = {"summary.json": "1", "checkpoints/3/state/x": "22", "checkpoints/3/meta": "333", "metrics.jsonl": ""}
+def test_complete_files_and_later_their_changes_are_copied_and_removed_files_disappear(address, tmp_path, monkeypatch):
+    files = {"config.json": "1", "metrics.jsonl": "", "checkpoints/1/x": "x", "checkpoints/1/y": "y"}
     partial = {".lock": "", "summary.json.partial": "", "checkpoints/4.orbax-checkpoint-tmp/x": ""}
     assert downloaded(address, tmp_path / "empty") == {}
     folder = write(tmp_path / "a", {**files, **partial})
-    owned(address, tmp_path / "a").sync(folder)
-    assert downloaded(address, tmp_path / "b") == files
-
-
-def test_only_changes_are_uploaded_and_removed_files_disappear(address, tmp_path, monkeypatch):
-    folder = write(tmp_path / "a", {"one": "1", "two": "2", "checkpoints/1/x": "x", "checkpoints/1/y": "y"})
     remote = owned(address, folder)
     remote.sync(folder)
+    assert downloaded(address, tmp_path / "b") == files
     put, copied = remote._filesystem.put, []
     monkeypatch.setattr(remote._filesystem, "put", lambda here, there: (copied.extend(here), put(here, there)))
-    write(folder, {"two": "22", "checkpoints/2/x": "y"})
+    changes = {"metrics.jsonl": "22", "checkpoints/2/x": "y", "summary.json": "1"}  # in the order of their upload
+    write(folder, changes)
     for name in "xy":
         (folder / f"checkpoints/1/{name}").unlink()
     remote.sync(folder)
-    assert copied == [str(folder / "two"), str(folder / "checkpoints/2/x")]
-    assert downloaded(address, tmp_path / "b") == {"one": "1", "two": "22", "checkpoints/2/x": "y"}
-
-
-def test_records_are_copied_before_checkpoints_and_the_summary_last():
-    names = ["checkpoints/2/x", "summary.json", "metrics.jsonl", "config.json"]
-    assert group_in_order(names) == [["metrics.jsonl", "config.json"], ["checkpoints/2/x"], ["summary.json"]]
+    assert copied == [str(folder / name) for name in changes]
+    assert downloaded(address, tmp_path / "c") == {"config.json": "1", **changes}
 
 
 def test_names_outside_of_the_folder_are_ignored():
@@ -253,7 +245,8 @@ def test_an_outage_is_logged_once_and_the_next_upload_copies_the_rest(gs_address
     assert downloaded(gs_address, tmp_path / "b") == {"one": "3"}
 
 
-def test_errors_name_the_address_and_leave_nothing_behind(address, temporary):
+def test_errors_name_the_address_and_leave_nothing_behind(temporary):
+    address = "memory://bucket/run"
     with pytest.raises(WorkdirError) as caught, local_copy(address) as (folder, _):  # noqa: PT012
         write(folder, {"one": "1"})
         raise WorkdirError(f"--workdir={folder}: holds no run")
@@ -324,9 +317,9 @@ def test_a_run_continues_on_another_machine(protocol, modes, tiny, quiet, tmp_pa
 
 
 def test_a_second_run_takes_over_from_a_running_one(gs_address, tiny, quiet, tmp_path, monkeypatch):
-    second = []
-    after_save(monkeypatch, 4, lambda: second.append(train_at(gs_address, tiny, quiet)))
+    second, config = [], with_settings(tiny, auxiliary="none")
+    after_save(monkeypatch, 4, lambda: second.append(train_at(gs_address, config, quiet)))
     with pytest.raises(OwnershipLostError, match=f"--workdir={gs_address}: another run was started"):
-        train_at(gs_address, tiny, quiet)
+        train_at(gs_address, config, quiet)
     assert second[0]["status"] == "complete"
     assert json.loads(downloaded(gs_address, tmp_path)["summary.json"]) == second[0]

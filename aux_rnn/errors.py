@@ -11,12 +11,8 @@ def to_one_line(text: str) -> str:
       >>> print(to_one_line("--seed=1\\n2: must be an integer"))
       --seed=1\\n2: must be an integer
     """
-    shown = "".join(c if c.isprintable() else escape(c) for c in leave_out_middle(text))
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in leave_out_middle(text))
     return leave_out_middle(shown)
-
-
-def escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 def leave_out_middle(text: str) -> str:

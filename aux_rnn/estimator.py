@@ -31,9 +31,8 @@ DEFAULTS: dict[str, Any] = {
     **dict(embedding_size=16, hidden_size=32, head_sizes=(32,), decoder_sizes=(32,), decoder_head_sizes=(32,)),
     **dict(optimizer="adam", learning_rate=3e-3, batch_size=32, pretrain_epochs=0, train_epochs=50),
 }
-OWN: dict[str, Any] = dict(
-    cell=None, vocabulary_size=None, padding=None, channels_first=None, random_state=0, verbose=False
-)
+OWN = dict(cell=None, vocabulary_size=None, padding=None, channels_first=None, random_state=0, verbose=False)
+PARAMETERS: dict[str, Any] = {**DEFAULTS, **OWN}
 TO_PREDICT = "no_validation"  # as scikit-learn's `validate_data` takes y where there is none
 
 
@@ -66,10 +65,10 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(self, **params: Any) -> None:
-        for name, default in {**DEFAULTS, **OWN}.items():
+        for name, default in PARAMETERS.items():
             setattr(self, name, params.pop(name, default))
         if params:
-            allowed = ", ".join(sorted({**DEFAULTS, **OWN}))
+            allowed = ", ".join(sorted(PARAMETERS))
             raise TypeError(f"SequenceClassifier has no parameter {', '.join(params)}; it has {allowed}")
 
     def fit(self, X: ArrayLike, y: ArrayLike, lengths: ArrayLike | None = None) -> "SequenceClassifier":  # noqa: N803
@@ -158,14 +157,11 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):
         return (array, checked[1]) if is_training else array
 
 
-def signature_of_init() -> inspect.Signature:
-    """Returns the signature from which scikit-learn takes the names and defaults of the parameters."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    named = [inspect.Parameter(name, keyword, default=default) for name, default in {**DEFAULTS, **OWN}.items()]
-    return inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *named])
-
-
-SequenceClassifier.__init__.__signature__ = signature_of_init()  # type: ignore[attr-defined]
+# scikit-learn takes the names and defaults of the parameters from the signature.
+SequenceClassifier.__init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    + [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value) for name, value in PARAMETERS.items()]
+)
 
 
 def lower(settings: dict[str, Any], length: int, count: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from aux_rnn.analysis.restore import restore_state
 from aux_rnn.config.fields import checkpoint_name, reject, to_plain
-from aux_rnn.config.serialization import PATH_SETTINGS, from_flat, to_json
+from aux_rnn.config.serialization import PATH_SETTINGS, from_flat, to_json, with_settings
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import evaluation_batches
 from aux_rnn.datasets.arrays import Form
@@ -171,21 +171,15 @@ def load_file(path: Path, cell: CellFactory | None) -> Fitted:
         ) from error
     permutation = arrays.pop("permutation", None)
     params = traverse_util.unflatten_dict({name.removeprefix("params/"): a for name, a in arrays.items()}, sep="/")
-    return Fitted(use_cell(config, cell), form, permutation, params, summary)
+    return Fitted(with_settings(config, **with_cell({}, cell)), form, permutation, params, summary)
 
 
 def load_run_folder(path: Path, checkpoint: str, cell: CellFactory | None) -> Fitted:
     """Loads a checkpoint of the run in a folder; for errors see `load`."""
-    config = use_cell(require_config(path), cell)
+    config = with_settings(require_config(path), **with_cell({}, cell))
     form = read_form(path)
     with standard_jax():
         like = empty_train_state(config, form.spec, Plan.of(config, steps_per_epoch=1))
     params = restore_state(path, like, checkpoint).params
     permutation = make_permutation(form.spec.length, config.data.permutation_seed) if form.permuted else None
     return Fitted(config, form, permutation, params, read_summary(path) or {})
-
-
-def use_cell(config: Config, cell: CellFactory | None) -> Config:
-    """Returns the configuration with a cell in place of its name. Raises ConfigError for what is no cell."""
-    encoder: dict[str, Any] = with_cell({}, cell)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **encoder))

@@ -25,11 +25,7 @@ def iterate_settings() -> Iterator[tuple[str, dataclasses.Field]]:
 
 
 def from_flat(values: Mapping[str, Any]) -> Config:
-    """Builds a configuration from `{name: value}`; missing settings take their defaults.
-
-    Raises:
-      ConfigError: a name is unknown or a value is not allowed.
-    """
+    """Builds a configuration from `{name: value}`; missing settings take their defaults. Raises ConfigError."""
     grouped: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
     owner = {field.name: group for group, field in iterate_settings()}
     for name, value in values.items():
@@ -61,12 +57,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """Parses the content of `config.json`.
-
-    Raises:
-      ConfigError: a setting is unknown or not allowed.
-      ValueError: the text is not a JSON object.
-    """
+    """Parses the content of `config.json`. Raises ConfigError, or ValueError for what is not a JSON object."""
     try:
         values = json.loads(text)
     except RecursionError as error:

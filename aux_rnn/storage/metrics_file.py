@@ -23,8 +23,7 @@ class Curve(NamedTuple):
 class MetricsFile:
     """Appends records to a file, after truncating it to the `count` records that a checkpoint covers.
 
-    Raises:
-      WorkdirError: the file is damaged or lacks records; it is left as it is.
+    Raises WorkdirError if the file is damaged or lacks records; it is left as it is.
     """
 
     def __init__(self, path: Path, count: int = 0) -> None:
@@ -54,7 +53,6 @@ class MetricsFile:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the file."""
         self._file.close()
 
 

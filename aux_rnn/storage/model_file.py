@@ -71,10 +71,7 @@ def write_model(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.n
 
 
 def read_model(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Returns the header and the arrays of a saved network.
-
-    Raises ModelFileError if the file is missing, damaged or of a later version.
-    """
+    """Returns the header and the arrays of a saved network. Raises ModelFileError, also for a later version."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}  # the archive verifies a checksum of each

@@ -59,9 +59,7 @@ def finite(value: Any) -> Any:
 def lock(path: Path) -> TextIO:
     """Creates the folder if it is missing, and locks it until the returned file is closed or the process ends.
 
-    Raises:
-      InUseError: another run is using the folder.
-      WorkdirError: the folder cannot be written.
+    Raises InUseError if another run is using the folder, and WorkdirError if it cannot be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -99,9 +97,9 @@ def require_same_config(path: Path, config: Config, extends: bool = False) -> Co
     return previous
 
 
-def has_more_epochs(previous: Config, config: Config) -> bool:
-    """Returns whether a run would train for more epochs than it was to."""
-    return config.run.train_epochs > previous.run.train_epochs
+def has_more_epochs(previous: Config | None, config: Config) -> bool:
+    """Returns whether there is a previous configuration of the run, by which it would train for fewer epochs."""
+    return previous is not None and config.run.train_epochs > previous.run.train_epochs
 
 
 def unwritable(path: Path, error: OSError) -> WorkdirError:
@@ -112,17 +110,14 @@ def unwritable(path: Path, error: OSError) -> WorkdirError:
 def write_config(path: Path, config: Config) -> None:
     """Writes `config.json`, unless the folder has an equal one; a run that is extended is no longer complete."""
     previous = read_config(path)
-    if previous is not None and has_more_epochs(previous, config) and (summary := read_summary(path)):
+    if has_more_epochs(previous, config) and (summary := read_summary(path)):
         write_summary(path, {**summary, "status": "interrupted"})
     if previous is None or diff_configs(previous, config):
         write_atomically(path / "config.json", to_json(config))
 
 
 def read_config(path: Path) -> Config | None:
-    """Returns the configuration of the run in a folder, or None if there is no run.
-
-    Raises WorkdirError if there is a configuration that cannot be read.
-    """
+    """Returns the configuration of the run in a folder, or None if there is none. Raises WorkdirError."""
     file = path / "config.json"
     try:
         return from_json(file.read_text(encoding="utf-8"))

@@ -32,14 +32,10 @@ def evaluate_split(
     batches: Iterable[RawBatch],
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """Computes the metrics of a split with `Steps.evaluate`.
+    """Computes the metrics of a split with `Steps.evaluate`, on this process's share of its batches.
 
-    Args:
-      evaluate: the step.
-      params: the network's parameters.
-      batches: this process's share of the split, every batch of the same size, with a false `mask` for rows that only
-        fill it.
-      is_stopping: called before each batch; returns the same in all processes.
+    All batches have the same size, with a false `mask` for rows that only fill the last one. `is_stopping` is called
+    before each batch and returns the same in all processes.
 
     Returns:
       `supervised_loss` (nats), `accuracy` (0 to 1) and the auxiliary losses; empty for an empty split, None if it

@@ -1,4 +1,4 @@
-"""Experiments: a configuration with its data, its plan and its compiled steps."""
+"""Experiments: what follows from a configuration and the data, and the checks of both."""
 
 import dataclasses
 import functools
@@ -23,15 +23,9 @@ from aux_rnn.training.steps import Steps, make_steps
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A configuration, and what follows from it and the data.
+    """A configuration with its data, its plan and its steps.
 
-    Attributes:
-      config: the settings.
-      spec: the form of the sequences.
-      splits: the examples.
-      plan: the number of steps of each phase.
-      steps: the functions of one step.
-      permutation: int `[L]`, the pixel read at each step; None where they are read in order.
+    The permutation, int `[L]`, gives the pixel that is read at each step; None reads them in order.
     """
 
     config: Config
@@ -94,12 +88,9 @@ def find_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: tupl
 
 
 def check_together(config: Config, processes: ProcessGroup) -> None:
-    """Calls `check` in every process of a run.
+    """Calls `check` in every process of a run; raises its errors, and ProcessError for those of another process.
 
-    Raises:
-      ConfigError: a setting does not fit, or the processes have other settings, or not equally many devices.
-      DataError: a data set that must lie prepared does not.
-      ProcessError: one of these, in another process.
+    Raises ConfigError, too, if the processes have different settings or numbers of devices.
     """
     devices = processes.all_gather(jax.local_device_count())
     settings = processes.broadcast(to_json(config))

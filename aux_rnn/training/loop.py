@@ -47,11 +47,8 @@ def require_finite(first_nonfinite_step: jax.Array, files: NullOutputs) -> None:
 class PendingStep:
     """A step that was started; the host logs it while the devices compute the next one, which reuses its memory.
 
-    Attributes:
-      number: complete steps after it.
-      phase: 'pretrain' or 'train'.
-      marker: an array that is ready once the step is complete.
-      logged: the metrics and the first bad step (see `TrainState`), if they are to be logged after this step.
+    `marker` is ready once the step is complete, the one with this `number`, from 1. `logged` holds the metrics and the
+    first bad step (see `TrainState`) if they are to be logged after this step.
     """
 
     number: int
@@ -95,7 +92,7 @@ class Loop:
         """Takes the remaining steps, or stops after the current one with a checkpoint when asked to."""
         plan = self.experiment.plan
         self._actions.progress.begin(plan, self.step)
-        batch = self.fetch_batch()
+        batch = shard(self._batches[self.step])
         if not self.stats.is_evaluated:
             self._actions.evaluate(self.step, self.finished_state().params)
         while self.step < plan.total_steps and not self._actions.is_stopping():
@@ -105,10 +102,6 @@ class Loop:
         if self._actions.saved != (self.step, self.stats.is_evaluated):
             self._actions.save(self.step, state)
 
-    def fetch_batch(self) -> RawBatch:
-        """Returns the batch of the next step."""
-        return shard(self._batches[self.step])
-
     def take_step(self, batch: RawBatch) -> RawBatch:
         """Starts a step and completes the one before it; returns the batch of the next step."""
         phase, steps = self.experiment.plan.phase(self.step), self.experiment.steps
@@ -117,7 +110,7 @@ class Loop:
             self.state = take(self.state, batch)
             self.step += 1
             started = PendingStep.of(self.state, self.step, phase, self.experiment.plan.should_log(self.step))
-            batch = self.fetch_batch()
+            batch = shard(self._batches[self.step])
         self.complete_pending_step()
         self._pending = started
         return batch

@@ -24,13 +24,7 @@ SIZES = ("embedding_size", "hidden_size", "head_sizes", "decoder_sizes", "decode
 
 @dataclasses.dataclass(frozen=True)
 class CompiledPhase:
-    """A training step that is ready to run.
-
-    Attributes:
-      seconds: time that tracing and compiling took.
-      step_bytes: memory on each device for results and intermediate values, in addition to the arguments; 0 where XLA
-        does not report it.
-    """
+    """The seconds that compiling a training step took, and its `working_bytes`; 0 where XLA does not report them."""
 
     seconds: float
     step_bytes: int
@@ -44,14 +38,10 @@ def compile_steps(
     batch: RawBatch,
     processes: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, CompiledPhase]:
-    """Compiles the training steps of the phases that the plan has; all processes of a run call this together.
+    """Compiles the training steps of the phases that the plan has, 'pretrain' and 'train'.
 
-    The steps keep the executables. The batch is any one of this process, as `train_batches` makes it. Returns the
-    compiled phases by name, 'pretrain' and 'train'.
-
-    Raises:
-      ConfigError: the training state or a step needs more memory than is available.
-      ProcessError: the same, in another process.
+    All processes of a run call this together, each with one of its batches. Raises ConfigError if the training state or
+    a step needs more memory than is available, and ProcessError if it does in another process.
     """
     shapes = jax.eval_shape(partial(create_train_state, config, spec, plan))
     state_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
@@ -72,7 +62,7 @@ def compile_phase(steps: Steps, name: str, state: Any, batch: RawBatch) -> Compi
 
 
 def working_bytes(memory: Any) -> int:
-    """Returns the memory for results and intermediate values, in addition to the arguments, by `memory_analysis()`."""
+    """Returns the bytes on a device for results and intermediate values, by `memory_analysis()` of a program."""
     return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 
 

@@ -21,7 +21,6 @@ from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import (
     REPORT,
     StorageError,
-    has_more_epochs,
     lock,
     read_summary,
     require_same_config,
@@ -36,9 +35,7 @@ if TYPE_CHECKING:
 class NullOutputs:
     """Accepts the outputs of a run in a folder and writes nothing.
 
-    Attributes:
-      extended_from: the number of epochs of joint training that the run in the folder was to have, if it is fewer than
-        now; else 0.
+    If the run in the folder has fewer epochs of joint training than now, `extended_from` is their number, else 0.
     """
 
     extended_from = 0
@@ -104,7 +101,7 @@ class RunOutputs(NullOutputs):
         with contextlib.ExitStack() as opened:
             opened.enter_context(lock(path))
             previous = require_same_config(path, config, extends)
-            if previous is not None and has_more_epochs(previous, config):
+            if previous is not None and previous.run.train_epochs < config.run.train_epochs:
                 self.extended_from = previous.run.train_epochs
             self._opened = opened.pop_all()
 

@@ -42,17 +42,12 @@ def train_and_evaluate(
     from times, as one that was not. It may continue on other devices or in another number of processes, which changes
     parameters by rounding alone.
 
-    Args:
-      config: what to train.
-      path: the run's folder; only process 0 uses it.
-      progress: where to show it.
-      processes: those of the run. All of them call this.
-      remote: the copy of the folder at an address, updated after each checkpoint; None for no copy.
-      stop: a request to stop that may have been made already; SIGINT and SIGTERM make it during training.
-      extends: whether a run in the folder may be continued with more epochs of joint training.
+    All processes of a run call this; only process 0 uses the folder and its copy at an address, `remote`, which is
+    updated after each checkpoint. SIGINT and SIGTERM request to stop, which may have been done already in `stop`. With
+    `extends`, a run in the folder may be continued with more epochs of joint training.
 
     Returns:
-      What `summary.json` holds, in every process.
+      The content of `summary.json`, in every process.
 
     Raises:
       ConfigError, DataError, WorkdirError, CheckpointError: before any training.

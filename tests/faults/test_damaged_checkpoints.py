@@ -6,7 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from faulty import BAD_INPUT, command, read_end, run, snapshot
+from faulty import BAD_INPUT, command, run, snapshot
 from test_checkpoints import METAS, STATES, save_all
 
 from aux_rnn.storage.checkpoints import read_latest
@@ -79,17 +79,3 @@ def test_no_intact_checkpoint_is_refused_and_nothing_is_lost(workdir, undisturbe
     before = snapshot(workdir)
     run(command(workdir, undisturbed.data_dir)).check_stopped(BAD_INPUT, str(workdir), "none of the checkpoints")
     assert snapshot(workdir) == before
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("damage", ["deleted", "half of it", "emptied"])
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "summary.json"])
-def test_a_damaged_file_of_a_run_is_restored_or_refused(name, damage, workdir, undisturbed):
-    DAMAGES[damage](workdir / name, random.Random(0))
-    before = snapshot(workdir)
-    ended = run(command(workdir, undisturbed.data_dir))
-    if ended.code == 0:
-        assert read_end(workdir) == undisturbed.end
-    else:
-        ended.check_stopped(BAD_INPUT, str(workdir), name)
-        assert snapshot(workdir) == before

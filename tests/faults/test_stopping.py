@@ -151,8 +151,7 @@ def test_a_run_whose_writes_fail_continues_once_they_succeed(flag, limit, tmp_pa
     undisturbed.check_continued(tmp_path / "run", argv)
 
 
-@pytest.mark.parametrize("number", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
-def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
+def test_one_workdir_is_used_by_one_of_two_runs(tmp_path, undisturbed):
     argv = command(tmp_path / "run", undisturbed.data_dir)
     with start(argv) as first, start(argv) as second:
         (refused,) = [each for each in (first.end(), second.end()) if each.code]
@@ -161,8 +160,7 @@ def test_one_workdir_is_used_by_one_of_two_runs(number, tmp_path, undisturbed):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", range(3))
-def test_two_runs_prepare_the_same_data_at_once(number, tmp_path):
+def test_two_runs_prepare_the_same_data_at_once(tmp_path):
     write_dbpedia(tmp_path / "manual")
     texts = ("--dataset=dbpedia", "--image_size=0", "--allow_partial", f"--manual_dir={tmp_path / 'manual'}")
     argvs = [command(tmp_path / name, tmp_path / "data", *texts) for name in ("first", "second")]

@@ -173,9 +173,9 @@ def test_a_completed_run_without_a_summary_gets_the_same_one(reference, finished
 
 def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, tmp_path):
     with (tmp_path / "log").open("w") as stream:
-        config = with_settings(tiny, auxiliary="none", train_epochs=1)
+        config = with_settings(tiny, auxiliary="none")
         summary = train_and_evaluate(config, tmp_path / "run", Progress(stream))
-    assert summary["steps"] == 3
+    assert summary["steps"] == 6
     assert "no pretraining" in (tmp_path / "log").read_text()
     assert {r["phase"] for r in read_metrics(tmp_path / "run")} == {"train"}
 

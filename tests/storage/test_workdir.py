@@ -112,10 +112,10 @@ def test_any_metrics_are_continued_or_refused_and_kept(content, damage, count):
             assert file.read_text().splitlines() == complete[:count]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"status": "complete"}'])
-def test_a_damaged_summary_is_ignored(content, tmp_path):
-    (tmp_path / "summary.json").write_bytes(content)
-    assert read_summary(tmp_path) is None
+def test_a_damaged_summary_is_ignored(tmp_path):
+    for content in (b"", b"{", b"[]", b"\xff", b'{"status": "complete"}'):
+        (tmp_path / "summary.json").write_bytes(content)
+        assert read_summary(tmp_path) is None
 
 
 def test_numbers_that_are_not_finite_are_null_in_a_summary(tmp_path):
@@ -125,12 +125,11 @@ def test_numbers_that_are_not_finite_are_null_in_a_summary(tmp_path):
     assert "accuracy 50.0 %  reconstruct nan" in format_summary(found, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "summary.json"])
-def test_a_folder_in_place_of_a_file_is_refused_or_ignored(name, tmp_path):
-    (tmp_path / name).mkdir()
+def test_a_folder_in_place_of_a_file_is_refused_or_ignored(tmp_path):
+    for name in ("config.json", "metrics.jsonl", "summary.json"):
+        (tmp_path / name).mkdir()
     assert read_summary(tmp_path) is None
-    reads = {"config.json": read_config, "metrics.jsonl": lambda path: MetricsFile(path / name)}
-    if name in reads:
-        with pytest.raises(WorkdirError) as caught:
-            reads[name](tmp_path)
-        assert_one_line(caught.value, str(tmp_path / name))
+    with pytest.raises(WorkdirError, match=r"config.json: not a configuration"):
+        read_config(tmp_path)
+    with pytest.raises(WorkdirError, match=r"metrics.jsonl: cannot be continued"):
+        MetricsFile(tmp_path / "metrics.jsonl")

@@ -8,7 +8,7 @@ content, which is verified when the checkpoint is read.
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from aux_rnn.errors import OneLineError, first_line
-from aux_rnn.storage.tree_shapes import describe_shapes, shapes_of
 
 STATE, META, DIGEST = "state", "meta", "sha256"
 NEWEST_KEPT = 3
@@ -59,6 +58,26 @@ def digest(tree: Any) -> str:
 def digest_of(step: int, state: Any, meta: dict[str, Any]) -> str:
     """Returns the SHA-256 over the whole content of a checkpoint."""
     return digest({"step": np.int64(step), "state": state, "meta": np.array(json.dumps(meta, sort_keys=True))})
+
+
+def shapes_of(tree: Any) -> dict[str, list[int]]:
+    """Returns the shapes of all arrays by path, such as 'params/head/output/bias'."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): list(leaf.shape) for path, leaf in leaves}
+
+
+def describe_shapes(found: Mapping[str, list[int]], expected: Mapping[str, list[int]]) -> str:
+    """Describes one array that differs; returns an empty string if none does."""
+    # Arrays that both have are the most informative, and parameters more than the state of the optimizer.
+    differing = [
+        (path not in found or path not in expected, not path.startswith("params/"), path)
+        for path in found.keys() | expected.keys()
+        if found.get(path) != expected.get(path)
+    ]
+    if not differing:
+        return ""
+    path = min(differing)[-1]
+    return f"{path} is {found.get(path, 'missing')} there, and {expected.get(path, 'there is none')} by the settings"
 
 
 def list_steps(folder: Path) -> list[int]:

@@ -17,7 +17,7 @@ from jax.errors import JaxRuntimeError
 from aux_rnn.config.fields import ConfigError, reject
 from aux_rnn.config.settings import Config
 from aux_rnn.errors import first_line
-from aux_rnn.storage.tree_shapes import shapes_of
+from aux_rnn.storage.checkpoints import shapes_of
 from aux_rnn.training.memory_check import too_large, working_bytes
 from aux_rnn.training.steps import Steps, create_train_state, make_steps
 from modes.compiled_loops import Program, read_program

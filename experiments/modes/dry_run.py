@@ -24,7 +24,7 @@ from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_pe
 from aux_rnn.datasets.batches import local_rows
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.model.flops import count_training_step
-from aux_rnn.storage.tree_shapes import shapes_of
+from aux_rnn.storage.checkpoints import shapes_of
 from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.memory import describe_devices
 from aux_rnn.system.timing import format_duration

@@ -10,12 +10,12 @@ from aux_rnn.model.metrics import Mean
 from aux_rnn.storage.checkpoints import (
     CheckpointError,
     CheckpointWriter,
+    describe_shapes,
     digest,
     list_steps,
     read_checkpoint,
     read_latest,
 )
-from aux_rnn.storage.tree_shapes import describe_shapes
 
 
 class State(PyTreeNode):

@@ -193,7 +193,7 @@ class CheckpointWriter:
                 self._manager.delete(step)
             self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
-            for old in sorted(self._manager.all_steps())[:-NEWEST_KEPT]:
+            for old in self._manager.all_steps()[:-NEWEST_KEPT]:  # those of this run in the order of their saves
                 if old != best_step:
                     self._manager.delete(old)
 

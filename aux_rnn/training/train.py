@@ -57,11 +57,11 @@ def train_and_evaluate(
     """
     check_together(config, processes)
     where = remote.address if remote else str(path)
-    with closing(
-        processes.run_on_all(
-            lambda: RunOutputs(path, config, remote, extends) if processes.is_main else NullOutputs(path)
-        )
-    ) as files:
+
+    def open_files() -> NullOutputs:
+        return RunOutputs(path, config, remote, extends) if processes.is_main else NullOutputs(path)
+
+    with closing(processes.run_on_all(open_files)) as files:
         if summary := processes.broadcast(files.complete_summary()):
             progress.say(f"{where}: this run is complete; another --workdir starts a new one")
             return summary

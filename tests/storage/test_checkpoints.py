@@ -63,6 +63,9 @@ def test_the_newest_three_and_the_best_are_kept(tmp_path):
     # A second writer knows nothing of the best step but what it is told with each save.
     save_all(tmp_path / "a", {8: states[8]}, {8: 3})
     assert list_steps(tmp_path / "a") == [8, 7, 6, 3]
+    # A run that continues before damaged checkpoints keeps what it saves.
+    save_all(tmp_path / "a", {5: states[5]}, {5: 3})
+    assert list_steps(tmp_path / "a") == [8, 7, 5, 3]
 
 
 def test_a_checkpoint_is_read_as_it_was_saved_and_replaced_by_one_of_the_same_step(tmp_path):

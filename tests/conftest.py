@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,11 +57,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints which moments the tests of faults have hit, as some are random."""
-    reports = [report for name in ("passed", "failed") for report in terminalreporter.stats.get(name, [])]
-    hits = Counter(str(value) for report in reports for name, value in report.user_properties if name == "hit")
-    for hit, count in sorted(hits.items()):
-        terminalreporter.write_line(f"faults hit: {hit} {count}")
+    """Prints the seconds of each part, and which moments the tests of faults have hit, as some are random."""
+    seconds: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport):
+            folder, _, file = report.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
+            seconds[folder if file else "top"] += report.duration
+            hits.update(str(value) for name, value in report.user_properties if name == "hit")
+    counts = ", ".join(f"{hit} {count}" for hit, count in sorted(hits.items()))
+    times = ", ".join(f"{part} {round(total)}" for part, total in seconds.most_common())
+    for line in (f"faults hit: {counts}" * bool(hits), f"seconds of each part: {times}"):
+        terminalreporter.write_line(textwrap.fill(line, 80, subsequent_indent="  "))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -8,7 +8,7 @@ content, which is verified when the checkpoint is read.
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -154,17 +154,33 @@ def read_latest(folder: Path, like: Any) -> Restored | None:
     return None
 
 
+class KeepStep:
+    """A preservation policy of Orbax for one step.
+
+    Orbax's `BestN` stores the metric in a file of each checkpoint, and fails to start if one of them is damaged. The
+    best step is part of our metadata instead, which the digest covers.
+    """
+
+    step: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """Returns a flag for each checkpoint."""
+        del context
+        return [checkpoint.step == self.step for checkpoint in checkpoints]
+
+
 class CheckpointWriter:
     """Writes checkpoints to `folder/STEP` in the background, and keeps the newest three and the best one.
 
-    The folder is created if it is missing; remains of interrupted saves in it are removed. The best step is part of the
-    metadata, which the digest covers: Orbax's `BestN` would store a metric in a file of each checkpoint, and fail to
-    start if one of them is damaged.
+    The folder is created if it is missing; remains of interrupted saves in it are removed.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._best = KeepStep()
+        managers = ocp.checkpoint_managers
         options = ocp.CheckpointManagerOptions(
+            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(NEWEST_KEPT), self._best]),
             cleanup_tmp_directories=True,
             create=False,  # Orbax refuses to create a folder if only some of the processes take part.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
@@ -185,6 +201,7 @@ class CheckpointWriter:
         """
         host = jax.device_get(state)
         self.wait()
+        self._best.step = best_step
         meta = {**meta, DIGEST: digest_of(step, host, meta)}
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(host), META: ocp.args.JsonSave(meta)})
 
@@ -193,9 +210,6 @@ class CheckpointWriter:
                 self._manager.delete(step)
             self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
-            for old in self._manager.all_steps()[:-NEWEST_KEPT]:  # those of this run in the order of their saves
-                if old != best_step:
-                    self._manager.delete(old)
 
         self._last = self._thread.submit(alone, write)
 

@@ -1,27 +1,24 @@
 """`--mode=dry_run --topology=...`: compiles the steps of a run for hardware that need not be present."""
 
 import contextlib
-import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from benchmarking.batches import make_batch
-from cli.tables import format_entry
 from jax.errors import JaxRuntimeError
 
-from aux_rnn.config.fields import ConfigError, reject
+from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import Config
 from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import shapes_of
 from aux_rnn.training.memory_check import too_large, working_bytes
-from aux_rnn.training.steps import Steps, create_train_state, make_steps
+from aux_rnn.training.steps import create_train_state, make_steps
 from modes.compiled_loops import Program, read_program
-from modes.dry_run import format_bytes, format_flag_file, list_parameters, plan_run
+from modes.dry_run import Row, format_bytes, format_flag_file, plan_run
 from modes.topologies import Topology, find_topology
 
 TPU_NOTE = "Never run on a TPU: cycles are the compiler's estimate, not times."
@@ -29,8 +26,7 @@ GPU_NOTE = "Not run: an operation is the launch of a kernel, and no time is esti
 LONGEST_UNCACHED = "jax_persistent_cache_min_compile_time_secs"
 
 
-@dataclasses.dataclass(frozen=True)
-class CompiledFor:
+class CompiledFor(NamedTuple):
     """A step that was compiled for a topology: the time it took here, the memory on one device, and the program.
 
     The peak is that of arguments, results, which may take the place of arguments, and scratch together.
@@ -53,22 +49,23 @@ def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, Compiled
       ConfigError: the hardware or its compiler is missing, or a step does not fit its devices or their memory.
       DataError: a data set whose form is unknown until it has been prepared is not.
     """
-    planned, topology = plan_run(config), find_topology(name)
+    (spec, _, plan, permutation), topology = plan_run(config), find_topology(name)
     count, batch_size = len(topology.devices), config.run.batch_size
     if batch_size % count:
         raise reject("batch_size", batch_size, f"a multiple of the {count} devices of --topology={name}")
-    steps = make_steps(config, planned.spec, planned.plan, planned.permutation, topology.devices)
-    state = jax.eval_shape(partial(create_train_state, config, planned.spec, planned.plan))
+    steps = make_steps(config, spec, plan, permutation, topology.devices)
+    state = jax.eval_shape(partial(create_train_state, config, spec, plan))
     batch = {
         name: jax.ShapeDtypeStruct((count, batch_size // count, *row.shape[1:]), row.dtype)
-        for name, row in make_batch(planned.spec, 1, config.run.seed).items()
+        for name, row in make_batch(spec, 1, config.run.seed).items()
     }
-    phases = {"pretrain": planned.plan.pretrain_steps, "train": planned.plan.train_steps, "evaluate": 1}
+    phases = {"pretrain": (plan.pretrain_steps, state), "train": (plan.train_steps, state)}
+    phases["evaluate"] = (1, state.params)
     with without_cache():
         compiled = {
-            phase: compile_phase(config, topology, steps, phase, state.params if phase == "evaluate" else state, batch)
-            for phase, is_run in phases.items()
-            if is_run
+            phase: compile_phase(config, topology, phase, partial(getattr(steps, phase).compile, replicated, batch))
+            for phase, (count, replicated) in phases.items()
+            if count
         }
     return topology, compiled, shapes_of(state.params)
 
@@ -84,30 +81,24 @@ def without_cache() -> Iterator[None]:
         jax.config.update(LONGEST_UNCACHED, before)
 
 
-def compile_phase(
-    config: Config, topology: Topology, steps: Steps, phase: str, replicated: Any, batch: dict[str, Any]
-) -> CompiledFor:
+def compile_phase(config: Config, topology: Topology, phase: str, compile_step: Callable[[], Any]) -> CompiledFor:
     """Compiles one step. Raises ConfigError if it does not fit into the memory of a device."""
-    begin = time.monotonic()
+    begin, reason = time.monotonic(), ""
     try:
-        compiled = getattr(steps, phase).compile(replicated, batch)
+        compiled = compile_step()
+        seconds, memory = time.monotonic() - begin, compiled.memory_analysis()
+        peak = memory.argument_size_in_bytes + working_bytes(memory)
+        if peak > topology.usable_bytes:
+            reason = f"{format_bytes(peak)} are needed and {format_bytes(topology.usable_bytes)} available"
     except JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise does_not_fit(config, topology, phase, first_line(error).partition(": ")[2]) from error
-    seconds, memory = time.monotonic() - begin, compiled.memory_analysis()
-    peak = memory.argument_size_in_bytes + working_bytes(memory)
-    if peak > topology.usable_bytes:
-        reason = f"{format_bytes(peak)} are needed and {format_bytes(topology.usable_bytes)} available"
-        raise does_not_fit(config, topology, phase, reason)
+        reason = first_line(error).partition(": ")[2]
+    if reason:
+        share = f"{config.run.batch_size // len(topology.devices)} rows on each device of --topology={topology.name}"
+        raise too_large("batch_size", config.run.batch_size, f"the {phase} step with {share} does not fit ({reason})")
     program = read_program(compiled.as_text())
     return CompiledFor(seconds, memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, program)
-
-
-def does_not_fit(config: Config, topology: Topology, phase: str, reason: str) -> ConfigError:
-    rows = config.run.batch_size // len(topology.devices)
-    where = f"the {phase} step with {rows} rows on each device of --topology={topology.name} does not fit ({reason})"
-    return too_large("batch_size", config.run.batch_size, where)
 
 
 def format_compiled(
@@ -116,46 +107,41 @@ def format_compiled(
     """Formats a flag file of at most 80 columns, apart from settings with longer values."""
     note = TPU_NOTE if topology.devices[0].platform == "tpu" else GPU_NOTE
     opening = [f"Compiled for {topology.name}; nothing was trained or written.", note]
-    facts = [
-        line for name, value in list_facts(config, topology, shapes) for line in format_entry(name, value).split("\n")
-    ]
     loops = [line for phase, step in compiled.items() for line in ["", *list_loops(phase, step.program)]]
-    return format_flag_file(config, opening, [list_parameters(shapes), facts, [*list_memory(compiled), *loops]])
+    facts = list_facts(config, topology, shapes)
+    return format_flag_file(config, opening, shapes, facts, [*list_memory(compiled), *loops])
 
 
-def list_facts(config: Config, topology: Topology, shapes: dict[str, list[int]]) -> Iterator[tuple[str, str]]:
+def list_facts(config: Config, topology: Topology, shapes: dict[str, list[int]]) -> Iterator[Row]:
     count, batch_size = len(topology.devices), config.run.batch_size
     hosts = "1 host" if topology.hosts == 1 else f"{topology.hosts} hosts, {count // topology.hosts} on each"
-    parameters = 4 * sum(int(np.prod(shape)) for shape in shapes.values())
     yield "devices", f"{count} x {topology.devices[0].device_kind}, {hosts}"
     yield "rows", f"{batch_size // count} on each device, {batch_size // topology.hosts} from each host"
     yield "memory", f"{format_bytes(topology.usable_bytes)} on each device"
-    yield "parameters", f"{format_bytes(parameters)} on each device"
+    yield "parameters", f"{format_bytes(4 * sum(map(math.prod, shapes.values())))} on each device"
 
 
 def list_memory(compiled: dict[str, CompiledFor]) -> Iterator[str]:
     """Yields the memory on each device during each step."""
     yield f"{'on a device':<18}{'compiling':>12}{'arguments':>16}{'scratch':>16}{'peak':>16}"
-    for phase, step in compiled.items():
-        sizes = "".join(f"{format_bytes(b):>16}" for b in (step.argument_bytes, step.scratch_bytes, step.peak_bytes))
-        yield f"{phase:<18}{step.seconds:>10.1f} s{sizes}"
+    for phase, (seconds, *sizes, _) in compiled.items():
+        yield f"{phase:<18}{seconds:>10.1f} s" + "".join(f"{format_bytes(size):>16}" for size in sizes)
 
 
 def list_loops(phase: str, program: Program) -> Iterator[str]:
-    """Yields operations and cycles of one iteration of each loop, and their sums over the step."""
+    """Yields operations and cycles of one iteration of each loop, and their sums over the step; GPUs have no cycles."""
     yield f"{'loops of ' + phase:<40}{'iterations':>11}{'operations':>11}{'cycles':>14}"
     for loop in program.loops:
-        name = "  " * loop.depth + loop.name
-        yield f"{name:<40}{loop.iterations:>11,}{loop.operations:>11,}{format_cycles(loop.cycles):>14}"
+        indent = "  " * loop.depth
+        yield f"{indent + loop.name:<40}{loop.iterations:>11,}{loop.operations:>11,}{format_cycles(loop.cycles):>14}"
         if loop.in_hbm and loop.cycles:
-            yield f"{'':<{2 * loop.depth}}  {len(loop.in_hbm)} states or weights in HBM, such as [{loop.in_hbm[0]}]"
+            yield f"{indent}  {len(loop.in_hbm)} states or weights in HBM, such as [{loop.in_hbm[0]}]"
         if loop.collectives:
-            yield f"{'':<{2 * loop.depth}}  {loop.collectives} exchanges with other devices"
+            yield f"{indent}  {loop.collectives} exchanges with other devices"
     if program.kernels:
         yield f"{'Pallas kernels, of unknown cycles':<51}{program.kernels:>11,}{'-':>14}"
     yield f"{'the step, with all iterations':<51}{program.operations:>11,}{format_cycles(program.cycles):>14}"
 
 
 def format_cycles(cycles: int) -> str:
-    """Formats an estimate; GPUs have none."""
     return f"{cycles:,}" if cycles else "-"

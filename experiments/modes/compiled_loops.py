@@ -9,17 +9,19 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{")
+COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{.*\n((?:.*\n)*?)\}", re.MULTILINE)
 OPERATION = re.compile(
     r" (fusion|custom-call|copy|dynamic-slice|dynamic-update-slice|convert|compare|dot|select|concatenate|transpose"
     r"|reduce)\("
 )
-ONGOING = "async_collective_fusion"  # goes on with an exchange that `async-collective-start` has begun elsewhere
+ONGOING = "async_collective_fusion"  # continues an exchange that `async-collective-start` has begun elsewhere
 COLLECTIVE = re.compile(r" (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)(-start)?\(")
 CALLED = re.compile(r"\b(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
 WHILE = re.compile(r"= \((.*?)\) while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)")
 ON_CHIP = re.compile(r"S\([13]\)")  # memory spaces 1, the VMEM of a TPU, and 3, the CMEM that a v4 also has
 FLOAT_ARRAY = re.compile(r"\b(?:f32|bf16)\[([\d,]+)\](\{[^}]*\})?")
+
+Computations = dict[str, list[str]]  # the lines of each computation, by name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Loop:
     Attributes:
       name: the module that it computes, followed by 'backward' in the backward pass.
       depth: number of loops around it.
-      iterations: of one run of the loop.
+      iterations, all_iterations: of one run of the loop, and of all runs in the program.
       operations, cycles: of one iteration, without inner loops; the cycles are an estimate, 0 on a GPU.
       in_hbm: shapes of the states and weights (vectors and matrices carried from one iteration to the next) outside of
         the memory on a TPU's chip.
@@ -39,6 +41,7 @@ class Loop:
     name: str
     depth: int
     iterations: int
+    all_iterations: int
     operations: int
     cycles: int
     in_hbm: tuple[str, ...]
@@ -49,8 +52,7 @@ class Loop:
 class Program:
     """A compiled program: its loops, each followed by those in it, and sums over one run with all iterations.
 
-    The cycles are an estimate, 0 on a GPU; collectives are operations that exchange data with other devices, and
-    kernels are Pallas kernels outside of the loops, which run loops of their own and have no estimate.
+    Kernels are Pallas kernels outside of the loops, which run loops of their own and have no estimate.
     """
 
     loops: tuple[Loop, ...]
@@ -62,40 +64,34 @@ class Program:
 
 def read_program(text: str) -> Program:
     """Returns the loops of a compiled program and the sums over all of its operations."""
-    entry, computations = split_computations(text)
+    found = COMPUTATION.findall(text)
+    computations = {name: lines.splitlines() for _, name, lines in found}
+    entry = next(name for is_entry, name, _ in found if is_entry)
+    loops = tuple(find_loops(computations, entry))
     operations, cycles = count_operations(computations, entry)
-    loops: list[Loop] = []
-
-    def add_loops(body: str, depth: int, times: int) -> None:
-        nonlocal operations, cycles
-        for loop, inner in find_loops(computations, body, depth):
-            loops.append(loop)
-            operations += times * loop.iterations * loop.operations
-            cycles += times * loop.iterations * loop.cycles
-            add_loops(inner, depth + 1, times * loop.iterations)
-
-    add_loops(entry, 0, 1)
+    operations += sum(loop.all_iterations * loop.operations for loop in loops)
+    cycles += sum(loop.all_iterations * loop.cycles for loop in loops)
     kernels = sum('custom_call_target="tpu_custom_call"' in line for line in own_lines(computations, entry))
-    return Program(tuple(loops), operations, cycles, count_collectives(computations, entry), kernels)
+    return Program(loops, operations, cycles, count_collectives(computations, entry), kernels)
 
 
-def split_computations(text: str) -> tuple[str, dict[str, list[str]]]:
-    """Returns the name of the entry computation, and the lines of all computations by name."""
-    entry, name = "", ""
-    computations: dict[str, list[str]] = {}
-    for line in text.splitlines():
-        if header := HEADER.match(line):
-            name = header.group(2)
-            entry = name if header.group(1) else entry
-            computations[name] = []
-        elif line.startswith("}"):
-            name = ""
-        elif name:
-            computations[name].append(line)
-    return entry, computations
+def find_loops(computations: Computations, name: str, depth: int = 0, runs: int = 1) -> Iterator[Loop]:
+    """Yields the loops of a computation that runs `runs` times, each followed by those in it."""
+    for line in own_lines(computations, name):
+        if match := WHILE.search(line):
+            carried, condition, body = match.groups()
+            known = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
+            constants = re.findall(r"constant\((\d+)\)", "".join(computations[condition]))
+            iterations = int(known.group(1) if known else constants[-1])
+            arrays = FLOAT_ARRAY.findall(carried)
+            in_hbm = tuple(shape for shape, layout in arrays if shape.count(",") < 2 and not ON_CHIP.search(layout))
+            counts = count_operations(computations, body)
+            collectives = count_collectives(computations, body)
+            yield Loop(name_loop(line), depth, iterations, runs * iterations, *counts, in_hbm, collectives)
+            yield from find_loops(computations, body, depth + 1, runs * iterations)
 
 
-def own_lines(computations: dict[str, list[str]], name: str) -> Iterator[str]:
+def own_lines(computations: Computations, name: str) -> Iterator[str]:
     """Yields the lines of a computation, and of those that it calls once."""
     for line in computations[name]:
         if " call(" in line:
@@ -105,16 +101,17 @@ def own_lines(computations: dict[str, list[str]], name: str) -> Iterator[str]:
             yield line
 
 
-def count_operations(computations: dict[str, list[str]], name: str) -> tuple[int, int]:
+def count_operations(computations: Computations, name: str) -> tuple[int, int]:
     """Returns the number of a computation's own operations and the sum of their estimated cycles."""
     lines = list(own_lines(computations, name))
     cycles = sum(int(count) for line in lines for count in re.findall(r'"estimated_cycles":"(\d+)"', line))
     return sum(bool(OPERATION.search(line)) for line in lines), cycles
 
 
-def count_collectives(computations: dict[str, list[str]], name: str) -> int:
+def count_collectives(computations: Computations, name: str) -> int:
     """Returns the number of collective operations in a computation and in all that it refers to."""
-    seen, pending, count = set(), [name], 0
+    seen: set[str] = set()
+    pending, count = [name], 0
     while pending:
         current = pending.pop()
         if current not in seen and not current.startswith(ONGOING):
@@ -123,21 +120,6 @@ def count_collectives(computations: dict[str, list[str]], name: str) -> int:
                 count += bool(COLLECTIVE.search(line))
                 pending += CALLED.findall(line)
     return count
-
-
-def find_loops(computations: dict[str, list[str]], body: str, depth: int) -> Iterator[tuple[Loop, str]]:
-    """Yields each loop directly in a computation, with the name of the loop's body."""
-    for line in own_lines(computations, body):
-        if match := WHILE.search(line):
-            carried, condition, inner = match.groups()
-            known = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
-            constants = re.findall(r"constant\((\d+)\)", "".join(computations[condition]))
-            iterations = int(known.group(1) if known else constants[-1])
-            arrays = FLOAT_ARRAY.findall(carried)
-            in_hbm = tuple(shape for shape, layout in arrays if shape.count(",") < 2 and not ON_CHIP.search(layout))
-            counts = count_operations(computations, inner)
-            collectives = count_collectives(computations, inner)
-            yield Loop(name_loop(line), depth, iterations, *counts, in_hbm, collectives), inner
 
 
 def name_loop(line: str) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -33,12 +33,10 @@ from modes.data_report import report_data
 
 
 def run_mode(invocation: Invocation, stop: StopRequest) -> int:
-    """Runs the program as one of the processes of a run; returns the exit code."""
+    """Runs the program as one of the processes of a run; returns the exit code. Raises ConfigError for bad flags."""
     given = invocation.given
     try:
         processes = initialize(find_processes(given.num_processes, given.process_id, given.coordinator_address))
-    except ConfigError as error:
-        return report(error, BAD_INPUT)
     except ProcessError as error:
         return exit_now(report(error, BAD_INPUT))
     except KeyboardInterrupt:
@@ -71,7 +69,13 @@ def run_mode_on_all(invocation: Invocation, processes: ProcessGroup, stop: StopR
         if invocation.mode not in ("prepare", "report"):
             processes.run_on_all(require_devices)
         with standard_jax():
-            return HANDLERS[invocation.mode](invocation, processes, stop)
+            if invocation.mode == "train":
+                output, code = train(invocation, processes, stop)
+            else:
+                output, code = HANDLERS[invocation.mode](invocation, processes), 0
+        if processes.is_main:
+            print(output)
+        return code
     except InUseError as error:
         return report(error, IN_USE)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
@@ -94,107 +98,94 @@ def require_devices() -> None:
         raise ConfigError(f"{asked}: JAX finds no such devices ({first_line(error, 200)}); {remedy}") from error
 
 
-def prepare(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
-    """Prepares the data set and describes it."""
-    config = invocation.config
-    described = processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
-    if processes.is_main:
-        print(described)
-    return 0
-
-
-def print_dry_run(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
-    """Prints the settings, size, memory and expected time of a run without starting it."""
-    # Imported here because no other mode needs them.
-    from modes.compile_only import compile_for, format_compiled
-    from modes.dry_run import dry_run, format_dry_run
-
-    if topology := invocation.given.topology:
-        print(format_compiled(invocation.config, *compile_for(invocation.config, topology)))
-        return 0
-    found = dry_run(invocation.config, processes)
-    if processes.is_main:
-        print(format_dry_run(found, invocation.workdir, processes.count))
-    return 0
-
-
-def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
-    """Trains to the end, continuing the run in the folder if there is one."""
+def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> tuple[str, int]:
+    """Trains to the end, continuing the run in the folder if there is one; returns the output and the exit code."""
     with working_folder(invocation.workdir, processes) as (folder, remote):
         with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
             arguments = invocation.config, folder, progress, processes, remote, stop
             summary = train_and_evaluate(*arguments, extends=invocation.given.extend)
         made = REPORT if (folder / REPORT).is_file() else ""
-    if processes.is_main:
-        print(format_summary(summary, invocation.workdir, made))
-    return INTERRUPTED if summary["status"] == "interrupted" else 0
+    return format_summary(summary, invocation.workdir, made), INTERRUPTED * (summary["status"] == "interrupted")
 
 
-def evaluate(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+def prepare(invocation: Invocation, processes: ProcessGroup) -> str:
+    """Prepares the data set and describes it."""
+    config = invocation.config
+    return processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
+
+
+def plan(invocation: Invocation, processes: ProcessGroup) -> str:
+    """Describes the settings, size, memory and expected time of a run without starting it."""
+    # Imported here because no other mode needs them.
+    from modes.compile_only import compile_for, format_compiled
+    from modes.dry_run import dry_run, format_dry_run
+
+    if topology := invocation.given.topology:
+        return format_compiled(invocation.config, *compile_for(invocation.config, topology))
+    return format_dry_run(dry_run(invocation.config, processes), invocation.workdir, processes.count)
+
+
+def evaluate(invocation: Invocation, processes: ProcessGroup) -> str:
     """Evaluates a checkpoint with its own settings."""
     with working_folder(invocation.workdir, processes) as (folder, _):
         summary = evaluate_run(folder, invocation.config.data, processes, invocation.given.checkpoint)
-    if processes.is_main:
-        print(format_summary(summary, invocation.workdir, ""))
-    return 0
+    return format_summary(summary, invocation.workdir, "")
 
 
-def predict(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
-    """Writes the predictions of a run for a split to its folder, and prints the scores per class."""
+def predict(invocation: Invocation, processes: ProcessGroup) -> str:
+    """Writes the predictions of a run for a split to its folder; returns the scores per class."""
     # Imported here because importing scikit-learn takes a while.
     from aux_rnn.analysis.predict import predict_run, save_predictions
 
-    config, split, checkpoint = invocation.config, invocation.given.split, invocation.given.checkpoint
+    data, given = invocation.config.data, invocation.given
     with working_folder(invocation.workdir, processes) as (folder, remote):
-        found = predict_run(folder, config.data, split, processes, checkpoint)
-
-        def save() -> None:
-            files = save_predictions(folder, found)
-            if remote:
-                remote.add(folder, files)
-            where = f"{', '.join(files)} in {invocation.workdir}"
-            print(f"{found.report()}\n{found.split} split, after {found.step:,} steps: {where}")
-
-        processes.run_on_all(lambda: save() if processes.is_main else None)
-    return 0
+        found = predict_run(folder, data, given.split, processes, given.checkpoint)
+        files = save_in_main(processes, folder, remote, lambda: save_predictions(folder, found))
+    where = f"{', '.join(files)} in {invocation.workdir}"
+    return f"{found.report()}\n{found.split} split, after {found.step:,} steps: {where}"
 
 
-def reconstruct(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
-    """Draws reconstructions of a run; in process 0."""
+def reconstruct(invocation: Invocation, processes: ProcessGroup) -> str:
+    """Draws reconstructions of a run."""
     data, checkpoint = invocation.config.data, invocation.given.checkpoint
-    return save_files(invocation, processes, lambda folder: [reconstruct_run(folder, data, checkpoint)])
+    return draw(invocation, processes, lambda folder: [reconstruct_run(folder, data, checkpoint)])
 
 
-def write_report(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
-    """Writes the report of a run and its curves; in process 0."""
+def write_report(invocation: Invocation, processes: ProcessGroup) -> str:
+    """Writes the report of a run and its curves."""
     # Imported here because importing Matplotlib takes a while.
     from aux_rnn.plots.report import save_report
 
-    return save_files(invocation, processes, save_report)
+    return draw(invocation, processes, save_report)
 
 
-def save_files(invocation: Invocation, processes: ProcessGroup, save: Callable[[Path], Iterable[Path]]) -> int:
-    """Saves files to the run's folder in process 0, copies them to its address, and names them."""
-
-    def save_and_copy(folder: Path, remote: RemoteCopy | None) -> None:
-        for file in save(folder):
-            name = str(file.relative_to(folder))
-            if remote:
-                remote.add(folder, [name])
-            print(f"{invocation.workdir}/{name}")
-
-    with working_folder(invocation.workdir, processes) as opened:
-        processes.run_on_all(lambda: save_and_copy(*opened) if processes.is_main else None)
-    return 0
+def draw(invocation: Invocation, processes: ProcessGroup, save: Callable[[Path], list[Path]]) -> str:
+    """Draws files in process 0; returns their names."""
+    with working_folder(invocation.workdir, processes) as (folder, remote):
+        drawn = save_in_main(processes, folder, remote, lambda: [str(f.relative_to(folder)) for f in save(folder)])
+    return "\n".join(f"{invocation.workdir}/{name}" for name in drawn)
 
 
-HANDLERS: dict[str, Callable[[Invocation, ProcessGroup, StopRequest], int]] = {
-    "train": train,
+def save_in_main(
+    processes: ProcessGroup, folder: Path, remote: RemoteCopy | None, save: Callable[[], list[str]]
+) -> list[str]:
+    """Saves files to the run's folder in process 0, and copies them to its address; returns their names."""
+
+    def save_and_copy() -> list[str]:
+        files = save()
+        if remote:
+            remote.add(folder, files)
+        return files
+
+    return processes.run_on_all(lambda: save_and_copy() if processes.is_main else [])
+
+
+HANDLERS: dict[str, Callable[[Invocation, ProcessGroup], str]] = {
     "eval": evaluate,
     "predict": predict,
     "reconstruct": reconstruct,
     "report": write_report,
-    "dry_run": print_dry_run,
+    "dry_run": plan,
     "prepare": prepare,
 }
 

@@ -6,8 +6,8 @@ The training steps are compiled and timed on random sequences. Nothing is writte
 import dataclasses
 import math
 import statistics
-import time
-from collections.abc import Callable, Iterator
+import timeit
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -36,42 +36,41 @@ from aux_rnn.training.steps import create_train_state, make_steps
 
 TIMED_STEPS = 5
 
-
-@dataclasses.dataclass(frozen=True)
-class DryRun:
-    """Facts about a run that has not begun: its phases, and the time and memory of its steps.
-
-    Attributes:
-      sizes: examples of each split, as published.
-      shapes: of the parameters by path.
-      state_bytes: memory of the training state on each device.
-      step_seconds, evaluate_seconds: median time of a step by phase, and of a batch of evaluation.
-    """
-
-    config: Config
-    spec: SequenceSpec
-    sizes: SplitSizes
-    plan: Plan
-    shapes: dict[str, list[int]]
-    state_bytes: int
-    compiled: dict[str, CompiledPhase]
-    step_seconds: dict[str, float]
-    evaluate_seconds: float
-
-    def evaluations(self) -> int:
-        """Returns the number of evaluated batches in the whole run."""
-        run, points = self.config.run, self.plan.count_evaluations()
-        validation, test = (math.ceil(size / run.batch_size) for size in (self.sizes.validation, self.sizes.test))
-        return points * validation + (points if run.evaluate_test else 1) * test
+Row = tuple[str, str]  # a name and its value
 
 
 class Planned(NamedTuple):
-    """What follows from the settings without reading data: see the attributes of `DryRun`."""
+    """What follows from the settings without reading data, with the number of examples of each split as published."""
 
     spec: SequenceSpec
     sizes: SplitSizes
     plan: Plan
     permutation: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True)
+class DryRun:
+    """Facts about a run that has not begun.
+
+    Attributes:
+      shapes: of the parameters by path.
+      state_bytes: memory of the training state on each device.
+      compiled: the training steps by phase.
+      seconds: median time of a step by phase, and of a batch of 'evaluate'.
+    """
+
+    config: Config
+    planned: Planned
+    shapes: dict[str, list[int]]
+    state_bytes: int
+    compiled: dict[str, CompiledPhase]
+    seconds: dict[str, float]
+
+    def evaluations(self) -> int:
+        """Returns the number of evaluated batches in the whole run."""
+        run, sizes, points = self.config.run, self.planned.sizes, self.planned.plan.count_evaluations()
+        validation, test = (math.ceil(size / run.batch_size) for size in (sizes.validation, sizes.test))
+        return points * validation + (points if run.evaluate_test else 1) * test
 
 
 def plan_run(config: Config) -> Planned:
@@ -92,49 +91,44 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
       ConfigError, DataError, ProcessError: as training does, except for data that is not prepared yet.
     """
     check_together(config, processes)
-    run, (spec, sizes, plan, permutation) = config.run, plan_run(config)
+    planned, run = plan_run(config), config.run
+    spec, _, plan, permutation = planned
     steps = make_steps(config, spec, plan, permutation)
     rows = local_rows(run.batch_size, processes.index, processes.count)
     batch = {name: values[rows] for name, values in make_batch(spec, run.batch_size, run.seed).items()}
     compiled = compile_steps(config, spec, plan, steps, batch, processes)
     state, batch = replicate(broadcast(create_train_state(config, spec, plan))), shard(batch)
-    shapes = shapes_of(state.params)
-    state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    evaluate_seconds = median_seconds(lambda: steps.evaluate(state.params, batch))
+    shapes, state_bytes = shapes_of(state.params), sum(leaf.nbytes for leaf in jax.tree.leaves(state))
 
     def train(phase: str) -> Any:
         nonlocal state
         state = getattr(steps, phase)(state, batch)
         return state.step
 
-    step_seconds = {phase: median_seconds(partial(train, phase)) for phase in compiled}
-    return DryRun(config, spec, sizes, plan, shapes, state_bytes, compiled, step_seconds, evaluate_seconds)
+    seconds = {phase: median_seconds(partial(train, phase)) for phase in compiled}
+    seconds["evaluate"] = median_seconds(lambda: steps.evaluate(state.params, batch))
+    return DryRun(config, planned, shapes, state_bytes, compiled, seconds)
 
 
 def median_seconds(call: Callable[[], Any]) -> float:
     """Returns the median time of `TIMED_STEPS` calls, after one that is not counted."""
-    jax.block_until_ready(call())
-    seconds = []
-    for _ in range(TIMED_STEPS):
-        begin = time.monotonic()
-        jax.block_until_ready(call())
-        seconds.append(time.monotonic() - begin)
-    return statistics.median(seconds)
+    return statistics.median(timeit.repeat(lambda: jax.block_until_ready(call()), number=1, repeat=TIMED_STEPS + 1)[1:])
 
 
 def format_dry_run(found: DryRun, workdir: str, processes: int = 1) -> str:
     """Formats a flag file of at most 80 columns, apart from settings and a folder with longer values."""
     opening = ["A dry run: nothing was trained or written.", "This is a flag file with all settings."]
-    facts = [
-        line for name, value in list_facts(found, workdir, processes) for line in format_entry(name, value).split("\n")
-    ]
-    parts = [list_parameters(found.shapes), facts, list_times(found)]
-    return format_flag_file(found.config, opening, parts)
+    facts = list_facts(found, workdir, processes)
+    return format_flag_file(found.config, opening, found.shapes, facts, list_times(found))
 
 
-def format_flag_file(config: Config, opening: list[str], parts: list[list[str]]) -> str:
+def format_flag_file(
+    config: Config, opening: Sequence[str], shapes: dict[str, list[int]], facts: Iterable[Row], measured: Sequence[str]
+) -> str:
     """Formats a flag file of all settings between an opening and further parts, which are comments."""
-    first, *rest = ("\n".join(f"# {line}".rstrip() for line in lines) for lines in [opening, *parts])
+    entries = "\n".join(format_entry(name, value) for name, value in facts)
+    parts = [opening, list_parameters(shapes), entries.split("\n"), measured]
+    first, *rest = ("\n".join(f"# {line}".rstrip() for line in lines) for lines in parts)
     return "\n\n".join([first, "\n".join(format_flags(config)), *rest])
 
 
@@ -153,9 +147,9 @@ def list_parameters(shapes: dict[str, list[int]]) -> list[str]:
     return format_table(columns).splitlines()
 
 
-def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[tuple[str, str]]:
+def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[Row]:
     """Yields names and values of everything except times."""
-    config, spec, sizes, plan = found.config, found.spec, found.sizes, found.plan
+    config, (spec, sizes, plan, _) = found.config, found.planned
     yield "sequences", f"{spec.describe()}, {spec.num_classes} classes"
     yield "examples", f"{sizes.train:,} train, {sizes.validation:,} validation, {sizes.test:,} test, as published"
     yield "steps", f"{plan.pretrain_steps:,} of pretraining, {plan.train_steps:,} of training"
@@ -172,16 +166,17 @@ def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[tuple[st
 
 def list_times(found: DryRun) -> list[str]:
     """Returns the measured times and an estimate for the whole run, without reading data and writing checkpoints."""
-    counts = {"pretrain": found.plan.pretrain_steps, "train": found.plan.train_steps}
-    rows = [(name, each.seconds, found.step_seconds[name], counts[name]) for name, each in found.compiled.items()]
-    rows.append(("evaluate", 0.0, found.evaluate_seconds, found.evaluations()))
-    whole = sum(compiling + seconds * count for _, compiling, seconds, count in rows)
+    plan = found.planned.plan
+    counts = {"pretrain": plan.pretrain_steps, "train": plan.train_steps, "evaluate": found.evaluations()}
+    compiling = {phase: found.compiled[phase].seconds if phase in found.compiled else 0.0 for phase in found.seconds}
+    totals = {phase: seconds * counts[phase] for phase, seconds in found.seconds.items()}
+    whole = sum(compiling.values()) + sum(totals.values())
     columns = {
-        "measured": [*(name for name, *_ in rows), "the run"],
-        "compiling": [*(f"{compiling:.1f} s" for _, compiling, _, _ in rows), ""],
-        "per step": [*(f"{1000 * seconds:,.1f} ms" for _, _, seconds, _ in rows), ""],
-        "steps": [*(f"{count:,}" for *_, count in rows), ""],
-        "all steps": [*(format_duration(seconds * count) for *_, seconds, count in rows), format_duration(whole)],
+        "measured": [*found.seconds, "the run"],
+        "compiling": [*(f"{seconds:.1f} s" for seconds in compiling.values()), ""],
+        "per step": [*(f"{1000 * seconds:,.1f} ms" for seconds in found.seconds.values()), ""],
+        "steps": [*(f"{counts[phase]:,}" for phase in found.seconds), ""],
+        "all steps": [format_duration(seconds) for seconds in (*totals.values(), whole)],
     }
     note = "Downloading and reading data and writing checkpoints are not included."
     return [*format_table(columns).splitlines(), note]

@@ -3,12 +3,11 @@
 import dataclasses
 import os
 import re
-from importlib import metadata
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import jax
-from jax.errors import JaxRuntimeError
 from jax.experimental import topologies
 
 from aux_rnn.config.fields import ConfigError, reject
@@ -29,6 +28,7 @@ WITHOUT_TPU = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
 }
+CUDA_PLUGINS = ("jax_cuda12_plugin", "jax_cuda13_plugin")
 H100 = """
 gpu_device_info {
   cuda_compute_capability { major: 9 minor: 0 } clock_rate_ghz: 1.98 core_count: 132 fpus_per_core: 128
@@ -66,49 +66,30 @@ def find_topology(name: str) -> Topology:
 
     Raises ConfigError if there is no such hardware, or its compiler is not installed.
     """
+    if name == "h100":
+        os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # the plugin would ask for a driver
+        devices = find_devices(name, "compile-gpu", CUDA_PLUGINS, "", "cuda", target_config=H100, topology="1x1x1")
+        return Topology(name, tuple(devices), 1, int(re.findall(r"device_memory_size: (\d+)", H100)[0]))
     generation, _, shape = name.partition(":")
-    if name != "h100" and shape not in SLICES.get(generation, ()):
+    if shape not in SLICES.get(generation, ()):
         flat, cubes = ", ".join(FLAT), ", ".join(CUBES)
         allowed = f"such as v5e:2x4; v5e: and v6e: have {flat}, v4: and v5p: have {cubes}, and h100 is one GPU"
         raise reject("topology", name, allowed)
-    if name == "h100":
-        return find_h100()
-    require_libtpu(name)
     for variable, value in WITHOUT_TPU.items():
         os.environ.setdefault(variable, value)
     bounds = (*map(int, shape.split("x")), 1) if shape in ONE_HOST else (2, 2, 1)
-    try:
-        found: list[Any] = topologies.get_topology_desc(name, "tpu", chips_per_host_bounds=bounds).devices
-    except (JaxRuntimeError, RuntimeError) as error:
-        raise ConfigError(f"--topology={name}: libtpu does not know it ({first_line(error)})") from error
-    devices = tuple(sorted(found, key=lambda device: (device.process_index, device.id)))
+    devices = find_devices(name, "compile-tpu", ["libtpu"], name, "tpu", chips_per_host_bounds=bounds)
+    devices.sort(key=lambda device: (device.process_index, device.id))
     hosts = len({device.process_index for device in devices})
-    return Topology(name, devices, hosts, USABLE_BYTES[generation])
+    return Topology(name, tuple(devices), hosts, USABLE_BYTES[generation])
 
 
-def require_libtpu(name: str) -> None:
-    """Raises ConfigError unless the version of libtpu that belongs to this version of JAX is installed."""
-    line = next(line for line in metadata.requires("jax") or () if line.startswith("libtpu"))
-    needed = line.partition(";")[0].strip()
-    prefix = re.sub(r"^libtpu==|\*$", "", needed)
+def find_devices(name: str, extra: str, compilers: Sequence[str], *arguments: str, **options: Any) -> list[Any]:
+    """Calls `get_topology_desc`. Raises ConfigError if none of the compilers is installed, or they refuse the name."""
+    if not any(map(find_spec, compilers)):
+        missing = f"{compilers[0]} is not installed; EXTRAS={extra} ./launch.sh ... installs it"
+        raise ConfigError(f"--topology={name}: {missing}")
     try:
-        installed = metadata.version("libtpu")
-    except metadata.PackageNotFoundError:
-        installed = ""
-    if not f"{installed}.".startswith(prefix):
-        state = f"libtpu {installed} is installed" if installed else "libtpu is not installed"
-        remedy = f"JAX {jax.__version__} needs {needed}, which EXTRAS=compile-tpu ./launch.sh ... installs"
-        raise ConfigError(f"--topology={name}: {state}; {remedy}")
-
-
-def find_h100() -> Topology:
-    if not any(find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
-        raise ConfigError(
-            "--topology=h100: needs the CUDA plugin of JAX; EXTRAS=compile-gpu ./launch.sh ... installs it"
-        )
-    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # the plugin would ask for a driver
-    try:
-        found = topologies.get_topology_desc("", "cuda", target_config=H100, topology="1x1x1").devices
-    except (JaxRuntimeError, RuntimeError, NotImplementedError) as error:
-        raise ConfigError(f"--topology=h100: the CUDA plugin of JAX cannot be used ({first_line(error)})") from error
-    return Topology("h100", tuple(found), 1, int(re.findall(r"device_memory_size: (\d+)", H100)[0]))
+        return topologies.get_topology_desc(*arguments, **options).devices
+    except RuntimeError as error:
+        raise ConfigError(f"--topology={name}: {compilers[0]} cannot compile for it ({first_line(error)})") from error

@@ -39,7 +39,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import local
-local.GRACE_SECONDS = 1.0
+from cli import subprocesses
+local.GRACE_SECONDS = subprocesses.PATIENCE_SECONDS = 0.4
 sys.exit(local.main(sys.argv[3:], Path(sys.argv[2])))
 """
 
@@ -114,7 +115,7 @@ def test_a_second_signal_kills_all_processes(launch):
     launcher = launch("ignore pid sleep:60", "ignore pid sleep:60")
     read_pids(launcher)
     launcher.terminate()
-    time.sleep(1.2)  # sooner, it would be the same request
+    time.sleep(0.8)  # sooner, it would be the same request
     assert launcher.poll() is None
     launcher.terminate()
     code, _ = finish(launcher)

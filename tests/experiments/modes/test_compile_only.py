@@ -86,11 +86,9 @@ def test_all_steps_compile_and_are_shown_in_80_columns():
     ("topology", "changes"),
     [
         ("v6e:4x4", {"precision": "bfloat16"}),  # four hosts
-        ("v5e:2x2", {"recurrence": "scan"}),
         ("v6e:2x2", {"encoder": "gru"}),
         ("v6e:2x2", {"dataset": "digits_text", "image_size": 0}),  # tokens, unequal lengths
         ("v5e:2x2", TRANSFORMER),
-        ("v5e:2x2", {"recurrence": "pallas"}),
         ("v6e:2x2", {"recurrence": "pallas", "precision": "bfloat16"}),
         ("v4:2x2x1", {"recurrence": "pallas", "supervised_truncation": "full"}),
         ("v5p:2x2x1", {"recurrence": "pallas", "dataset": "digits_text", "image_size": 0}),
@@ -150,40 +148,27 @@ def refusal(run_main):
     return refuse
 
 
+REFUSED = {
+    "--topology=v5e:3x3": "error: --topology=v5e:3x3: must be such as v5e:2x4; v5e: and v6e: have 1x1, 2x2",
+    "--topology=v7": "v4: and v5p: have 2x2x1, 2x2x2",
+    "--topology=v5e:2x4 --mode=train": "must be left out with --mode=train",
+}
+TOO_LARGE = {
+    "--topology=v5e:2x4 --batch_size=12": "=12: must be a multiple of the 8 devices of --topology=v5e:2x4",
+    "--topology=v5e:1x1 --batch_size=32768 --encoder=transformer --transformer_layers=1": "=32768: must be smaller",
+}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
-    [
-        (["--topology=v5e:3x3"], "error: --topology=v5e:3x3: must be such as v5e:2x4; v5e: and v6e: have 1x1, 2x2"),
-        (["--topology=v7"], "v4: and v5p: have 2x2x1, 2x2x2"),
-        (["--topology=v5e:2x4", "--mode=train"], "must be left out with --mode=train"),
-    ],
+    [*REFUSED.items(), *(pytest.param(*case, marks=needs_libtpu) for case in TOO_LARGE.items())],
+    ids=range(len(REFUSED | TOO_LARGE)),
 )
-def test_a_topology_that_cannot_be_used_gets_one_line(words, message, refusal):
-    assert message in refusal(*words)
+def test_a_topology_or_batch_that_cannot_be_used_gets_one_line(words, message, refusal):
+    assert message in refusal(*words.split())
 
 
-@needs_libtpu
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("v5e:2x4 --batch_size=12", "--batch_size=12: must be a multiple of the 8 devices of --topology=v5e:2x4"),
-        ("v5e:1x1 --batch_size=32768 --encoder=transformer --transformer_layers=1", "=32768: must be smaller"),
-    ],
-)
-def test_a_batch_that_does_not_fit_a_topology_gets_one_line(words, message, refusal):
-    assert message in refusal(*f"--topology={words}".split())
-
-
-@pytest.mark.parametrize("installed", ["0.0.4", None])
-def test_a_compiler_that_is_missing_or_of_another_version_names_the_extra(installed, refusal, monkeypatch):
-    def version(name):
-        if installed is None:
-            raise topologies.metadata.PackageNotFoundError(name)
-        return installed
-
-    monkeypatch.setattr(topologies.metadata, "version", version)
+@pytest.mark.parametrize(("topology", "extra"), [("v5e:2x4", "compile-tpu"), ("h100", "compile-gpu")])
+def test_a_compiler_that_is_missing_names_the_extra(topology, extra, refusal, monkeypatch):
     monkeypatch.setattr(topologies, "find_spec", lambda name: None)
-    message = refusal("--topology=v5e:2x4")
-    assert "EXTRAS=compile-tpu" in message
-    assert f"libtpu {installed or 'is not installed'}" in message
-    assert "EXTRAS=compile-gpu" in refusal("--topology=h100")
+    assert f"is not installed; EXTRAS={extra} ./launch.sh" in refusal(f"--topology={topology}")

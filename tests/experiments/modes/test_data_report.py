@@ -40,10 +40,3 @@ def test_the_report_of_a_data_set_without_files(run_main):
         "largest     1, 146",
     }
     assert expected <= set(lines)
-
-
-def test_what_cannot_be_prepared_gets_one_line(run_main, tmp_path):
-    folders = [f"--data_dir={tmp_path}/data", f"--manual_dir={tmp_path}"]
-    code, out, err = run_main("--mode=prepare", "--dataset=dbpedia", *folders)
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "dbpedia_csv.tar.gz (or unpacked: dbpedia_csv) not found" in err

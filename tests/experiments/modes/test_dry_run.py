@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from absl import flags
 from cli import command_line, parsing
-from modes.dry_run import DryRun, format_dry_run, format_flags
+from modes.dry_run import DryRun, Planned, format_dry_run, format_flags
 
 from aux_rnn.config.serialization import from_flat, to_flat
 from aux_rnn.datasets import sequence_spec, split_sizes
@@ -22,9 +22,9 @@ def make_dry_run(**changes):
     config = from_flat({**UNUSUAL, **changes})
     compiled = {"pretrain": CompiledPhase(2.0, 3 * 2**20), "train": CompiledPhase(3.0, 5 * 2**29)}
     sizes = split_sizes(config.data)  # 24, 144 and 360 examples in batches of 8
+    planned = Planned(sequence_spec(config.data), sizes, Plan.of(config, 3), None)
     shapes = {"encoder/cell/bias": [3], "encoder/cell/kernel": [2, 3]}
-    seconds, plan = {"pretrain": 10.0, "train": 20.0}, Plan.of(config, 3)
-    return DryRun(config, sequence_spec(config.data), sizes, plan, shapes, 10**6, compiled, seconds, 1.0)
+    return DryRun(config, planned, shapes, 10**6, compiled, {"pretrain": 10.0, "train": 20.0, "evaluate": 1.0})
 
 
 def test_the_output_is_a_flag_file_of_the_same_settings_in_80_columns(tmp_path, monkeypatch):
@@ -62,9 +62,9 @@ def test_evaluations_are_counted_without_a_loop_over_all_steps(pretrain, train, 
 
 def test_a_dry_run_needs_no_data_and_writes_nothing(run_main, tmp_path, monkeypatch, tiny):
     monkeypatch.chdir(tmp_path)
-    settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none"), "auxiliary": "none"}
+    settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none")}
     code, out, err = run_main("--mode=dry_run", *format_flags(from_flat(settings)))
     assert (code, err) == (0, "")
-    assert "# steps       0 of pretraining, 6 of training" in out
-    assert "# results     would go to runs/mnist-none-seed0" in out
+    assert "# steps       3 of pretraining, 6 of training" in out
+    assert "# results     would go to runs/mnist-reconstruct-seed0" in out
     assert list(tmp_path.iterdir()) == []

@@ -95,7 +95,10 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
     spec, _, plan, permutation = planned
     steps = make_steps(config, spec, plan, permutation)
     rows = local_rows(run.batch_size, processes.index, processes.count)
-    batch = {name: values[rows] for name, values in make_batch(spec, run.batch_size, run.seed).items()}
+    batch, form = make_batch(spec, run.batch_size, run.seed), find_dataset(config.data).form
+    # As in training, which then finds these programs in the compilation cache.
+    batch["inputs"] = batch["inputs"].reshape(-1, *form.shape(config.data)).astype(form.dtype)
+    batch = {name: values[rows] for name, values in batch.items()}
     compiled = compile_steps(config, spec, plan, steps, batch, processes)
     state, batch = replicate(broadcast(create_train_state(config, spec, plan))), shard(batch)
     shapes, state_bytes = shapes_of(state.params), sum(leaf.nbytes for leaf in jax.tree.leaves(state))

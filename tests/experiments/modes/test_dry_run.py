@@ -62,9 +62,9 @@ def test_evaluations_are_counted_without_a_loop_over_all_steps(pretrain, train, 
 
 def test_a_dry_run_needs_no_data_and_writes_nothing(run_main, tmp_path, monkeypatch, tiny):
     monkeypatch.chdir(tmp_path)
-    settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none")}
+    settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none"), "auxiliary": "none"}
     code, out, err = run_main("--mode=dry_run", *format_flags(from_flat(settings)))
     assert (code, err) == (0, "")
-    assert "# steps       3 of pretraining, 6 of training" in out
-    assert "# results     would go to runs/mnist-reconstruct-seed0" in out
+    assert "# steps       0 of pretraining, 6 of training" in out
+    assert "# results     would go to runs/mnist-none-seed0" in out
     assert list(tmp_path.iterdir()) == []

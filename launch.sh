@@ -70,7 +70,7 @@ set_up() {
   popd > /dev/null
 }
 
-# Whether flags of main.py name neither a data set nor a mode, so that the run is on the digits.
+# Succeeds if flags of main.py name neither a data set nor a mode; the run is then on the digits.
 are_on_digits() {
   case " $*" in
     *" --flagfile"* | *" --dataset"* | *" --mode"*) return 1 ;;

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "results/**/*.md")
-# What pages link to or show; of results also what the reports name.
+# Files that pages link to or show, and files that the reports in results name.
 LINKED = (
     "CITATION.cff",
     "docs/*.ipynb",

@@ -32,7 +32,7 @@ from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import Config
 
 COMMANDS = ("step", "peer", "lengths", "scan")
-# What the other program of a comparison has.
+# Settings that the other program of a comparison has.
 COMPARABLE: dict[str, dict[str, Any]] = {
     "scan": dict(encoder="lstm"),
     "peer": dict(encoder="lstm", precision="float32", dropconnect=0.0, teacher_forcing=True, num_anchors=1)

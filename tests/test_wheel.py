@@ -28,7 +28,7 @@ print(fitted.summary["status"], fitted.logits(np.ones((2, 6, 1))).shape)
 
 @pytest.mark.slow
 def test_the_wheel_works_away_from_the_repository(tmp_path, monkeypatch):
-    """What it depends on comes from the environment of the tests, which has it from the same declaration."""
+    """Takes the dependencies from the environment of the tests, which has them from the same declaration."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
     source, own = tmp_path / "source", tmp_path / "venv"
     shutil.copytree(ROOT / "aux_rnn", source / "aux_rnn", ignore=shutil.ignore_patterns("__pycache__"))

@@ -4,7 +4,6 @@ Process 0 writes to the terminal; lines of the others are shown after their numb
 all processes, which save and exit with 75; a second one kills them. When one fails, the others are stopped.
 """
 
-import os
 import signal
 import socket
 import subprocess
@@ -28,17 +27,6 @@ def show_output(index: int, process: subprocess.Popen[str]) -> None:
         print(f"[{index}] {line}", end="", file=sys.stderr, flush=True)
 
 
-def describe_failure(group: Subprocesses, first: int) -> str:
-    """Names the process that ended first, or a suspended one, for which the others have waited."""
-    count = len(group.processes)
-    for index, process in enumerate(group.processes):
-        if process.poll() is None and os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT):
-            return f"process {index} of {count} was suspended and did not respond"
-    code = group.processes[first].returncode
-    how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
-    return f"process {first} of {count} {how}"
-
-
 def wait(group: Subprocesses) -> int:
     """Waits for all processes; returns the exit code of the first that did not end with 0."""
     code, failure, deadline = 0, "", float("inf")
@@ -46,7 +34,8 @@ def wait(group: Subprocesses) -> int:
         if code == 0 and any(codes):
             first, code = next((index, found) for index, found in enumerate(codes) if found)
             if code not in (BAD_INPUT, IN_USE, INTERRUPTED):  # which the processes report themselves
-                failure = f"{describe_failure(group, first)}; the same command continues the run"
+                how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+                failure = f"process {first} of {len(codes)} {how}; the same command continues the run"
                 group.send(signal.SIGTERM)
             deadline = float("inf") if code == INTERRUPTED else time.monotonic() + GRACE_SECONDS
         if time.monotonic() > deadline:

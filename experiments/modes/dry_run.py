@@ -40,7 +40,7 @@ Row = tuple[str, str]  # a name and its value
 
 
 class Planned(NamedTuple):
-    """What follows from the settings without reading data, with the number of examples of each split as published."""
+    """Holds what follows from the settings without reading data; the sizes are those of the published splits."""
 
     spec: SequenceSpec
     sizes: SplitSizes

@@ -82,15 +82,11 @@ def test_all_processes_run_and_lines_of_others_have_their_number(launch):
     assert sorted(lines) == ["[1] hello 2", "hello 2"]
 
 
-STOPPED = f"kill:{int(signal.SIGSTOP)}"
-
-
 @pytest.mark.parametrize(
     ("actions", "code", "how"),
     [
         (["sleep:60", "sleep:0.2 exit:1", "ignore sleep:60"], 1, "ended with exit code 1"),
         (["sleep:60", "sleep:0.2 kill:9", "ignore sleep:60"], 137, "was killed (SIGKILL)"),
-        (["sleep:1 kill:6", STOPPED], 128 + signal.SIGABRT, "was suspended and did not respond"),
     ],
 )
 def test_the_first_process_to_fail_is_named_and_the_others_are_stopped(launch, actions, code, how):

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import benchmark
+import compare
+import own_data
 import pytest
 import reproduce
 import yaml
@@ -41,7 +43,10 @@ def read_commands(document: Path) -> list[str]:
     return [" ".join(part.split()) for part in parts if part.strip()]
 
 
-COMMANDS = sorted({command for document in DOCUMENTS for command in read_commands(document)})
+# The help of each program, which is its docstring, shows commands as well.
+HELP = [line for program in (main, benchmark, reproduce, compare, own_data) for line in program.__doc__.splitlines()]
+SHOWN = [" ".join(line.split(" #")[0].split()) for line in HELP if line.startswith("  python ")]
+COMMANDS = sorted({*SHOWN, *(command for document in DOCUMENTS for command in read_commands(document))})
 
 
 def parse_main(arguments: list[str]) -> None:

@@ -124,15 +124,10 @@ case $command in
   slurm)
     fail "slurm: submit the job script: sbatch [options] experiments/launch/slurm.sh [flags]"
     ;;
-  reproduce)
+  reproduce | benchmark)
     set_up
     tune_allocator
-    exec "$python" "$root/experiments/reproduce.py" "$@"
-    ;;
-  benchmark)
-    set_up
-    tune_allocator
-    exec "$python" "$root/experiments/benchmark.py" "$@"
+    exec "$python" "$root/experiments/$command.py" "$@"
     ;;
   check-accelerator)
     set_up

@@ -11,6 +11,7 @@ from aux_rnn.config.serialization import from_flat, to_flat
 from aux_rnn.datasets import sequence_spec, split_sizes
 from aux_rnn.training.memory_check import CompiledPhase
 from aux_rnn.training.plan import Plan
+from aux_rnn.training.sharding import CompiledStep
 
 # An unusual value in every kind of setting.
 UNUSUAL = dict(dataset="digits", image_size=4, data_dir="data here", train_examples=24, auxiliary="both")
@@ -61,6 +62,8 @@ def test_evaluations_are_counted_without_a_loop_over_all_steps(pretrain, train, 
 
 
 def test_a_dry_run_needs_no_data_and_writes_nothing(run_main, tmp_path, monkeypatch, tiny):
+    compiled, lower = [], CompiledStep.lower
+    monkeypatch.setattr(CompiledStep, "lower", lambda *args: compiled.append(args[2]["inputs"].shape) or lower(*args))
     monkeypatch.chdir(tmp_path)
     settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none"), "auxiliary": "none"}
     code, out, err = run_main("--mode=dry_run", *format_flags(from_flat(settings)))
@@ -68,3 +71,4 @@ def test_a_dry_run_needs_no_data_and_writes_nothing(run_main, tmp_path, monkeypa
     assert "# steps       0 of pretraining, 6 of training" in out
     assert "# results     would go to runs/mnist-none-seed0" in out
     assert list(tmp_path.iterdir()) == []
+    assert set(compiled) == {(4, 2, 4, 4, 1)}  # images, as in training, which then compiles nothing

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Sequence
+from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -78,10 +79,22 @@ def find_topology(name: str) -> Topology:
     for variable, value in WITHOUT_TPU.items():
         os.environ.setdefault(variable, value)
     bounds = (*map(int, shape.split("x")), 1) if shape in ONE_HOST else (2, 2, 1)
+    require_matching_libtpu(name)
     devices = find_devices(name, "compile-tpu", ["libtpu"], name, "tpu", chips_per_host_bounds=bounds)
     devices.sort(key=lambda device: (device.process_index, device.id))
     hosts = len({device.process_index for device in devices})
     return Topology(name, tuple(devices), hosts, USABLE_BYTES[generation])
+
+
+def require_matching_libtpu(name: str) -> None:
+    """Raises ConfigError if libtpu is installed in another version than this version of JAX needs."""
+    needed = (
+        next(line for line in metadata.requires("jax") or () if line.startswith("libtpu")).partition(";")[0].strip()
+    )
+    installed = metadata.version("libtpu") if find_spec("libtpu") else ""
+    if installed and not f"{installed}.".startswith(re.sub(r"^libtpu==|\*$", "", needed)):
+        remedy = f"JAX {jax.__version__} needs {needed}, which EXTRAS=compile-tpu ./launch.sh ... installs"
+        raise ConfigError(f"--topology={name}: libtpu {installed} is installed; {remedy}")
 
 
 def find_devices(name: str, extra: str, compilers: Sequence[str], *arguments: str, **options: Any) -> list[Any]:

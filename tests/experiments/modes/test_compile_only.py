@@ -86,9 +86,11 @@ def test_all_steps_compile_and_are_shown_in_80_columns():
     ("topology", "changes"),
     [
         ("v6e:4x4", {"precision": "bfloat16"}),  # four hosts
+        ("v5e:2x2", {"recurrence": "scan"}),
         ("v6e:2x2", {"encoder": "gru"}),
         ("v6e:2x2", {"dataset": "digits_text", "image_size": 0}),  # tokens, unequal lengths
         ("v5e:2x2", TRANSFORMER),
+        ("v5e:2x2", {"recurrence": "pallas"}),
         ("v6e:2x2", {"recurrence": "pallas", "precision": "bfloat16"}),
         ("v4:2x2x1", {"recurrence": "pallas", "supervised_truncation": "full"}),
         ("v5p:2x2x1", {"recurrence": "pallas", "dataset": "digits_text", "image_size": 0}),
@@ -167,3 +169,11 @@ def test_a_topology_or_batch_that_cannot_be_used_gets_one_line(words, message, r
 def test_a_compiler_that_is_missing_names_the_extra(topology, extra, refusal, monkeypatch):
     monkeypatch.setattr(topologies, "find_spec", lambda name: None)
     assert f"is not installed; EXTRAS={extra} ./launch.sh" in refusal(f"--topology={topology}")
+
+
+def test_a_compiler_of_another_version_names_the_extra(refusal, monkeypatch):
+    monkeypatch.setattr(topologies, "find_spec", lambda name: True)
+    monkeypatch.setattr(topologies.metadata, "version", lambda name: "0.0.4")
+    message = refusal("--topology=v5e:2x4")
+    assert "libtpu 0.0.4 is installed" in message
+    assert "EXTRAS=compile-tpu" in message

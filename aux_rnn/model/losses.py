@@ -56,13 +56,3 @@ def auxiliary_loss(outputs: jax.Array, segments: Segments, mask: jax.Array) -> M
     else:
         errors = jnp.mean(jnp.square(outputs - targets), axis=-1)
     return Mean.of(errors, segments.mask & mask[:, None, None])
-
-
-def memory_gain(true: Mean, other: Mean) -> Mean:
-    """Computes how much the state at the anchor helps the decoder: the loss from another state minus the true loss.
-
-    Args:
-      true: the auxiliary loss when the decoder starts from the encoder's state.
-      other: the same targets, and so the same count, from a state without information about them.
-    """
-    return Mean(other.total - true.total, true.count)

@@ -137,8 +137,3 @@ class AuxiliaryRNN(nn.Module):
         rows, previous = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), (states, segment.inputs))
         outputs = self.decoders[kind](rows, previous, deterministic)
         return outputs.reshape(*segment.anchors.shape, *outputs.shape[1:])
-
-
-def count_parameters(params: Mapping) -> int:
-    """Returns the number of scalars in a tree of parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

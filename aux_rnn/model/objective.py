@@ -22,7 +22,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.inputs import Batch
-from aux_rnn.model.losses import auxiliary_loss, memory_gain, supervised_loss
+from aux_rnn.model.losses import auxiliary_loss, supervised_loss
 from aux_rnn.model.metric_names import CLASSIFIER_METRICS
 from aux_rnn.model.metrics import Mean, Metrics
 from aux_rnn.model.network import AuxiliaryRNN
@@ -63,7 +63,7 @@ def compute_losses(model: nn.Module, params: Any, key: jax.Array, batch: Batch, 
       loss_fn: computes the supervised loss from the outputs `[B, K]`; None in pretraining.
 
     Returns:
-      The terms. The gradient of each reaches back as far as its truncation.
+      The terms, each with a gradient that reaches back as far as its truncation.
 
     Source: Trinh, Dai, Luong and Le (2018), section 3.
     """
@@ -129,8 +129,8 @@ def evaluate_losses(model: nn.Module, params: Any, batch: Batch, other_states: C
             auxiliary_loss(apply(kind, origin, segment, method="decode"), segment, batch.mask) for origin in origins
         )
         metrics[f"{kind}_loss"] = true
-        metrics[f"{kind}_memory_gain"] = memory_gain(true, other)
-        metrics[f"{kind}_memory_gain_zeroed"] = memory_gain(true, zeroed)
+        metrics[f"{kind}_memory_gain"] = Mean(other.total - true.total, true.count)
+        metrics[f"{kind}_memory_gain_zeroed"] = Mean(zeroed.total - true.total, true.count)
     return metrics
 
 

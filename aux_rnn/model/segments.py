@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aux_rnn.recurrence.padding import gather_padded
+from aux_rnn.recurrence.windows import gather_padded
 
 
 class Segments(NamedTuple):

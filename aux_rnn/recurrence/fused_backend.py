@@ -7,12 +7,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, fold_embedding, layer_params, lstm_step, run_lstm
+from aux_rnn.recurrence.fused_lstm import (
+    LSTMParams,
+    State,
+    StepInputs,
+    fold_embedding,
+    layer_params,
+    lstm_step,
+    run_lstm,
+)
 from aux_rnn.recurrence.joined_layers import run_joined_lstm
-from aux_rnn.recurrence.padding import gather_windows, sequence_starts
 from aux_rnn.recurrence.precision import MatMul
-from aux_rnn.recurrence.scan import stop_gradient, target_platform, truncated_run
-from aux_rnn.recurrence.scan_backend import scan_states_at
+from aux_rnn.recurrence.scan import target_platform, truncated_run
+from aux_rnn.recurrence.scan_backend import ScanBackend, scan_states_at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,19 +38,19 @@ class FoldedEncoder:
 
 
 def run_layers(
-    params: tuple[LSTMParams, ...], states: Any, elements: jax.Array, *, mask: jax.Array | None = None, **options: Any
+    params: tuple[LSTMParams, ...],
+    states: tuple[State, ...],
+    inputs: StepInputs,
+    return_cells: bool = False,
+    matmul: MatMul = jnp.matmul,
 ) -> Any:
     """Computes `run_lstm`, on a GPU with several layers as one."""
-    if len(params) > 1 and mask is None and target_platform() == "gpu":
-        return run_joined_lstm(params, states, elements, **options)
-    return run_lstm(params, states, elements, mask=mask, **options)
+    is_joined = len(params) > 1 and inputs.mask is None and target_platform() == "gpu"
+    return (run_joined_lstm if is_joined else run_lstm)(params, states, inputs, return_cells, matmul)
 
 
-class FusedBackend:
-    """Runs all layers in one loop. See `backends.Backend` for the methods.
-
-    Args:
-      encoder: a bound `Encoder` with an `LSTMCell`.
+class FusedBackend(ScanBackend):
+    """Runs all layers in one loop, for a bound `Encoder` with an `LSTMCell`.
 
     Attributes:
       run: the function that runs the steps, with the arguments and results of `run_lstm`.
@@ -56,46 +63,31 @@ class FusedBackend:
         self.encoder = FoldedEncoder(params, encoder.matmul)
 
     def states_at(
-        self, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int, *, differentiable: bool
+        self, elements: jax.Array, mask: jax.Array | None, positions: jax.Array, *, differentiable: bool
     ) -> State:
-        if differentiable:
-            return gather_states(self.run, self.encoder, inputs, lengths, positions, steps)
-        constant = dataclasses.replace(self.encoder, params=stop_gradient(self.encoder.params))
-        return scan_states_at(constant, stop_gradient(inputs), lengths, positions, steps)
+        params, matmul, batch = self.encoder.params, self.encoder.matmul, len(positions)
+        if not differentiable:
+            params, elements = jax.lax.stop_gradient((params, elements))
+            return scan_states_at(FoldedEncoder(params, matmul), elements, mask, positions)
+        # A pass with gradients keeps the states of all steps in any case.
+        initial = self.encoder.initial_state(batch)
+        inputs = StepInputs(elements, None if mask is None else mask[:, :, None])
+        _, states = self.run((params,), (initial,), inputs, return_cells=True, matmul=matmul)
+        states = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s]), initial, states)
+        return jax.tree.map(lambda s: s[positions, jnp.arange(batch)[:, None]], states)
 
-    def run_windows(
-        self, states: State, inputs: jax.Array, lengths: jax.Array | None, ends: jax.Array, truncation: int
-    ) -> State:
-        mask, elements = gather_windows(inputs, lengths, ends, truncation)
-        rows = jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), states)
-        (rows,), _ = self.run((self.encoder.params,), (rows,), elements, mask=mask, matmul=self.encoder.matmul)
-        return jax.tree.map(lambda s: s.reshape(*ends.shape, *s.shape[1:]), rows)
+    def run_rows(self, states: State, elements: jax.Array, mask: jax.Array) -> State:
+        inputs = StepInputs(elements, mask[:, :, None])
+        (states,), _ = self.run((self.encoder.params,), (states,), inputs, matmul=self.encoder.matmul)
+        return states
 
     @classmethod
     def run_decoder(cls, decoder: Any, states: tuple[State, ...], elements: jax.Array) -> jax.Array:
         bottom, *upper = [layer.variables["params"] for layer in decoder.layers]
-        params = (fold_embedding(bottom, decoder.embedding.variables["params"]), *map(layer_params, upper))
+        params = fold_embedding(bottom, decoder.embedding.variables["params"]), *map(layer_params, upper)
 
         def run(params: Any, states: Any, elements: jax.Array) -> Any:
-            final, (_, hidden) = cls.run(params, states, elements, matmul=decoder.embedding.matmul)
+            final, (_, hidden) = cls.run(params, states, StepInputs(elements), matmul=decoder.embedding.matmul)
             return final, hidden
 
         return truncated_run(run, params, states, elements, decoder.config.decoder_truncation)[1]
-
-
-def gather_states(
-    run: Callable[..., Any],
-    encoder: FoldedEncoder,
-    inputs: jax.Array,
-    lengths: jax.Array | None,
-    positions: jax.Array,
-    steps: int,
-) -> State:
-    """Computes `scan_states_at` from the states of all steps, which a pass with gradients keeps in any case."""
-    batch, starts = len(inputs), sequence_starts(inputs, lengths)
-    initial = encoder.initial_state(batch)
-    mask = None if lengths is None else jnp.arange(steps)[:, None] >= starts
-    elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
-    _, states = run((encoder.params,), (initial,), elements, mask=mask, return_cells=True, matmul=encoder.matmul)
-    states = jax.tree.map(lambda first, s: jnp.concatenate([first[None], s]), initial, states)
-    return jax.tree.map(lambda s: s[positions, jnp.arange(batch)[:, None]], states)

@@ -23,14 +23,13 @@ Backpropagation through the step, where `d` marks the gradient of the loss:
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from aux_rnn.recurrence.precision import MatMul, standard_promotion
-from aux_rnn.recurrence.scan import join_chunks, split_chunks, steps_per_iteration
+from aux_rnn.recurrence.scan import join_chunks, split_chunks, steps_per_iteration, tree_where
 
 CHECKPOINT_EVERY = 10  # steps: a chunk's arrays should fit into the cache of a core
 
@@ -61,35 +60,7 @@ class StepInputs(NamedTuple):
     """
 
     elements: jax.Array
-    mask: jax.Array | None
-
-
-class Saved(NamedTuple):
-    """What the forward pass keeps of a chunk.
-
-    Attributes:
-      gates: of each layer, leaves `[steps, R, H]`.
-      states: of each layer before the chunk, leaves `[R, H]`.
-    """
-
-    gates: list[Gates]
-    states: list[State]
-
-
-class Residuals(NamedTuple):
-    """What the backward pass needs.
-
-    Attributes:
-      params: of each layer.
-      inputs: of all steps.
-      whole: of the chunks of `CHECKPOINT_EVERY` steps, with a leading axis of chunks.
-      last: of the steps after them; None if there are none.
-    """
-
-    params: tuple[LSTMParams, ...]
-    inputs: StepInputs
-    whole: Saved
-    last: Saved | None
+    mask: jax.Array | None = None
 
 
 def layer_params(cell: Mapping[str, jax.Array]) -> LSTMParams:
@@ -99,11 +70,11 @@ def layer_params(cell: Mapping[str, jax.Array]) -> LSTMParams:
 
 def fold_embedding(cell: Mapping[str, jax.Array], embedding: Mapping[str, Any]) -> LSTMParams:
     """Merges an `LSTMCell` and the `Embedding` before it: `(x E + e) W + b = x (E W) + (e W + b)`."""
-    recurrent, bias = cell["recurrent_kernel"], cell["bias"]
+    kernel, recurrent, bias = layer_params(cell)
     if "table" in embedding:
-        return LSTMParams(embedding["table"]["embedding"] @ cell["input_kernel"], recurrent, bias)
+        return LSTMParams(embedding["table"]["embedding"] @ kernel, recurrent, bias)
     linear = embedding["linear"]
-    return LSTMParams(linear["kernel"] @ cell["input_kernel"], recurrent, linear["bias"] @ cell["input_kernel"] + bias)
+    return LSTMParams(linear["kernel"] @ kernel, recurrent, linear["bias"] @ kernel + bias)
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
@@ -139,64 +110,19 @@ def lstm_step(params: LSTMParams, state: State, inputs: jax.Array, matmul: MatMu
     return (c, o * jnp.tanh(c)), (i, f, g, o)
 
 
-def where(mask: jax.Array | None, new: Any, old: Any) -> Any:
-    """Returns the new arrays `[R, H]` where the mask, bool `[R, 1]` or `[1, H]`, is true; everywhere without a mask."""
-    return new if mask is None else jax.tree.map(lambda n, o: jnp.where(mask, n, o), new, old)
-
-
-def run_forward(
-    params: Sequence[LSTMParams],
-    states: Sequence[State],
-    inputs: StepInputs,
-    *,
-    return_cells: bool,
-    matmul: MatMul,
-    keep_residuals: bool,
-) -> tuple[Any, Residuals | None]:
-    """Runs all steps; also returns the residuals, chunk by chunk, if they are to be kept."""
-
-    def step(states, xs: StepInputs):
-        layer_input, mask = xs
-        new_states, gates = [], []
-        for layer, state in zip(params, states, strict=True):
-            advanced, activated = lstm_step(layer, state, layer_input, matmul)
-            new_states.append(where(mask, advanced, state))
-            gates.append(activated)
-            layer_input = new_states[-1][1]
-        outputs = new_states[-1] if return_cells else (None, layer_input)
-        return new_states, (outputs, gates if keep_residuals else None)
-
-    def run_chunk(states, chunk: StepInputs):
-        final, (outputs, gates) = jax.lax.scan(step, states, chunk, unroll=steps_per_iteration())
-        return final, (outputs, Saved(gates, states))
-
-    if not keep_residuals:
-        final, (outputs, _) = run_chunk(list(states), inputs)
-        return (tuple(final), outputs), None
-    whole, rest = split_chunks(inputs, steps_per_chunk())
-    final, (outputs, saved) = jax.lax.scan(run_chunk, list(states), whole)
-    last_outputs = last = None
-    if rest is not None:
-        final, (last_outputs, last) = run_chunk(final, rest)
-    return (tuple(final), join_chunks(outputs, last_outputs)), Residuals(tuple(params), inputs, saved, last)
-
-
-def run_lstm(
+def scan_lstm(
     params: tuple[LSTMParams, ...],
     states: tuple[State, ...],
-    elements: jax.Array,
-    *,
-    mask: jax.Array | None = None,
+    inputs: StepInputs,
     return_cells: bool = False,
     matmul: MatMul = jnp.matmul,
 ) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
-    """Runs `T` steps.
+    """Runs `T` steps, differentiated automatically.
 
     Args:
       params: bottom layer first; each layer reads the hidden state of the layer below.
       states: `(c, h)` of each layer before the first step, each `[R, H]`.
-      elements: `[T, R, C]`, or tokens, int `[T, R]`.
-      mask: bool `[T, R]`; where it is false, a step keeps all states. None where every step advances.
+      inputs: of all steps.
       return_cells: whether to return the cells `c` of every step.
       matmul: the matrix product, see `precision.py`.
 
@@ -204,17 +130,47 @@ def run_lstm(
       The states after the last step, and `(c, h)` of the top layer after every step, `[T, R, H]`, where `c` is None
       unless `return_cells`.
     """
-    rows = None if mask is None else mask[:, :, None]
-    return run_lstm_vjp(return_cells, matmul, params, states, StepInputs(elements, rows))
+    final, (outputs, _) = run_chunk(params, list(states), inputs, return_cells, matmul, keep_gates=False)
+    return tuple(final), outputs
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def run_lstm_vjp(return_cells, matmul, params, states, inputs):
-    return run_forward(params, states, inputs, return_cells=return_cells, matmul=matmul, keep_residuals=False)[0]
+run_lstm = jax.custom_vjp(scan_lstm, nondiff_argnums=(3, 4))  # the same with the hand-written gradient
 
 
-def run_lstm_fwd(return_cells, matmul, params, states, inputs):
-    return run_forward(params, states, inputs, return_cells=return_cells, matmul=matmul, keep_residuals=True)
+def run_chunk(params, states, inputs, return_cells, matmul, *, keep_gates):
+    """Runs successive steps; returns the states after them, and `run_lstm`'s outputs and the gates of every step."""
+
+    def step(states, xs: StepInputs):
+        layer_input, mask = xs
+        new_states, gates = [], []
+        for layer, state in zip(params, states, strict=True):
+            advanced, activated = lstm_step(layer, state, layer_input, matmul)
+            new_states.append(tree_where(mask, advanced, state))
+            gates.append(activated)
+            layer_input = new_states[-1][1]
+        outputs = new_states[-1] if return_cells else (None, layer_input)
+        return new_states, (outputs, gates if keep_gates else None)
+
+    return jax.lax.scan(step, states, inputs, unroll=steps_per_iteration())
+
+
+def run_lstm_fwd(params, states, inputs, return_cells, matmul):
+    """Runs all steps; also returns the residuals.
+
+    These are the parameters, the inputs and, of each chunk of `steps_per_chunk()` steps and of the steps after them,
+    the gates of each layer, leaves `[steps, R, H]`, and its states before the chunk, leaves `[R, H]`.
+    """
+
+    def run_and_save(states, chunk: StepInputs):
+        final, (outputs, gates) = run_chunk(params, states, chunk, return_cells, matmul, keep_gates=True)
+        return final, (outputs, (gates, states))
+
+    whole, rest = split_chunks(inputs, steps_per_chunk())
+    final, (outputs, saved) = jax.lax.scan(run_and_save, list(states), whole)
+    last_outputs = last = None
+    if rest is not None:
+        final, (last_outputs, last) = run_and_save(final, rest)
+    return (tuple(final), join_chunks(outputs, last_outputs)), (params, inputs, saved, last)
 
 
 @standard_promotion
@@ -227,7 +183,7 @@ def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
     transposed = [params[0].recurrent.T, *[jnp.concatenate([p.kernel, p.recurrent]).T for p in params[1:]]]
     step = make_bwd_step(transposed, [len(p.recurrent) for p in params], matmul)
 
-    def run_chunk(carry, chunk: tuple[tuple[StepInputs, Any], Saved]):
+    def run_chunk_bwd(carry, chunk):
         d_states, totals = carry
         (own, d_outputs), (gates, states) = chunk
         pairs = [recompute_states(g, s, own.mask) for g, s in zip(gates, states, strict=True)]
@@ -246,12 +202,12 @@ def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
     carry, d_rest = (list(d_final), jax.tree.map(jnp.zeros_like, list(params))), None
     whole, rest = split_chunks((inputs, d_outputs), steps_per_chunk())
     if rest is not None:
-        carry, d_rest = run_chunk(carry, (rest, last))
-    (d_initial, d_params), d_whole = jax.lax.scan(run_chunk, carry, (whole, saved), reverse=True)
-    return tuple(d_params), tuple(d_initial), StepInputs(join_chunks(d_whole, d_rest), None)
+        carry, d_rest = run_chunk_bwd(carry, (rest, last))
+    (d_initial, d_params), d_whole = jax.lax.scan(run_chunk_bwd, carry, (whole, saved), reverse=True)
+    return tuple(d_params), tuple(d_initial), StepInputs(join_chunks(d_whole, d_rest))
 
 
-run_lstm_vjp.defvjp(run_lstm_fwd, run_lstm_bwd)
+run_lstm.defvjp(run_lstm_fwd, run_lstm_bwd)
 
 
 def recompute_states(gates: Gates, start: State, mask: jax.Array | None) -> tuple[State, State]:
@@ -260,7 +216,7 @@ def recompute_states(gates: Gates, start: State, mask: jax.Array | None) -> tupl
     def step(state, xs):
         (i, f, g, o), step_mask = xs
         c = f * state[0] + i * g
-        new = where(step_mask, (c, o * jnp.tanh(c)), state)
+        new = tree_where(step_mask, (c, o * jnp.tanh(c)), state)
         return new, (state, new)
 
     return jax.lax.scan(step, start, (gates, mask), unroll=steps_per_iteration())[1]

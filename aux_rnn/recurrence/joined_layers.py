@@ -16,28 +16,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, run_lstm_vjp
+from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, run_lstm
 from aux_rnn.recurrence.precision import MatMul
 
 
 def run_joined_lstm(
     params: tuple[LSTMParams, ...],
     states: tuple[State, ...],
-    elements: jax.Array,
-    *,
+    inputs: StepInputs,
     return_cells: bool = False,
     matmul: MatMul = jnp.matmul,
 ) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
     """Computes `run_lstm` without a mask, in `T + L - 1` steps for `L` layers."""
-    sizes, extra_steps = [len(layer.recurrent) for layer in params], len(params) - 1
+    elements, extra_steps = inputs.elements, len(params) - 1
+    sizes = [len(layer.recurrent) for layer in params]
     delays = np.repeat(np.arange(len(sizes)), sizes)
     own_steps = np.arange(len(elements) + extra_steps)[:, None] - delays  # [T + L - 1, units]
     advances = jnp.asarray((own_steps >= 0) & (own_steps < len(elements)))[:, None]
     padded = jnp.pad(elements, [(0, extra_steps), *[(0, 0)] * (elements.ndim - 1)])
     c, h = (jnp.concatenate(leaves, axis=-1) for leaves in zip(*states, strict=True))
-    (final,), outputs = run_lstm_vjp(
-        return_cells, matmul, (join_layers(params),), ((c, h),), StepInputs(padded, advances)
-    )
+    joined = StepInputs(padded, advances)
+    (final,), outputs = run_lstm((join_layers(params),), ((c, h),), joined, return_cells, matmul)
     cells, hidden = (jnp.split(s, np.cumsum(sizes)[:-1], axis=-1) for s in final)
     top: Any = jax.tree.map(lambda s: s[extra_steps:, :, -sizes[-1] :], outputs)
     return tuple(zip(cells, hidden, strict=True)), top

@@ -11,11 +11,9 @@ from absl import logging
 
 from aux_rnn.errors import first_line
 from aux_rnn.recurrence.fused_backend import FusedBackend
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, lstm_step, run_lstm, where
-from aux_rnn.recurrence.padding import sequence_starts
+from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, run_lstm, scan_lstm
 from aux_rnn.recurrence.pallas_lstm import count_parts, find_states, run_pallas_lstm, steps_per_block
 from aux_rnn.recurrence.precision import MatMul, highest_precision
-from aux_rnn.recurrence.scan import scan_steps, stop_gradient
 
 TOLERANCES = {1: 2e-2, 3: 1e-4}  # of a gradient's size, by the number of bfloat16 parts of a factor
 
@@ -38,30 +36,32 @@ def warn(reason: str) -> None:
     logging.warning("%s; compiled loops are used instead", reason)
 
 
-def run_if_supported(params: tuple[LSTMParams, ...], states: Any, elements: jax.Array, **options: Any) -> Any:
+def run_if_supported(
+    params: tuple[LSTMParams, ...],
+    states: tuple[State, ...],
+    inputs: StepInputs,
+    return_cells: bool = False,
+    matmul: MatMul = jnp.matmul,
+) -> Any:
     """Computes `run_lstm`, by the kernels if they support it."""
-    run = run_pallas_lstm if is_supported(params, elements.shape[1], options["matmul"]) else run_lstm
-    return run(params, states, elements, **options)
+    run = run_pallas_lstm if is_supported(params, inputs.elements.shape[1], matmul) else run_lstm
+    return run(params, states, inputs, return_cells, matmul)
 
 
 class PallasBackend(FusedBackend):
-    """Runs all steps of all layers in one kernel. See `backends.Backend` for the methods.
-
-    Args:
-      encoder: a bound `Encoder` with an `LSTMCell`.
-    """
+    """Runs all steps of all layers in one kernel."""
 
     run = staticmethod(run_if_supported)
 
     def states_at(
-        self, inputs: jax.Array, lengths: jax.Array | None, positions: jax.Array, steps: int, *, differentiable: bool
+        self, elements: jax.Array, mask: jax.Array | None, positions: jax.Array, *, differentiable: bool
     ) -> State:
         params, matmul = self.encoder.params, self.encoder.matmul
-        if differentiable or not steps or not is_supported((params,), len(inputs), matmul):
-            return super().states_at(inputs, lengths, positions, steps, differentiable=differentiable)
-        mask = None if lengths is None else jnp.arange(steps)[:, None] >= sequence_starts(inputs, lengths)
-        elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
-        return find_states(stop_gradient(params), stop_gradient(elements), mask, positions, matmul)
+        if differentiable or not len(elements) or not is_supported((params,), len(positions), matmul):
+            return super().states_at(elements, mask, positions, differentiable=differentiable)
+        params, elements = jax.lax.stop_gradient((params, elements))
+        inputs = StepInputs(elements, None if mask is None else mask[:, :, None])
+        return find_states(params, inputs, positions, matmul)
 
 
 @cache
@@ -93,47 +93,21 @@ def measure_error(matmul: MatMul) -> float:
         for below in (3, size)
     )
     arguments = layers, tuple((draw(rows, size), draw(rows, size)) for _ in layers), draw(steps, rows, 3)
-    options = dict(
-        mask=np.arange(steps)[:, None] >= np.arange(rows),
-        matmul=matmul,
-    )
+    mask: Any = np.arange(steps)[:, None, None] >= np.arange(rows)[:, None]
+
+    def differentiate(run: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns the states after the last step and the gradients of a loss of all hidden states."""
+
+        def loss(params: Any, states: Any, elements: jax.Array) -> Any:
+            final, (_, hidden) = run(params, states, StepInputs(elements, mask), matmul=matmul)
+            return sum(jnp.vdot(x, jnp.cos(x)) for x in jax.tree.leaves((final, hidden))), final
+
+        return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(*arguments)
 
     def compare(*arguments: Any) -> jax.Array:
-        actual, expected = (differentiate(run, arguments, options) for run in (run_pallas_lstm, scan_lstm))
+        actual, expected = (differentiate(run, *arguments) for run in (run_pallas_lstm, scan_lstm))
         errors = jax.tree.map(lambda a, e: jnp.linalg.norm(a - e) / jnp.linalg.norm(e), actual, expected)
         return jnp.max(jnp.stack(jax.tree.leaves(errors)))
 
     # Compiled ahead of time, because a step may be traced at the moment.
     return float(jax.jit(highest_precision(compare)).lower(*arguments).compile()(*arguments))
-
-
-def differentiate(run: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Returns the states after the last step and the gradients of a loss of all hidden states."""
-
-    def loss(*arguments: Any) -> Any:
-        final, (_, hidden) = run(*arguments, **options)
-        return sum(jnp.vdot(x, jnp.cos(x)) for x in jax.tree.leaves((final, hidden))), final
-
-    return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(*arguments)
-
-
-def scan_lstm(
-    params: tuple[LSTMParams, ...],
-    states: tuple[State, ...],
-    elements: jax.Array,
-    *,
-    mask: jax.Array,
-    matmul: MatMul,
-) -> tuple[tuple[State, ...], tuple[None, jax.Array]]:
-    """Computes `run_lstm` by a scan over single steps, differentiated automatically."""
-
-    def step(params: Any, states: Any, xs: Any) -> Any:
-        element, is_valid = xs
-        new_states = []
-        for layer, state in zip(params, states, strict=True):
-            new_states.append(where(is_valid, lstm_step(layer, state, element, matmul)[0], state))
-            element = new_states[-1][1]
-        return tuple(new_states), element
-
-    final, hidden = scan_steps(step, params, states, (elements, mask[:, :, None]), unroll=1)
-    return final, (None, hidden)

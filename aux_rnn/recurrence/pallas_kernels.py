@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from etils import epy
 
-from aux_rnn.recurrence.fused_lstm import Gates, State, lstm_step_bwd, split_and_activate
-from aux_rnn.recurrence.scan import target_platform
+from aux_rnn.recurrence.fused_lstm import State, lstm_step_bwd, split_and_activate
+from aux_rnn.recurrence.scan import target_platform, tree_where
 
 with epy.lazy_imports():  # they take a third of a second, and few programs use them
     from jax.experimental import pallas as pl
@@ -162,7 +162,7 @@ def forward_kernel(read: ForwardInputs, written: ForwardResults, *, total: int) 
                 written.gates[layer][k] = jnp.concatenate(gates, axis=-1)
                 written.cells[layer][k] = c
             new_c = f * c + i * g
-            new_states.append(where(is_valid, (new_c, o * jnp.tanh(new_c)), (c, h)))
+            new_states.append(tree_where(is_valid, (new_c, o * jnp.tanh(new_c)), (c, h)))
         for hidden, (_, h) in zip(written.hidden, new_states[len(states) - len(written.hidden) :], strict=True):
             hidden[k] = h
         for found, state in zip(written.found, new_states[0], strict=False):
@@ -192,7 +192,7 @@ def backward_kernel(read: BackwardInputs, written: BackwardResults, *, total: in
         new_d_states: list[State] = []
         for layer in reversed(range(len(d_states))):
             d_c, d_h = sum(d_cell, d_states[layer][0]), d_states[layer][1] + d_hidden
-            i, f, g, o = split_gates(read.gates[layer][k])
+            i, f, g, o = jnp.split(read.gates[layer][k], 4, axis=-1)
             c_before = read.cells[layer][k]
             new_d_c, d_gates = lstm_step_bwd((i, f, g, o), c_before, f * c_before + i * g, (d_c, d_h))
             d_gates = jnp.where(is_valid, d_gates, 0)
@@ -200,19 +200,10 @@ def backward_kernel(read: BackwardInputs, written: BackwardResults, *, total: in
             d_read = packed_matmul(d_gates, read.weights[layer])
             size = d_h.shape[1]
             d_hidden, d_cell = d_read[:, :-size], []
-            new_d_states.append(where(is_valid, (new_d_c, d_read[:, -size:]), (d_c, d_h)))
+            new_d_states.append(tree_where(is_valid, (new_d_c, d_read[:, -size:]), (d_c, d_h)))
         return tuple(reversed(new_d_states))
 
     jax.tree.map(write, written.d_states, jax.lax.fori_loop(0, block, run_step, load(written.d_states)))
-
-
-def split_gates(gates: jax.Array) -> Gates:
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
-    return i, f, g, o
-
-
-def where(condition: jax.Array, chosen: State, other: State) -> State:
-    return jax.tree.map(partial(jnp.where, condition), chosen, other)
 
 
 def load(refs: Any) -> Any:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from aux_rnn.recurrence import pallas_kernels as kernels
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, input_gates, is_tokens
+from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, input_gates, is_tokens
 from aux_rnn.recurrence.precision import MatMul, bfloat16_matmul, standard_promotion
 
 ROWS, UNITS = 16, 128  # a register holds 16 rows of 128 bfloat16 units
@@ -55,36 +55,31 @@ def count_parts(matmul: MatMul) -> int:
 def run_pallas_lstm(
     params: tuple[LSTMParams, ...],
     states: tuple[State, ...],
-    elements: jax.Array,
-    *,
-    mask: jax.Array | None = None,
+    inputs: StepInputs,
     return_cells: bool = False,
     matmul: MatMul = jnp.matmul,
 ) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
     """Computes `run_lstm` for float32; the mask may be false in the first steps of a row only."""
-    rows, sizes = elements.shape[1], [len(layer.recurrent) for layer in params]
-    read = prepare(params, states, elements, mask, matmul)
+    rows, sizes = inputs.elements.shape[1], [len(layer.recurrent) for layer in params]
+    read = prepare(params, states, inputs, matmul)
     options = return_cells, matmul, steps_per_block(rows, sizes, matmul)
     final, (cells, hidden) = run_padded(*options, read)
     final = tuple((c[:rows, :size], h[:rows, :size]) for (c, h), size in zip(final, sizes, strict=True))
     return final, jax.tree.map(lambda s: s[:, :rows, : sizes[-1]], (cells, hidden))
 
 
-def find_states(
-    params: LSTMParams, elements: jax.Array, mask: jax.Array | None, positions: jax.Array, matmul: MatMul
-) -> State:
+def find_states(params: LSTMParams, inputs: StepInputs, positions: jax.Array, matmul: MatMul) -> State:
     """Runs one layer from zero, without gradients, and returns its states after `positions` steps, leaves `[R, P, H]`.
 
     Args:
       params: of the layer.
-      elements: see `run_lstm`.
-      mask: see `run_pallas_lstm`.
+      inputs: the mask may be false in the first steps of a row only.
       positions: int32 `[R, P]`, from 0 to the number of steps.
-      matmul: see `run_lstm`.
+      matmul: the matrix product.
     """
     (rows, count), size = positions.shape, len(params.recurrent)
     zeros = jnp.zeros((rows, size), jnp.float32)
-    read = prepare((params,), ((zeros, zeros),), elements, mask, matmul)
+    read = prepare((params,), ((zeros, zeros),), inputs, matmul)
     read = read._replace(positions=pad(positions, 0, ROWS))
     padded_rows, padded_size = read.states[0][0].shape
     found = jax.ShapeDtypeStruct((count * padded_rows, padded_size), jnp.float32)
@@ -96,17 +91,14 @@ def find_states(
 
 
 def prepare(
-    params: Sequence[LSTMParams],
-    states: Sequence[State],
-    elements: jax.Array,
-    mask: jax.Array | None,
-    matmul: MatMul,
+    params: Sequence[LSTMParams], states: Sequence[State], inputs: StepInputs, matmul: MatMul
 ) -> kernels.ForwardInputs:
     """Converts the arguments of `run_lstm`. Zeros are added, so that the states of added units remain zero."""
+    elements, mask = inputs
     steps, rows = elements.shape[:2]
     bottom, *upper = params
-    starts = jnp.zeros(rows, jnp.int32) if mask is None else steps - mask.sum(0, dtype=jnp.int32)
-    starts = pad(starts[:, None], 0, ROWS)
+    starts = jnp.zeros((rows, 1), jnp.int32) if mask is None else steps - mask.sum(0, dtype=jnp.int32)
+    starts = pad(starts, 0, ROWS)
     return kernels.ForwardInputs(
         pad(pad_gates(read_inputs(bottom.kernel, elements, matmul) + bottom.bias), 1, ROWS),
         (pad_matrix(bottom.recurrent), *(jnp.concatenate([*map(pad_matrix, layer[:2])]) for layer in upper)),

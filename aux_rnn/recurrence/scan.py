@@ -21,18 +21,13 @@ Tree = Any
 StepFn = Callable[[Any, Tree, Tree], tuple[Tree, Tree]]
 
 
-def stop_gradient(tree: Tree) -> Tree:
-    """Returns the same values as constants: no gradient flows through them."""
-    return jax.tree.map(jax.lax.stop_gradient, tree)
-
-
-def tree_where(condition: jax.Array, chosen: Tree, other: Tree) -> Tree:
-    """Selects from two trees by leading axes: the condition is `[...]`, the leaves are `[..., H]`."""
-
-    def pick(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
-
-    return jax.tree.map(pick, chosen, other)
+def tree_where(mask: jax.Array | None, chosen: Tree, other: Tree) -> Tree:
+    """Selects leaves `[..., H]` of two trees by a mask `[...]` or `[..., 1]` or `[..., H]`; None selects the first."""
+    if mask is None:
+        return chosen
+    return jax.tree.map(
+        lambda a, b: jnp.where(mask.reshape(*mask.shape, *[1] * (a.ndim - mask.ndim)), a, b), chosen, other
+    )
 
 
 @contextlib.contextmanager
@@ -116,7 +111,7 @@ def truncated_run(run: StepFn, module: Any, state: Tree, elements: Tree, chunk_l
     state, outputs = scan_steps(run_chunk, module, state, (is_first, whole), unroll=1)
     last = None
     if rest is not None:
-        state, last = run(module, stop_gradient(state), rest)
+        state, last = run(module, jax.lax.stop_gradient(state), rest)
     return state, join_chunks(outputs, last)
 
 

@@ -9,7 +9,7 @@ two passes:
 
 The memory for the backward pass therefore depends on `T` and the number of windows, not on the length `L`. For
 untruncated windows (`T = 'full'`) the first pass has gradients and returns the states at their ends. A backend
-(`backends.py`) runs both passes.
+(`scan_backend.py`) runs both passes.
 """
 
 import itertools
@@ -20,9 +20,8 @@ import jax
 import jax.numpy as jnp
 
 from aux_rnn.config.fields import Truncation
-from aux_rnn.recurrence.backends import Backend
 from aux_rnn.recurrence.precision import standard_promotion
-from aux_rnn.recurrence.scan import Tree, stop_gradient
+from aux_rnn.recurrence.scan import Tree
 from aux_rnn.recurrence.scan_backend import ScanBackend
 
 
@@ -67,7 +66,7 @@ def encode_windows(
     inputs: jax.Array,
     lengths: jax.Array | None,
     windows: Sequence[Windows],
-    backend: type[Backend] = ScanBackend,
+    backend: type[ScanBackend] = ScanBackend,
 ) -> list[Tree]:
     """Computes the states at the ends of all windows, each with a gradient over its own truncation only.
 
@@ -103,14 +102,17 @@ def encode_windows(
     positions = jnp.concatenate([w.start_positions() for w in windows], axis=1)
     steps = max(w.max_start() for w in windows)
     differentiable = any(w.is_untruncated() for w in windows)
-    states = split_windows(bound.states_at(inputs, lengths, positions, steps, differentiable=differentiable), windows)
+    elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
+    mask = None if lengths is None else jnp.arange(steps)[:, None] >= inputs.shape[1] - lengths
+    states = split_windows(bound.states_at(elements, mask, positions, differentiable=differentiable), windows)
     for truncation in dict.fromkeys(w.truncation for w in windows if not w.is_untruncated()):
         members = [k for k, w in enumerate(windows) if not w.is_untruncated() and w.truncation == truncation]
         group = [windows[k] for k in members]
         ends = jnp.concatenate([w.ends for w in group], axis=1)
         # The truncation itself: a window's gradient ends at the state where it starts.
-        starts = stop_gradient(jax.tree.map(lambda *s: jnp.concatenate(s, axis=1), *[states[k] for k in members]))
-        finished = bound.run_windows(starts, inputs, lengths, ends, int(truncation)) if truncation else starts
+        starts = jax.tree.map(lambda *s: jnp.concatenate(s, axis=1), *[states[k] for k in members])
+        starts = jax.lax.stop_gradient(starts)
+        finished = run_windows(bound, starts, inputs, lengths, ends, int(truncation)) if truncation else starts
         for k, window_states in zip(members, split_windows(finished, group), strict=True):
             states[k] = window_states
     return states
@@ -120,3 +122,38 @@ def split_windows(states: Tree, windows: Sequence[Windows]) -> list[Tree]:
     """Splits leaves `[B, P, H]` into one tree of leaves `[B, W, H]` for every entry of `windows`."""
     borders = list(itertools.accumulate((w.ends.shape[1] for w in windows), initial=0))
     return [jax.tree.map(lambda s, span=slice(*span): s[:, span], states) for span in itertools.pairwise(borders)]
+
+
+def run_windows(
+    backend: ScanBackend, states: Tree, inputs: jax.Array, lengths: jax.Array | None, ends: jax.Array, steps: int
+) -> Tree:
+    """Runs all windows of one truncation together, as rows, from the states at their starts, leaves `[B, W, H]`.
+
+    A window that begins before its sequence keeps its state until the first element.
+    """
+    starts = jnp.zeros(len(inputs), jnp.int32) if lengths is None else inputs.shape[1] - lengths
+    positions = ends[:, :, None] - steps + jnp.arange(steps)
+    mask, elements = (
+        jnp.swapaxes(x.reshape(ends.size, steps, *x.shape[3:]), 0, 1)
+        for x in (positions >= starts[:, None, None], gather_padded(inputs, positions, starts))
+    )
+    rows = backend.run_rows(jax.tree.map(lambda s: s.reshape(-1, *s.shape[2:]), states), elements, mask)
+    return jax.tree.map(lambda s: s.reshape(*ends.shape, *s.shape[1:]), rows)
+
+
+def gather_padded(inputs: jax.Array, positions: jax.Array, starts: jax.Array) -> jax.Array:
+    """Gathers the elements at `positions`, with zeros where a position lies before the start of the sequence.
+
+    Args:
+      inputs: `[B, L, C]` or `[B, L]`.
+      positions: int32 `[B, ...]`.
+      starts: int32 `[B]`, the position of the first element that is not padding.
+
+    Returns:
+      `[B, ..., C]` or `[B, ...]`.
+    """
+    flat = positions.reshape(positions.shape[0], -1)
+    gathered = jax.vmap(lambda sequence, where: sequence[where])(inputs, jnp.clip(flat, 0, inputs.shape[1] - 1))
+    inside = flat >= starts[:, None]
+    gathered = jnp.where(inside.reshape(inside.shape + (1,) * (gathered.ndim - 2)), gathered, 0)
+    return gathered.reshape(positions.shape + inputs.shape[2:])

@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.errors import OneLineError
 from aux_rnn.model.metrics import Metrics
-from aux_rnn.model.network import count_parameters
 from aux_rnn.storage.checkpoints import digest
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.actions import Actions
@@ -150,7 +150,7 @@ class Loop:
     def summary(self) -> dict[str, Any]:
         """Returns the content of `summary.json`."""
         params = jax.device_get(self.state.params)
-        return {**self.describe(), "parameters": count_parameters(params), "params_digest": digest(params)}
+        return {**self.describe(), "parameters": optax.tree.size(params), "params_digest": digest(params)}
 
     def close(self) -> None:
         """Ends the display of the run."""

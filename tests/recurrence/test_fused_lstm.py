@@ -12,7 +12,7 @@ from test_gradients import mark_slow_except
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
 from aux_rnn.recurrence.fused_backend import FoldedEncoder, FusedBackend
-from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, fold_embedding, lstm_step, run_lstm
+from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, StepInputs, fold_embedding, lstm_step, run_lstm
 from aux_rnn.recurrence.joined_layers import run_joined_lstm
 from aux_rnn.recurrence.scan import GPU_UNROLL, traced_for
 
@@ -29,18 +29,18 @@ def draw(random, *shape):
     return jnp.asarray(random.normal(size=shape), float)
 
 
-def plain_lstm(layers, states, inputs, mask, return_cells):
+def plain_lstm(layers, states, inputs, return_cells):
     """Runs `run_lstm` step by step, differentiated automatically."""
-    history = []
-    for step, element in enumerate(inputs):
+    (elements, mask), history = inputs, []
+    for step, element in enumerate(elements):
         new, below = [], element
         for layer, (c, h) in zip(layers, states, strict=True):
             read = layer.kernel[below] if below.ndim == 1 else below @ layer.kernel
             i, f, g, o = jnp.split(read + h @ layer.recurrent + layer.bias, 4, axis=-1)
             c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
             h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
-            rows = jnp.ones(len(h), bool) if mask is None else mask[step]
-            new.append((jnp.where(rows[:, None], c_new, c), jnp.where(rows[:, None], h_new, h)))
+            advances = True if mask is None else mask[step]
+            new.append((jnp.where(advances, c_new, c), jnp.where(advances, h_new, h)))
             below = new[-1][1]
         states = tuple(new)
         history.append(states[-1])
@@ -75,10 +75,7 @@ def test_values_and_gradients_equal_those_of_plain_steps(case, steps):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("case", JOINED_CASES)
 def test_joined_layers_equal_plain_steps(case):
-    def run(*arguments, mask, **options):
-        return run_joined_lstm(*arguments, **options)
-
-    check_against_plain_steps(CHECKPOINT_EVERY + 1, **JOINED_CASES[case], run=run)
+    check_against_plain_steps(CHECKPOINT_EVERY + 1, **JOINED_CASES[case], run=run_joined_lstm)
 
 
 @pytest.mark.slow
@@ -97,7 +94,7 @@ def check_against_plain_steps(steps, sizes, masked, cells=False, is_tokens=False
     )
     states = tuple((draw(random, R, h), draw(random, R, h)) for h in sizes)
     inputs = jnp.asarray(random.integers(0, 7, (steps, R))) if is_tokens else draw(random, steps, R, C)
-    mask = jnp.asarray(random.random((steps, R)) > 0.2) if masked else None
+    mask = jnp.asarray(random.random((steps, R, 1)) > 0.2) if masked else None
     if masked and run is not run_lstm:
         mask = jnp.sort(mask, axis=0)  # kernels know padding only
     top = draw(random, steps, R, sizes[-1]), draw(random, steps, R, sizes[-1])
@@ -105,7 +102,7 @@ def check_against_plain_steps(steps, sizes, masked, cells=False, is_tokens=False
 
     def make_loss(run):
         def loss(layers, states, inputs):
-            outputs = run(layers, states, inputs, mask=mask, return_cells=cells)
+            outputs = run(layers, states, StepInputs(inputs, mask), return_cells=cells)
             return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, weights, outputs))), outputs
 
         return jax.value_and_grad(loss, argnums=(0, 1) if is_tokens else (0, 1, 2), has_aux=True)

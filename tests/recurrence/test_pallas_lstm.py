@@ -17,7 +17,7 @@ from test_gradients import NAIVE_CASES, make_problem
 from aux_rnn.recurrence import backends, pallas_backend
 from aux_rnn.recurrence.cells import LSTMCell
 from aux_rnn.recurrence.fused_backend import FoldedEncoder, FusedBackend
-from aux_rnn.recurrence.fused_lstm import LSTMParams, run_lstm
+from aux_rnn.recurrence.fused_lstm import LSTMParams, StepInputs, run_lstm
 from aux_rnn.recurrence.pallas_backend import PallasBackend, agrees_with_scan, is_supported, measure_error
 from aux_rnn.recurrence.pallas_lstm import MOST_STEPS, find_states, run_pallas_lstm, steps_per_block
 from aux_rnn.recurrence.precision import bfloat16_matmul
@@ -54,9 +54,9 @@ def test_states_are_found_at_all_positions(is_tokens):
     steps, lengths = MOST_STEPS + 1, jnp.array([MOST_STEPS + 1, 4])
     inputs = jnp.asarray(random.integers(0, 5, (2, steps))) if is_tokens else draw(random, 2, steps, 5)
     positions = jnp.array([[0, 1, MOST_STEPS], [MOST_STEPS - 3, MOST_STEPS - 2, steps]])
-    expected = scan_states_at(FoldedEncoder(params), inputs, lengths, positions, steps)
-    mask = jnp.arange(steps)[:, None] >= steps - lengths
-    found = find_states(params, jnp.swapaxes(inputs, 0, 1), mask, positions, jnp.matmul)
+    elements, mask = jnp.swapaxes(inputs, 0, 1), jnp.arange(steps)[:, None] >= steps - lengths
+    expected = scan_states_at(FoldedEncoder(params), elements, mask, positions)
+    found = find_states(params, StepInputs(elements, mask[:, :, None]), positions, jnp.matmul)
     chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -70,8 +70,7 @@ def test_losses_and_gradients_of_the_model_equal_those_of_a_scan(case):
         results.append(jax.jit(jax.value_and_grad(lambda params, p=problem: p.losses(params)[0]))(problem.params))
     (expected_loss, expected), (loss, gradients) = results
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
-    error = optax.tree.norm(jax.tree.map(jnp.subtract, gradients, expected))
-    assert error < 1e-5 * optax.tree.norm(expected)
+    assert optax.tree.norm(optax.tree.sub(gradients, expected)) < 1e-5 * optax.tree.norm(expected)
 
 
 @pytest.mark.slow
@@ -106,11 +105,11 @@ def test_layers_that_do_not_fit_are_run_by_loops_with_one_warning(monkeypatch, c
         assert steps_per_block(rows, sizes, matmul) == block
     random = np.random.default_rng(0)
     layers = (LSTMParams(draw(random, 2, 16), draw(random, 4, 16), draw(random, 16)),)
-    states, elements = ((jnp.ones((3, 4)), jnp.ones((3, 4))),), draw(random, 5, 3, 2)
+    states, inputs = ((jnp.ones((3, 4)), jnp.ones((3, 4))),), StepInputs(draw(random, 5, 3, 2))
     monkeypatch.setattr(pallas_backend, "steps_per_block", lambda *unused: 0)
     for _ in range(2):
-        actual = PallasBackend.run(layers, states, elements, matmul=jnp.matmul)
-    chex.assert_trees_all_equal(actual, run_lstm(layers, states, elements))
+        actual = PallasBackend.run(layers, states, inputs)
+    chex.assert_trees_all_equal(actual, run_lstm(layers, states, inputs))
     (record,) = caplog.records
     assert "3 rows of 4 units are too large" in record.getMessage()
     with jax.enable_x64(True):

@@ -70,15 +70,9 @@ def head(params: Params, hidden: jax.Array) -> jax.Array:
 
 
 def window(config: ModelConfig, params: Params, sequence: jax.Array, length: int, end: int, truncation: Any) -> State:
-    """`s[end]`, with a gradient that reaches the steps `[end - truncation, end)` and no others.
+    """Returns `s[end]`, with a gradient that reaches the steps `[end - truncation, end)` and no others.
 
-    Args:
-      config: sizes and the cell.
-      params: of the encoder.
-      sequence: one example, `[L, C]` or `[L]`, padded on the left.
-      length: of the example itself; the steps before its last `length` hold the zero state.
-      end: position of the state.
-      truncation: steps, or 'full' for no cut.
+    The sequence, `[L, C]` or `[L]`, is padded on the left: the steps before its last `length` hold the zero state.
     """
     step = CELL_STEPS[config.encoder]
     state = zero_state(config.encoder, config.hidden_size, jax.tree.leaves(params)[0])
@@ -102,15 +96,7 @@ def map_state(params: Params, state: State, size: int) -> State:
 def decode(
     config: ModelConfig, params: Params, state: State, previous: Sequence[jax.Array], count: int
 ) -> list[jax.Array]:
-    """The decoder's outputs for `count` targets.
-
-    Args:
-      config: sizes, the cell, teacher forcing and the decoder's truncation.
-      params: of this decoder.
-      state: the encoder's, at the anchor.
-      previous: the true element before each target.
-      count: how many targets there are.
-    """
+    """Returns the outputs for `count` targets, from the encoder's state and the true element before each target."""
     step = CELL_STEPS[config.encoder]
     states = [map_state(params, state, config.decoder_sizes[0])]
     states += [zero_state(config.encoder, size, state[0]) for size in config.decoder_sizes[1:]]
@@ -170,16 +156,7 @@ def auxiliary_loss(
     lengths: Sequence[int],
     anchors: Sequence[Sequence[int]],
 ) -> jax.Array:
-    """Mean over all targets of all anchors of all examples of one decoder's error.
-
-    Args:
-      config: sizes and truncations.
-      params: of the whole model.
-      kind: 'reconstruct' or 'predict'.
-      inputs: `[B, L, C]` or `[B, L]`, padded on the left.
-      lengths: of each example itself.
-      anchors: of each example, in padded positions.
-    """
+    """Averages one decoder's error over all targets of all anchors, in padded positions, of all examples."""
     # Targets and the decoder's inputs are data, which have no gradient.
     data = jax.lax.stop_gradient(inputs)
     errors = []
@@ -201,11 +178,8 @@ def target_error(config: ModelConfig, output: jax.Array, target: jax.Array) -> j
     if jnp.issubdtype(target.dtype, jnp.integer):
         return cross_entropy(output, target)
     if config.pixel_loss == "softmax":
-        levels = [
-            cross_entropy(logits, jnp.round(value * 255).astype(int))
-            for logits, value in zip(output, target, strict=True)
-        ]
-        return sum(levels) / len(levels)
+        levels = jnp.round(target * 255).astype(int)
+        return sum(map(cross_entropy, output, levels)) / len(levels)
     return jnp.mean((output - target) ** 2)
 
 
@@ -217,15 +191,9 @@ def total_loss(
     labels: jax.Array | None,
     anchors: Mapping[str, Sequence[Sequence[int]]],
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """`supervised + weight * (sum of the auxiliary losses)`, and each loss by name.
+    """Returns `supervised + weight * (sum of the auxiliary losses)`, and each loss by name.
 
-    Args:
-      config: the model's settings.
-      params: of the whole model.
-      inputs: `[B, L, C]` or `[B, L]`, padded on the left.
-      lengths: of each example itself.
-      labels: int `[B]`; None leaves the supervised loss and the weight out (pretraining).
-      anchors: by kind, of each example, in padded positions.
+    Labels of None leave the supervised loss and the weight out (pretraining).
     """
     losses = {kind: auxiliary_loss(config, params, kind, inputs, lengths, anchors[kind]) for kind in anchors}
     auxiliary = sum(losses.values())

@@ -58,14 +58,14 @@ def restore_state(path: Path, like: TrainState, checkpoint: str = "latest", spli
       CheckpointError: there is no such checkpoint, or it is damaged or of another architecture.
       WorkdirError: the run was trained on other examples.
     """
-    restored = find_checkpoint(path, like, checkpoint)
+    restored = read_named(path, like, checkpoint)
     if splits is not None:
         require_same_data(path, restored.meta, splits)
     return restored.state
 
 
-def find_checkpoint(path: Path, like: TrainState, checkpoint: str) -> Restored:
-    """Reads a checkpoint; for arguments and errors see `restore_state`."""
+def read_named(path: Path, like: TrainState, checkpoint: str) -> Restored:
+    """Reads the checkpoint 'latest', 'best' or of a step in digits."""
     folder = path / "checkpoints"
     if checkpoint.isdigit():
         step: int | None = int(checkpoint)

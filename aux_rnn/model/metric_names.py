@@ -7,7 +7,7 @@ that were started without it continue with it.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-AUXILIARY_UNIT = "unit of the auxiliary loss"  # depends on the settings, see `unit_of`
+AUXILIARY_UNIT = "unit of the auxiliary loss"  # nats or the squared error, by the settings
 
 
 class Metric(NamedTuple):
@@ -72,16 +72,3 @@ METRICS = {
 }
 DRAWN = tuple(sorted((metric for metric in METRICS.values() if metric.panel), key=lambda metric: metric.panel))
 CLASSIFIER_METRICS = {name: metric.values for name, metric in METRICS.items() if metric.values}
-
-
-def unit_of(metric: Metric, pixel_loss: str, has_tokens: bool) -> str:
-    """Returns the unit of a metric of one run; empty for a number without a unit.
-
-    Args:
-      metric: the metric.
-      pixel_loss: the run's setting of that name.
-      has_tokens: whether the sequences consist of tokens instead of real values.
-    """
-    if metric.unit != AUXILIARY_UNIT:
-        return metric.unit
-    return "nats" if has_tokens or pixel_loss == "softmax" else "squared error"

@@ -8,7 +8,7 @@ import numpy as np
 from aux_rnn.config.settings import Config, DataConfig
 from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
-from aux_rnn.model.metric_names import DRAWN, Metric, unit_of
+from aux_rnn.model.metric_names import AUXILIARY_UNIT, DRAWN, Metric
 from aux_rnn.plots.style import BLACK, BLUE, VERMILION, Axes, Figure, LogLocator, MaxNLocator
 from aux_rnn.storage.metrics_file import Record, curve_of, end_of_pretraining
 
@@ -22,12 +22,13 @@ SPLITS: dict[str, dict[str, Any]] = {
 
 def panels_of(config: Config) -> list[Metric]:
     """Returns the metrics of a run that are drawn, labeled with their units."""
-    tokens = has_tokens(config.data)
+    has_logits = config.model.pixel_loss == "softmax" or has_tokens(config.data)
+    units = {AUXILIARY_UNIT: "nats" if has_logits else "squared error"}
     absent = {"reconstruct_loss", "predict_loss"} - {f"{kind}_loss" for kind in config.model.auxiliaries}
     panels = []
     for metric in DRAWN:
         if metric.name not in absent:
-            unit = unit_of(metric, config.model.pixel_loss, tokens)
+            unit = units.get(metric.unit, metric.unit)
             panels.append(metric._replace(label=f"{metric.label} ({unit})" if unit else metric.label))
     return panels
 

@@ -50,8 +50,7 @@ def test_metrics_merge_by_counts():
 
 
 def test_a_value_that_does_not_count_may_even_be_infinite():
-    mean = Mean.of(jnp.array([1.0, jnp.inf]), jnp.array([True, False]))
-    assert float(mean.compute()) == 1.0
+    assert float(Mean.of(jnp.array([1.0, jnp.inf]), jnp.array([True, False])).compute()) == 1.0
     gradient = jax.grad(lambda x: Mean.of(1 / x, jnp.array([True, False])).compute())(jnp.array([1.0, 2.0]))
     np.testing.assert_allclose(gradient, [-1, 0])
 

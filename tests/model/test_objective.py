@@ -15,16 +15,8 @@ from test_gradients import mark_slow_except
 from aux_rnn import AuxiliaryRNN, ConfigError, ModelConfig, SequenceSpec, init_params, joint_loss
 
 SPEC = SequenceSpec(length=12, channels=2, num_classes=1)
-SMALL = dict(
-    embedding_size=3,
-    hidden_size=4,
-    head_sizes=(4,),
-    decoder_sizes=(4,),
-    decoder_head_sizes=(4,),
-    segment_length=4,
-    supervised_truncation=3,
-    auxiliary_truncation=2,
-)
+SMALL = dict(embedding_size=3, hidden_size=4, head_sizes=(4,), decoder_sizes=(4,), decoder_head_sizes=(4,))
+SMALL |= dict(segment_length=4, supervised_truncation=3, auxiliary_truncation=2)
 
 
 @functools.cache
@@ -66,14 +58,8 @@ STRICT = {
     "64-bit types": [(jax.enable_x64, True)],
     "strict types": [(jax.numpy_dtype_promotion, "strict")],
     "strict ranks": [(jax.numpy_rank_promotion, "raise")],
-    "all of them": [
-        (jax.enable_x64, True),
-        (jax.numpy_dtype_promotion, "strict"),
-        (jax.numpy_rank_promotion, "raise"),
-        (jax.debug_nans, True),
-        (jax.default_prng_impl, "rbg"),
-    ],
 }
+STRICT["all of them"] = [*itertools.chain(*STRICT.values()), (jax.debug_nans, True), (jax.default_prng_impl, "rbg")]
 
 
 OPTIONS = {"pixels": {}, "cell": {"cell": nn.GRUCell}, "tokens": {"vocabulary_size": 7}, "scan": {"recurrence": "scan"}}
@@ -91,17 +77,17 @@ def test_programs_with_other_settings_of_jax_have_the_loss_and_its_gradient(sett
     with contextlib.ExitStack() as stack:
         for setting, value in STRICT[settings]:
             stack.enter_context(setting(value))
-        for dtype in ("float32", "float64"):
-            model = AuxiliaryRNN(ModelConfig(**options), spec, **cell)
-            inputs = np.ones((3, 12), int) if spec.vocabulary_size else np.ones((3, 12, 2), dtype)
-            params = jax.eval_shape(lambda key, model=model: init_params(model, key), jax.random.key(0))
+        model = AuxiliaryRNN(ModelConfig(**options), spec, **cell)
+        other = "float32" if jax.config.jax_enable_x64 else "float64"  # than the default type
+        inputs = np.ones((3, 12), int) if spec.vocabulary_size else np.ones((3, 12, 2), other)
+        params = jax.eval_shape(functools.partial(init_params, model), jax.random.key(0))
 
-            def loss(params, key, model=model, inputs=inputs):
-                return joint_loss(model, params, key, inputs, lambda outputs: jnp.mean(outputs**2), lengths)[0]
+        def loss(params, key):
+            return joint_loss(model, params, key, inputs, square, lengths)[0]
 
-            value, gradient = jax.eval_shape(jax.value_and_grad(loss), params, jax.random.key(1))
-            assert value.dtype == jnp.result_type(float)
-            chex.assert_trees_all_equal_shapes_and_dtypes(gradient, params)
+        value, gradient = jax.eval_shape(jax.value_and_grad(loss), params, jax.random.key(1))
+        assert value.dtype == jnp.result_type(float)
+        chex.assert_trees_all_equal_shapes_and_dtypes(gradient, params)
 
 
 @pytest.mark.parametrize(

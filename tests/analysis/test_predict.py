@@ -13,29 +13,21 @@ from aux_rnn.analysis.predict import Predictions, predict_run, save_predictions
 from aux_rnn.analysis.restore import load_run
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import to_json, with_settings
-from aux_rnn.datasets import evaluation_batches, load_splits
+from aux_rnn.datasets import Examples, evaluation_batches, load_splits
 from aux_rnn.plots import confusion
 from aux_rnn.plots.confusion import draw_confusion
 from aux_rnn.storage.checkpoints import CheckpointWriter
 from aux_rnn.storage.workdir import StorageError
 from aux_rnn.training.evaluation import evaluate_split
 from aux_rnn.training.experiment import create_experiment
+from aux_rnn.training.sharding import shard
 from aux_rnn.training.steps import create_train_state
 
 pytestmark = pytest.mark.usefixtures("shared_steps")
 
 # Of class a 2 of 3 are right, of b 1 of 2, c is never met and predicted once, d neither.
-LABELS = np.array([0, 0, 0, 1, 1], np.int32)
-PREDICTED = np.array([0, 0, 1, 1, 2])
-BY_HAND = Predictions(
-    dataset="toys",
-    split="test",
-    step=1234,
-    logits=np.eye(4, dtype=np.float32)[PREDICTED],
-    labels=LABELS,
-    ids=np.arange(5),
-    classes=["a", "b", "c", "d"],
-)
+LOGITS, LABELS = np.eye(4, dtype=np.float32)[[0, 0, 1, 1, 2]], np.array([0, 0, 0, 1, 1], np.int32)
+BY_HAND = Predictions("toys", "test", 1234, LOGITS, LABELS, ids=np.arange(5), classes=["a", "b", "c", "d"])
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +53,10 @@ def test_every_example_of_a_split_is_predicted_once_as_the_evaluation_counts_it(
     accuracy = evaluate_split(experiment.steps.evaluate, state.params, batches)["accuracy"]
     assert np.mean(found.logits.argmax(-1) == found.labels) == pytest.approx(accuracy)
     assert found.classes == [str(digit) for digit in range(10)]
-    # The last example, in a batch that is filled up, on its own.
-    last = {name: values[-1:] for name, values in experiment.splits.test.arrays().items()}
-    batch = {name: np.repeat(values, 16, 0).reshape(4, 4, *values.shape[1:]) for name, values in last.items()}
-    batch |= {"rows": np.arange(16, dtype=np.int32).reshape(4, 4), "mask": np.ones((4, 4), bool)}
-    alone = jax.device_get(experiment.steps.predict(state.params, batch))["logits"]
+    # The last example, in a batch that is filled up, alone.
+    test = experiment.splits.test
+    (batch,) = evaluation_batches(Examples(test.inputs[-1:], test.labels[-1:]), 16)
+    alone = jax.device_get(experiment.steps.predict(state.params, shard(batch)))["logits"]
     np.testing.assert_allclose(found.logits[-1], alone[0], atol=1e-5)
 
 
@@ -130,9 +121,10 @@ def test_class_names_do_not_overlap_in_the_figure(size):
     figure = draw_confusion(counts, [f"class with a longish name {k}" for k in range(size)], "toys")
     figure.draw_without_rendering()
     panel = figure.axes[0]
-    boxes = [label.get_window_extent() for label in panel.get_yticklabels()]
-    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(boxes))
-    assert all(box.x0 >= 0 for box in boxes)
-    beside = [label.get_window_extent() for label in panel.get_xticklabels()]
-    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(beside))
-    assert min(box.y0 for box in beside) >= 0
+    rows, columns = (
+        [label.get_window_extent() for label in labels] for labels in (panel.get_yticklabels(), panel.get_xticklabels())
+    )
+    assert all(above.y0 >= below.y1 for above, below in itertools.pairwise(rows))
+    assert all(left.x1 <= right.x0 for left, right in itertools.pairwise(columns))
+    assert min(box.x0 for box in rows) >= 0
+    assert min(box.y0 for box in columns) >= 0

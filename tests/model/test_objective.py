@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import re
 
 import chex
 import jax
@@ -101,12 +102,13 @@ def test_programs_with_other_settings_of_jax_have_the_loss_and_its_gradient(sett
         (np.zeros((3, 12, 2)), np.ones(2, int), "[2]; must be integers [B]"),
     ],
 )
-def test_inputs_lengths_and_losses_that_do_not_fit_are_refused(inputs, lengths, message):
-    model, params, fitting = make()
-    with pytest.raises(ConfigError) as caught:
+def test_inputs_and_lengths_that_do_not_fit_are_refused(inputs, lengths, message):
+    model = AuxiliaryRNN(ModelConfig(**SMALL), SPEC)
+    with pytest.raises(ConfigError, match=re.escape(message)):
         joint_loss(model, {}, jax.random.key(0), inputs, square, lengths)
-    assert message in str(caught.value)
+
+
+def test_a_loss_that_is_no_scalar_is_refused():
+    model, params, inputs = make(auxiliary="none")
     with pytest.raises(ConfigError, match=r"^loss: returns an array \[5\]; must return a scalar"):
-        jax.eval_shape(
-            lambda p: joint_loss(model, p, jax.random.key(2), fitting, lambda outputs: outputs[:, 0]), params
-        )
+        jax.eval_shape(jit_loss(model, lambda outputs: outputs[:, 0]), params, jax.random.key(2), inputs)

@@ -26,23 +26,12 @@ def test_a_permutation_belongs_to_its_seed():
     np.testing.assert_array_equal(make_permutation(8, 0), [3, 2, 1, 6, 0, 7, 4, 5])
 
 
-@pytest.mark.parametrize(
-    ("kind", "length", "segment_length", "first", "last", "targets"),
-    [
-        ("reconstruct", 10, 4, 4, 10, 4),
-        ("reconstruct", 10, 10, 10, 10, 10),
-        ("reconstruct", 3, 4, 3, 3, 3),
-        ("reconstruct", 0, 4, 0, 0, 0),
-        ("predict", 10, 4, 1, 6, 4),
-        ("predict", 10, 9, 1, 1, 9),
-        ("predict", 3, 4, 1, 1, 2),
-        ("predict", 1, 4, 1, 1, 0),
-        ("predict", 0, 4, 0, 0, 0),
-    ],
-)
-def test_the_allowed_range_of_anchors(kind, length, segment_length, first, last, targets):
-    allowed = sequences.anchor_range(kind, jnp.array([length]), segment_length)
-    assert [int(x[0]) for x in allowed] == [first, last, targets]
+def test_the_allowed_range_of_anchors():
+    lengths = jnp.array([10, 4, 3, 1, 0])
+    # The first and the last anchor, and the number of targets.
+    reconstruct, predict = (sequences.anchor_range(kind, lengths, 4) for kind in ("reconstruct", "predict"))
+    np.testing.assert_array_equal(reconstruct, [[4, 4, 3, 1, 0], [10, 4, 3, 1, 0], [4, 4, 3, 1, 0]])
+    np.testing.assert_array_equal(predict, [[1, 1, 1, 1, 0], [6, 1, 1, 1, 0], [4, 3, 2, 0, 0]])
 
 
 def test_anchors_cover_exactly_the_allowed_range_uniformly():

@@ -1,14 +1,11 @@
 """Reconstructions by the decoders, and the figures of them."""
 
-import io
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from absl import logging
-from PIL import Image
 
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
@@ -146,13 +143,10 @@ def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout
         assert np.square(found.teacher_forced - found.targets).mean() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_free_running_decoder_feeds_its_output_back_as_without_teacher_forcing(tiny, params, decoded):
-    config = with_settings(tiny, auxiliary="predict", teacher_forcing=False)
-    found, (other,) = decoded[1], make_decode_fn(config, SPEC, PERMUTATION)(params, EXAMPLES, never)
-    np.testing.assert_allclose(found.free_running, other.free_running, atol=1e-6)
-    np.testing.assert_allclose(found.teacher_forced, other.teacher_forced, atol=1e-6)
-    np.testing.assert_allclose(found.free_running[:, :, 0], found.teacher_forced[:, :, 0], atol=1e-6)
-    assert np.abs(found.free_running - found.teacher_forced)[:, :, 1:].max() > 1e-4
+def test_a_free_running_decoder_gets_the_true_element_in_its_first_step_only(decoded):
+    difference = np.abs(decoded[1].free_running - decoded[1].teacher_forced)
+    np.testing.assert_allclose(difference[:, :, 0], 0, atol=1e-6)
+    assert difference[:, :, 1:].max() > 1e-4
 
 
 def test_a_stop_is_heard_before_each_decoder(decode, params):
@@ -205,12 +199,8 @@ def test_texts_are_side_by_side_with_wrong_bytes_in_bold(tiny):
     assert to_text(found.targets[1, 0][found.mask[1, 0]]) == "wxyz"
     wrong = found._replace(free_running=np.where(found.targets == ord("$"), ord(" "), found.targets))
     figure = plot_reconstructions.draw_reconstructions([wrong], examples, "title")
-    texts = figure.subfigs[0].axes[0].texts
-    lines = [(text.get_weight(), text.get_text()) for text in texts if text.get_family() == ["monospace"]]
-    hard = "\u00a0"
-    assert ("normal", "a$b c") in lines
-    assert ("normal", f"a{hard}b c") in lines
-    assert ("bold", f"{hard}\u2423") in lines
+    lines = {(text.get_weight(), text.get_text()) for text in figure.subfigs[0].axes[0].texts}
+    assert {("normal", "a$b c"), ("normal", "a\u00a0b c"), ("bold", "\u00a0\u2423")} <= lines
 
 
 @pytest.mark.parametrize("vocabulary", [0, 7], ids=["values", "tokens"])
@@ -259,8 +249,7 @@ def test_a_run_draws_reconstructions_and_a_checkpoint_gives_the_same(drawing, qu
         f"reconstructions-{step}.png" for step in (3, 6, 9)
     ]
     during = (path / "plots/reconstructions-9.png").read_bytes()
-    image = Image.open(io.BytesIO(during))
-    assert image.size[0] > 1000
+    assert during.startswith(b"\x89PNG")
     (path / "plots/reconstructions-9.png").unlink()
     assert reconstruct_run(path, drawing.data).read_bytes() == during
 

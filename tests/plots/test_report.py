@@ -11,7 +11,6 @@ import sys
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-from PIL import Image
 from written_run import make_records, panel_of, write_run
 
 from aux_rnn.config.serialization import with_settings
@@ -65,13 +64,11 @@ def test_lines_differ_without_their_colours():
     assert min(abs(a - b) for k, a in enumerate(greys) for b in greys[:k]) > 0.05
 
 
-def test_the_same_records_give_the_same_bytes(config):
-    drawings = []
-    for _ in range(2):
-        with plot_style("curves"):
-            figure = draw_curves(make_records(), config, "title")
-            drawings.append((render(figure, "svg"), render(figure, "png")))
-    assert drawings[0] == drawings[1]
+@pytest.mark.parametrize("ending", ["svg", pytest.param("png", marks=pytest.mark.slow)])
+def test_the_same_records_give_the_same_bytes(config, ending):
+    with plot_style("curves"):
+        first, again = (render(draw_curves(make_records(), config, "title"), ending) for _ in range(2))
+    assert first == again
 
 
 def test_a_missing_backend_of_a_notebook_does_not_prevent_figures():
@@ -98,8 +95,8 @@ class Page(html.parser.HTMLParser):
             self._open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
 
     def handle_endtag(self, tag):
         if tag not in self.VOID:
@@ -111,23 +108,12 @@ class Page(html.parser.HTMLParser):
 
 def test_the_report_is_one_page_that_needs_nothing_else(config, tmp_path):
     located = with_settings(config, manual_dir="<b>&'\"")
-    scores = dict(validation=dict(accuracy=0.625, supervised_loss=1.5), test=dict(accuracy=0.5))
+    summary = dict(results=dict(validation=dict(accuracy=0.625, supervised_loss=1.5), test=dict(accuracy=0.5)))
+    summary |= dict(seconds=61.0, seconds_by_section=dict(train=12.3), devices="1 x cpu", machine=dict(cpu="A & B"))
     path = tmp_path / "run"
-    write_run(
-        path,
-        located,
-        status="complete",
-        steps=30,
-        results=scores,
-        seconds=61.0,
-        seconds_by_section=dict(train=12.3),
-        devices="1 x cpu",
-        machine=dict(cpu="A & B", cores=2, memory_gib=8, os="Linux"),
-    )
+    write_run(path, located, **summary)
     for step in (20, 3):
-        picture = tmp_path / "picture.png"
-        Image.new("RGB", (step, 1)).save(picture)
-        save_reconstructions(path, step, picture.read_bytes())
+        save_reconstructions(path, step, b"picture")
     made = save_report(path)
     assert [str(file.relative_to(path)) for file in made] == ["report.html", "plots/curves.png", "plots/curves.svg"]
     text = made[0].read_text()

@@ -27,7 +27,7 @@ class Chunked(nn.Module):
         return truncated_scan(step, LSTMCell(4, name="cell"), state, elements, self.chunk_length)
 
 
-@pytest.mark.parametrize("chunk_length", [4, 9, "full"])
+@pytest.mark.parametrize("chunk_length", [4, "full"])
 def test_truncated_scan(chunk_length):
     steps, batch = 6, 2
     elements, *initial = randomize([np.empty((steps, batch, 3)), np.empty((batch, 4)), np.empty((batch, 4))], seed=6)

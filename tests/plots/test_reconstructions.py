@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from absl import logging
 
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
@@ -234,15 +233,10 @@ def test_figures_become_rarer_regardless_of_where_a_run_was_continued():
     assert [step for step in range(1, 101) if plan.should_draw(step)] == [10, 20, 35, 40, 80, 100]
 
 
-@pytest.fixture
-def drawing(tiny):
-    return with_settings(tiny, auxiliary="reconstruct", pictures=True)
-
-
 @pytest.mark.slow
-def test_a_run_draws_reconstructions_and_a_checkpoint_gives_the_same(drawing, quiet, tmp_path):
-    path = tmp_path / "run"
-    summary = train_and_evaluate(drawing, path, quiet)
+def test_a_run_draws_reconstructions_and_a_checkpoint_gives_the_same(tiny, quiet, tmp_path):
+    config, path = with_settings(tiny, auxiliary="reconstruct", pictures=True), tmp_path / "run"
+    summary = train_and_evaluate(config, path, quiet)
     assert summary["status"] == "complete"
     assert summary["seconds_by_section"]["draw"] > 0
     assert sorted(file.name for file in (path / "plots").glob("*-*.png")) == [
@@ -251,30 +245,20 @@ def test_a_run_draws_reconstructions_and_a_checkpoint_gives_the_same(drawing, qu
     during = (path / "plots/reconstructions-9.png").read_bytes()
     assert during.startswith(b"\x89PNG")
     (path / "plots/reconstructions-9.png").unlink()
-    assert reconstruct_run(path, drawing.data).read_bytes() == during
+    assert reconstruct_run(path, config.data).read_bytes() == during
 
 
-def test_a_figure_that_fails_is_logged_and_the_run_continues(drawing, quiet, tmp_path, monkeypatch):
-    lines = []
-    monkeypatch.setattr(logging, "warning", lambda text, *arguments: lines.append(text % arguments))
-
-    def fail(*arguments):
+def test_a_figure_that_is_stopped_or_fails_is_left_out(tiny, tmp_path, caplog):
+    def fail():
         raise MemoryError("no room\nfor a picture")
 
-    monkeypatch.setattr(plot_reconstructions, "draw_reconstructions", fail)
-    summary = train_and_evaluate(drawing, tmp_path / "run", quiet)
-    assert summary["status"] == "complete"
-    logged = [line for line in lines if "reconstructions" in line]
-    assert len(logged) == 3
-    assert all("could not be made (no room); the run" in line for line in logged)
-
-
-def test_a_stop_while_a_figure_is_drawn_leaves_it_out(tiny, tmp_path, monkeypatch):
     files = RunOutputs(tmp_path / "run", tiny)
-    files.show(4, lambda: None)
-    files.show(5, lambda: b"picture")
-    assert [file.name for file in (tmp_path / "run/plots").iterdir()] == ["reconstructions-5.png"]
+    for step, draw in ((4, lambda: None), (5, lambda: b"picture"), (6, fail)):
+        files.show(step, draw)
     files.close()
+    assert [file.name for file in (tmp_path / "run/plots").iterdir()] == ["reconstructions-5.png"]
+    (line,) = caplog.messages
+    assert "step 6 could not be made (no room); the run" in line
 
 
 def test_a_run_without_decoder_gets_one_line(tiny, tmp_path):

@@ -1,4 +1,7 @@
-"""Selects how a recurrence is computed."""
+"""Selects how a recurrence is computed.
+
+A new backend is a subclass of `ScanBackend` and a line in `BACKENDS`.
+"""
 
 import jax
 from flax import linen as nn
@@ -9,7 +12,7 @@ from aux_rnn.recurrence.pallas_backend import PallasBackend, agrees_with_scan
 from aux_rnn.recurrence.scan import PLATFORM
 from aux_rnn.recurrence.scan_backend import ScanBackend
 
-BACKENDS = {"scan": ScanBackend, "fused": FusedBackend, "pallas": PallasBackend}
+BACKENDS: dict[str, type[ScanBackend]] = {"scan": ScanBackend, "fused": FusedBackend, "pallas": PallasBackend}
 
 
 def select_backend(recurrence: str, cell: nn.RNNCellBase) -> type[ScanBackend]:

@@ -16,7 +16,14 @@ from aux_rnn.config.serialization import to_json
 from aux_rnn.config.settings import Config, DataConfig
 from aux_rnn.datasets import find_dataset
 from aux_rnn.storage.metrics_file import MetricsFile
-from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary, write_config, write_summary
+from aux_rnn.storage.workdir import (
+    WorkdirError,
+    read_config,
+    read_summary,
+    require_same_config,
+    write_config,
+    write_summary,
+)
 from aux_rnn.training.outputs import RunOutputs
 from aux_rnn.training.progress import format_summary
 
@@ -70,10 +77,13 @@ def test_any_config_is_read_or_refused_and_kept(content, damage):
         file = Path(folder) / "config.json"
         file.write_bytes(damage(content))
         try:
-            write_config(file.parent, Config())
+            require_same_config(file.parent, Config())
         except WorkdirError as error:
             assert_one_line(error, folder)
-        assert file.read_bytes() == damage(content)
+            assert file.read_bytes() == damage(content)
+        else:  # Equal settings, or other intervals of records and checkpoints, which replace the old ones.
+            write_config(file.parent, Config())
+            assert read_config(file.parent) == Config()
 
 
 def test_records_that_the_checkpoint_does_not_cover_are_dropped(tmp_path):

@@ -83,6 +83,7 @@ def test_arrays_and_options_that_will_not_do(inputs, options, expected):
     assert expected in refused(inputs, LABELS, **options)
 
 
+@pytest.mark.slow
 def test_floats_are_taken_as_they_are_and_bytes_are_scaled():
     """The same pixels as bytes and as floats give the same network."""
     pixels = np.random.default_rng(1).integers(256, size=(24, 6, 2), dtype=np.uint8)

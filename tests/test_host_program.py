@@ -47,6 +47,7 @@ def global_state():
     }
 
 
+@pytest.mark.slow
 def test_fit_changes_no_global_state_and_recompiles_no_function_of_the_caller(tmp_path, tmp_path_factory, monkeypatch):
     workdir = tmp_path_factory.mktemp("elsewhere")
     traces = []

@@ -43,6 +43,7 @@ def load_elsewhere(path, inputs, folder):
     return np.load(folder / "found.npz")
 
 
+@pytest.mark.slow
 def test_a_fitted_network_is_saved_and_loaded_in_another_process(tmp_path):
     fitted = aux_rnn.fit(FLOATS, KINDS, **SMALL)
     before = fitted.logits(FLOATS)

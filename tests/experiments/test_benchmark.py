@@ -208,6 +208,7 @@ def test_programs_are_compared_in_turns(command, tmp_path):
     assert all(0.5 < program["loss"] < 5 for program in record["programs"])
 
 
+@pytest.mark.slow
 def test_only_the_worker_imports_jax_and_an_interruption_ends_it_as_well(tmp_path):
     command = [sys.executable, PROGRAM, "step", *TINY]
     popen = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)

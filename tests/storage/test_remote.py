@@ -316,6 +316,7 @@ def test_a_run_continues_on_another_machine(protocol, modes, tiny, quiet, tmp_pa
     assert f"{address}/report.html" in capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_a_second_run_takes_over_from_a_running_one(gs_address, tiny, quiet, tmp_path, monkeypatch):
     second, config = [], with_settings(tiny, auxiliary="none")
     after_save(monkeypatch, 4, lambda: second.append(train_at(gs_address, config, quiet)))

@@ -93,6 +93,7 @@ def test_jax_does_not_look_for_hardware_that_is_only_compiled_for(monkeypatch):
     assert jax.values["jax_platforms"] == "cpu"
 
 
+@pytest.mark.slow
 def test_a_run_has_the_devices_asked_for_and_fills_the_cache(tmp_path, data_dir):
     """Through the real command, in a Python process that runs before and that it does not replace."""
     ours = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")

@@ -98,6 +98,7 @@ def test_what_numpy_cannot_have_is_refused_in_one_line(fitted):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_sequences_of_unequal_length_and_cells_of_flax():
     rows = [row[: 3 + number % 4] for number, row in enumerate(ROWS)]
     lengths = np.array([len(row) for row in rows])

@@ -96,6 +96,7 @@ def test_floats_are_taken_as_they_are_and_bytes_are_scaled():
 
 
 @pytest.mark.parametrize("inputs", [FLOATS, TOKENS], ids=["floats", "tokens"])
+@pytest.mark.slow
 def test_padding_says_nothing(inputs):
     lengths = 3 + np.arange(24) % 4
     is_padding = np.arange(6) < 6 - lengths[:, None]
@@ -145,6 +146,7 @@ def test_a_run_with_an_evaluation_that_is_not_finite_completes(tmp_path):
     assert str(again.summary["results"]) == str(fitted.summary["results"])  # NaN differs from itself
 
 
+@pytest.mark.slow
 def test_a_data_set_by_its_name(tiny):
     fitted = aux_rnn.fit_dataset(**{**to_flat(tiny), "auxiliary": "none"})
     assert fitted.summary["dataset"] == "digits"
@@ -181,6 +183,7 @@ class Pair(nn.RNNCellBase):
         return jnp.zeros((*input_shape[:-1], self.features)), jnp.zeros(())
 
 
+@pytest.mark.slow
 def test_any_cell_of_flax_is_trained_and_its_run_is_continued(tmp_path):
     options = dict(workdir=tmp_path, pictures=False, **SMALL, auxiliary="none")
     fitted = aux_rnn.fit(FLOATS, LABELS, cell=small_cell, **options)

@@ -71,6 +71,7 @@ def test_fit_changes_no_global_state_and_recompiles_no_function_of_the_caller(tm
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_fits_in_threads_are_the_same_in_a_strict_program_with_a_running_event_loop(tmp_path):
     """One of the threads computes in 64 bits with strict promotion, and has an event loop; both write checkpoints."""
 

@@ -123,6 +123,7 @@ def test_anchors_of_texts_are_spread_over_what_each_allows():
 
 
 @pytest.mark.parametrize(("loss", "dropout"), [("squared", 0.5), ("softmax", 0.0)])
+@pytest.mark.slow
 def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout):
     # A segment as long as the sequence leaves one anchor, so that an evaluation has the same one.
     config = with_settings(

@@ -30,12 +30,13 @@ def test_factors_are_rounded_and_sums_are_not():
     np.testing.assert_allclose(d_b, expected, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("recurrence", [pytest.param("scan", marks=pytest.mark.slow), "fused"])
+@pytest.mark.slow
+@pytest.mark.parametrize("recurrence", ["scan", "fused"])
 @pytest.mark.parametrize(
     "settings",
     [
         pytest.param(truncate(7, 3, 2, lengths=PADDED, auxiliary="reconstruct"), id="pixels"),
-        pytest.param(truncate("full", 3, 2, spec=TOKENS, lengths=PADDED), id="tokens", marks=pytest.mark.slow),
+        pytest.param(truncate("full", 3, 2, spec=TOKENS, lengths=PADDED), id="tokens"),
     ],
 )
 def test_losses_and_gradients_are_near_those_of_float32(settings, recurrence):

@@ -123,6 +123,7 @@ def test_tokens_need_a_vocabulary():
         classifier.predict(ROWS)
 
 
+@pytest.mark.slow
 def test_a_search_over_a_pipeline():
     pipeline = make_pipeline(StandardScaler(), SequenceClassifier(**SMALL))
     grid = {"sequenceclassifier__hidden_size": [8]}

@@ -144,6 +144,7 @@ def own_cell(size):
     return nn.GRUCell(size, gate_fn=nn.tanh)
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_not_of_flax_is_given_again(tmp_path):
     for cell, again in ((nn.OptimizedLSTMCell, None), (own_cell, own_cell)):
         fitted = untrained(encoder=cell)

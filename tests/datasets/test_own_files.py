@@ -128,6 +128,7 @@ def test_a_file_that_will_not_do_gets_one_line(tmp_path, name, content, message)
     assert_one_line(caught.value, message)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_file_predicts_arrays_as_the_file_has_them(tmp_path):
     path = tmp_path / "mine.npz"
     names = np.array(["cat", "ape", "dog"])

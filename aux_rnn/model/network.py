@@ -67,7 +67,8 @@ class AuxiliaryRNN(nn.Module):
       >>> model = AuxiliaryRNN(config, SequenceSpec(length=20, channels=3, num_classes=10), cell=nn.GRUCell)
       >>> params = init_params(model, jax.random.key(0))
       >>> inputs, lengths, rows = jnp.ones((8, 20, 3)), jnp.full(8, 20), jnp.arange(8)
-      >>> segments = {"reconstruct": draw_segments(jax.random.key(1), "reconstruct", inputs, lengths, rows, 1, 5)}
+      >>> key, sizes = jax.random.key(1), dict(num_anchors=1, segment_length=5)
+      >>> segments = {"reconstruct": draw_segments(key, "reconstruct", inputs, lengths, rows, **sizes)}
       >>> logits, decoded = jax.jit(model.apply)({"params": params}, inputs, None, segments)
       >>> logits.shape, decoded["reconstruct"].shape
       ((8, 10), (8, 1, 5, 3))

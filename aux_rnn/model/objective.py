@@ -96,7 +96,8 @@ def draw_all_segments(config: ModelConfig, key: jax.Array, batch: Batch) -> dict
     segments = {}
     for number, kind in enumerate(config.auxiliaries):
         anchor_key, input_key = jax.random.split(jax.random.fold_in(key, number))
-        drawn = draw_segments(anchor_key, kind, inputs, lengths, rows, config.num_anchors, config.segment_length)
+        sizes = dict(num_anchors=config.num_anchors, segment_length=config.segment_length)
+        drawn = draw_segments(anchor_key, kind, inputs, lengths, rows, **sizes)
         segments[kind] = input_dropout(input_key, drawn, rows, config.decoder_input_dropout)
     return segments
 

@@ -123,6 +123,7 @@ def draw_segments(
     inputs: jax.Array,
     lengths: jax.Array,
     rows: jax.Array,
+    *,
     num_anchors: int,
     segment_length: int,
 ) -> Segments:

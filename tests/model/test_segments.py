@@ -78,7 +78,9 @@ def test_drawn_segments_lie_within_each_example():
     inputs = jnp.tile(jnp.arange(20.0)[None, :, None], (50, 1, 1))
     lengths = jnp.arange(1, 51) % 20 + 1
     for kind in ("reconstruct", "predict"):
-        drawn = sequences.draw_segments(jax.random.key(3), kind, inputs, lengths, jnp.arange(50), 2, 6)
+        drawn = sequences.draw_segments(
+            jax.random.key(3), kind, inputs, lengths, jnp.arange(50), num_anchors=2, segment_length=6
+        )
         targets, mask = np.asarray(drawn.targets[..., 0]), np.asarray(drawn.mask)
         assert mask.any()
         assert (targets >= (20 - lengths)[:, None, None])[mask].all()

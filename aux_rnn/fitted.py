@@ -51,6 +51,8 @@ class Fitted:
       >>> fitted = fit(sequences, np.arange(40) % 3, train_epochs=1, **small)
       >>> fitted.logits(sequences).shape, fitted.predict(sequences[:5]).shape
       ((40, 3), (5,))
+      >>> fitted
+      Fitted(dataset='arrays-...', encoder='lstm', auxiliary='reconstruct', parameters=..., test_accuracy=None)
     """
 
     config: Config
@@ -58,6 +60,12 @@ class Fitted:
     permutation: np.ndarray | None
     params: Any
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        names = [
+            name for name in ("dataset", "encoder", "auxiliary", "parameters", "test_accuracy") if name in self.summary
+        ]
+        return f"Fitted({', '.join(f'{name}={self.summary[name]!r}' for name in names)})"
 
     @property
     def classes_(self) -> np.ndarray:

@@ -79,6 +79,7 @@ def read_model(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if header["version"] > VERSION:
             raise ValueError(f"version {header['version']} of the format; this aux_rnn reads up to {VERSION}")
     except Exception as error:  # NumPy and zipfile raise many kinds of errors for damaged files
-        reason = getattr(error, "strerror", None) or first_line(error)
+        missing = f"it has no {error}" if isinstance(error, KeyError) else ""
+        reason = missing or getattr(error, "strerror", None) or first_line(error)
         raise ModelFileError(f"{path}: not a network that Fitted.save wrote ({reason}); name another file") from error
     return header, arrays

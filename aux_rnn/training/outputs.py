@@ -21,6 +21,7 @@ from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import (
     REPORT,
     StorageError,
+    has_more_epochs,
     lock,
     read_summary,
     require_same_config,
@@ -101,7 +102,7 @@ class RunOutputs(NullOutputs):
         with contextlib.ExitStack() as opened:
             opened.enter_context(lock(path))
             previous = require_same_config(path, config, extends)
-            if previous is not None and previous.run.train_epochs < config.run.train_epochs:
+            if previous is not None and has_more_epochs(previous, config):
                 self.extended_from = previous.run.train_epochs
             self._opened = opened.pop_all()
 

@@ -24,7 +24,7 @@ from cli.noise import quiet_libraries, results_alone
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config
 from aux_rnn.storage.workdir import WorkdirError, read_config
-from aux_rnn.system.signals import ignore_signals, interrupt_on_signals
+from aux_rnn.system.signals import delay_signals, ignore_signals, interrupt_on_signals
 
 command_line.define_flags()
 flags.adopt_module_key_flags(parsing)
@@ -55,9 +55,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         with interrupt_on_signals() as stop:
             invocation = command_line.invocation_from_flags()
-            configure_jax(invocation.config, invocation.workdir)
-            # Imported only now, as a mistake on the command line need not wait for JAX.
-            from modes.dispatch import run_mode
+            with delay_signals():
+                configure_jax(invocation.config, invocation.workdir)
+                # Imported only now, as a mistake on the command line need not wait for JAX.
+                from modes.dispatch import run_mode
 
             with results_alone():
                 return run_mode(invocation, stop)

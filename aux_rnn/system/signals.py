@@ -74,6 +74,16 @@ def handlers(handler: Callable[[int, FrameType | None], None], signals: Iterable
             signal.signal(number, each)
 
 
+@contextmanager
+def delay_signals() -> Iterator[None]:
+    """Delays SIGINT and SIGTERM until the end of the block: an exception may crash an extension that is imported."""
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
+
+
 def ignore_signals() -> None:
     """Ignores further signals in a process that is about to end, where an interruption would look like a failure."""
     for number in SIGNALS:

@@ -52,6 +52,7 @@ def run_mode(invocation: Invocation, stop: StopRequest) -> int:
         code = report(OUTSIDE_OF_TRAINING, INTERRUPTED)
         if processes.count > 1 and processes.is_main:
             time.sleep(2 * POLL_MS / 1_000)  # others may handle the same signal now; JAX aborts them after this process
+        return exit_now(code)  # XLA may still be compiling in a thread, which crashes when the interpreter ends
     except Exception as error:
         if processes.count == 1:
             raise
@@ -202,7 +203,7 @@ def working_folder(workdir: str, processes: ProcessGroup) -> Iterator[tuple[Path
 
 
 def exit_now(code: int) -> int:
-    """Exits without waiting for the other processes, which JAX aborts then: an ordinary exit waits for all of them."""
+    """Exits without waiting for threads and for other processes, which JAX aborts then: an ordinary exit waits."""
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -123,6 +123,17 @@ def test_a_run_stopped_by_a_signal_continues(moment, number, place, undisturbed,
     undisturbed.check_continued(place.workdir, place.argv)
 
 
+@pytest.mark.long
+def test_a_signal_while_xla_compiles_ends_the_run_at_once(tmp_path, undisturbed, monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
+    monkeypatch.setattr("faulty.XLA_FLAGS", "")
+    large = "--decoder_sizes=256,256,256", "--hidden_size=256"  # compiles for seconds
+    with start(command(tmp_path / "run", undisturbed.data_dir, *large)) as program:
+        program.wait_for(later(shown("sequences of"), 3))
+        program.send(signal.SIGTERM)
+        program.end().check_stopped(INTERRUPTED, "nothing was lost")
+
+
 @pytest.mark.parametrize(("moment", "number"), cases(["save 0", *MOMENTS[7:11]], "save 0", SIGNALS))
 def test_a_second_signal_ends_a_run_at_once_and_harms_nothing(moment, number, place, undisturbed, record_property):
     with start(place.argv) as program:

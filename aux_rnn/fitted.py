@@ -62,10 +62,10 @@ class Fitted:
     summary: dict[str, Any]
 
     def __repr__(self) -> str:
-        names = [
-            name for name in ("dataset", "encoder", "auxiliary", "parameters", "test_accuracy") if name in self.summary
-        ]
-        return f"Fitted({', '.join(f'{name}={self.summary[name]!r}' for name in names)})"
+        values = {name: self.summary.get(name) for name in ("dataset", "encoder", "auxiliary", "parameters")}
+        accuracy = self.summary.get("test_accuracy")
+        values["test_accuracy"] = accuracy if accuracy is None else round(accuracy, 4)
+        return f"Fitted({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     @property
     def classes_(self) -> np.ndarray:

@@ -21,6 +21,8 @@ def test_the_trained_network_is_small_and_classifies_images():
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
     assert fitted.logits(images).shape == (3, 10)
     assert set(fitted.predict(images)) <= set(range(10))
+    with pytest.raises(aux_rnn.DataError, match=re.escape("as for training; give images [N, H, W] as")):
+        fitted.predict(images[..., 0])
 
 
 @pytest.mark.data

@@ -65,7 +65,9 @@ class Form:
         compared = 2 if is_text else 3
         if is_text != bool(spec.vocabulary_size) or found[:compared] != expected[:compared]:
             shown, allowed = (f"{length} x {values} of {dtype}" for length, values, dtype in (found, expected))
-            raise DataError(f"{name}inputs: are sequences of {shown}; must be of {allowed}, as for training")
+            is_flat = not is_text and spec.channels == 1 and inputs.shape[1] * inputs.shape[2] == spec.length
+            remedy = "; give images [N, H, W] as inputs[..., None]" if is_flat else ""
+            raise DataError(f"{name}inputs: are sequences of {shown}; must be of {allowed}, as for training{remedy}")
         if (examples.lengths is not None) != self.is_padded:
             raise DataError(f"{name}lengths: must be given if and only if they were for training")
         if is_text and inputs.max() >= spec.vocabulary_size:

@@ -133,7 +133,7 @@ def require_config(path: Path) -> Config:
     """Returns the configuration of the run in a folder. Raises WorkdirError if there is none."""
     config = read_config(path)
     if config is None:
-        raise WorkdirError(f"--workdir={path}: holds no run; train one first, or name another folder")
+        raise WorkdirError(f"{path}: holds no run; train one first, or name another folder")
     return config
 
 

@@ -94,7 +94,7 @@ def test_a_table_is_printed_and_both_figures_are_written(runs, tmp_path, capsys,
     [
         ([], "error: RUN: none given"),
         (["{0}"] + [f"{{0}}{n}" for n in range(1, 7)], "error: RUN: 7 sets of settings; one figure can show at most 6"),
-        (["nowhere"], "error: --workdir=nowhere: holds no run"),
+        (["nowhere"], "error: nowhere: holds no run"),
         (["{0}", "{0}"], "error: RUN: r-LSTM on digits with seeds 0, 0: give each seed once"),
         (["{0}", "--split=all"], "error: --split=all"),
         (["{0}", "--output=/dev/null/x"], "error: --workdir=/dev/null: cannot be written"),

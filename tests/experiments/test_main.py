@@ -117,7 +117,7 @@ MISTAKES = [
     ("--dataset=mnist --data_dir=empty --manual_dir=/nonexistent", "--manual_dir=/nonexistent"),
     (f"{DIGITS} --train_epochs=2147483647", "--train_epochs=2147483647: must be fewer"),
     (f"{DIGITS} --hidden_size=1000000000", "--hidden_size=1000000000: must be smaller"),
-    ("--mode=eval --workdir=/nonexistent/run", "--workdir=/nonexistent/run: holds no run"),
+    ("--mode=eval --workdir=/nonexistent/run", "/nonexistent/run: holds no run"),
 ]
 
 

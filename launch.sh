@@ -12,6 +12,7 @@
 #   ./launch.sh benchmark COMMAND [flags] python experiments/benchmark.py
 #   ./launch.sh check-accelerator MINUTES [flags]
 #                                         tests and measures the accelerator of this machine, and trains on it
+#   ./launch.sh install                   creates the environment and installs what is missing
 #   ./launch.sh test [pytest arguments]   pytest; with --slow or --all the slower tests, too; with aux_rnn/model or
 #                                         aux_rnn/model/objective.py the tests of this package or module
 #
@@ -22,7 +23,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 usage() {
-  sed -n '2,20s/^# \{0,1\}//p' "$root/launch.sh"
+  sed -n '2,21s/^# \{0,1\}//p' "$root/launch.sh"
 }
 
 fail() {
@@ -134,6 +135,9 @@ case $command in
     tune_allocator
     AUX_RNN_PYTHON=$python exec "$root/experiments/launch/check_accelerator.sh" "$@"
     ;;
+  install)
+    set_up
+    ;;
   test)
     set_up
     cd "$root"
@@ -145,6 +149,6 @@ case $command in
     ;;
   *)
     usage >&2
-    fail "'$command': must be train, local, tpu, reproduce, benchmark, check-accelerator or test"
+    fail "'$command': must be train, local, tpu, reproduce, benchmark, check-accelerator, install or test"
     ;;
 esac

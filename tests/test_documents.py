@@ -90,6 +90,7 @@ PARSERS = {
     "reproduce": parse_reproduce,
     "benchmark": parse_benchmark,
     "check-accelerator": lambda arguments: parse_reproduce(["table2", *arguments[1:]]),
+    "install": lambda arguments: None,
     "test": parse_test,
     "experiments/main.py": parse_main,
     "experiments/benchmark.py": parse_benchmark,

@@ -21,7 +21,7 @@ def test_requirements_and_project_declare_the_same():
         assert PROJECT["optional-dependencies"][name][0].partition("]")[2] == jax.removeprefix("jax")
 
 
-COMMANDS = "train, local, tpu, reproduce, benchmark, check-accelerator or test"
+COMMANDS = "train, local, tpu, reproduce, benchmark, check-accelerator, install or test"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """All settings of an experiment, with their defaults, help texts and constraints.
 
 The settings are frozen dataclasses. Constructing one checks each value, so every configuration is valid in itself;
-`check_sequence` checks what depends on the data. The command line is made from the same fields
+`check_segment` checks what depends on the data. The command line is made from the same fields
 (`experiments/cli/parsing.py`): a flag has the name, the default and the help text of its field. Defaults are the
 paper's where it states them (Trinh, Dai, Luong and Le, 2018); `docs/method.md` gives reasons for the others.
 """
@@ -62,9 +62,11 @@ class DataConfig(Settings):
     image_size: int = setting(0, "Side in pixels to shrink images to; 0 keeps the size (stanford_dogs: 128).", COUNT)
     sequence_length: int = setting(0, "Length of recall (0: 64); maximum length of a text (0: its longest).", COUNT)
     train_examples: int = setting(0, "Maximum number of training examples; 0 takes all.", COUNT)
-    validation_fraction: float = setting(0.1, "Share of the training data held out to choose settings on.", SHARE)
+    validation_fraction: float = setting(0.1, "Share of the training data that is held out for validation.", SHARE)
     padding: str = setting("auto", "Side of the padding of file:PATH: auto, left or right.", one_of(SIDES))
-    channels: str = setting("auto", "Place of the channels in file:PATH: auto, first or last.", one_of(ORDERS))
+    channels: str = setting(
+        "auto", "Axis order of file:PATH, by the place of the channels: auto, first or last.", one_of(ORDERS)
+    )
     permutation_seed: int = setting(0, "Seed of pmnist's one fixed permutation of the pixels.", COUNT)
 
 
@@ -73,7 +75,8 @@ class ModelConfig(Settings):
     """The recurrent network, its decoders, and how far each gradient reaches.
 
     Every field is described in its `help`, and is a flag of `experiments/main.py`; sizes are numbers of units, lengths
-    and truncations numbers of elements. The defaults are the paper's (Trinh, Dai, Luong and Le, 2018).
+    and truncations numbers of elements. The defaults follow the paper (Trinh, Dai, Luong and Le, 2018) where it states
+    a value; docs/method.md lists the other choices.
 
     Raises:
       ConfigError: a value is not allowed, or two of them contradict each other.
@@ -85,7 +88,7 @@ class ModelConfig(Settings):
     """
 
     encoder: Encoder = setting(
-        "lstm", f"Recurrent cell, or no recurrence: {', '.join(ENCODERS)}.", encoder_of(ENCODERS)
+        "lstm", f"Encoder, a recurrent cell or a Transformer: {', '.join(ENCODERS)}.", encoder_of(ENCODERS)
     )
     recurrence: str = setting(
         "auto",
@@ -95,7 +98,8 @@ class ModelConfig(Settings):
     )
     precision: str = setting(
         "float32",
-        "Factors of matrix products: float32, tensorfloat32 (NVIDIA GPUs, else float32) or bfloat16; float32 sums.",
+        "Precision of the inputs of matrix products: float32, tensorfloat32 (on NVIDIA GPUs, elsewhere float32) or "
+        "bfloat16; sums are float32.",
         one_of(PRECISIONS),
     )
     embedding_size: int = setting(128, "Size of the input embedding.", POSITIVE)
@@ -103,7 +107,7 @@ class ModelConfig(Settings):
     head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the classifier.", SIZES)
     decoder_sizes: tuple[int, ...] = setting((256, 256), "Recurrent layers of the decoder, bottom first.", SIZES)
     decoder_head_sizes: tuple[int, ...] = setting((256, 256), "Hidden layers of the decoder's output network.", SIZES)
-    dropconnect: float = setting(0.0, "Share of the last matrix of both heads dropped in training.", SHARE)
+    dropconnect: float = setting(0.0, "Rate of DropConnect for the last matrix of both heads.", SHARE)
     auxiliary: str = setting(
         "reconstruct",
         "Auxiliary loss: none (LSTM), reconstruct (r-LSTM), predict (p-LSTM) or both.",
@@ -114,18 +118,24 @@ class ModelConfig(Settings):
     segment_length: int = setting(600, "Elements to reconstruct or predict at an anchor.", POSITIVE)
     teacher_forcing: bool = setting(True, "Feed the decoder the true previous element, not its own output.", SWITCH)
     decoder_input_dropout: float = setting(
-        0.0, "Share of the decoder's inputs after the first that are set to zero; 1 keeps only the first.", number(0, 1)
+        0.0, "Dropout rate of the decoder's inputs after the first; 1 keeps only the first.", number(0, 1)
     )
     pixel_loss: str = setting(
         "squared", "Auxiliary loss of pixels: squared error, or softmax over 256 levels.", one_of(PIXEL_LOSSES)
     )
     supervised_truncation: Truncation = setting(
-        300, "Steps of the supervised gradient, or 'full'; 0: none.", steps_or_full(0)
+        300,
+        "Steps that the gradient of the supervised loss goes back through; 'full': all; 0: none.",
+        steps_or_full(0),
     )
     auxiliary_truncation: Truncation = setting(
-        300, "Steps of the auxiliary gradient, or 'full'; 0: none.", steps_or_full(0)
+        300,
+        "Steps before the anchor that the gradient of the auxiliary loss goes back through; 'full': all; 0: none.",
+        steps_or_full(0),
     )
-    decoder_truncation: Truncation = setting(300, "Steps of the decoder's gradient, or 'full'.", steps_or_full(1))
+    decoder_truncation: Truncation = setting(
+        300, "Steps between two truncations of the decoder's gradient; 'full': none.", steps_or_full(1)
+    )
     transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer(1, MOST_LAYERS))
     transformer_size: int = setting(64, "Width of --encoder=transformer; its inner layers are twice as wide.", POSITIVE)
     transformer_heads: int = setting(4, "Attention heads of --encoder=transformer, a divisor of its width.", POSITIVE)
@@ -157,7 +167,7 @@ class OptimizerConfig(Settings):
 
     optimizer: str = setting("rmsprop", f"Optimizer: {', '.join(OPTIMIZERS)}.", one_of(OPTIMIZERS))
     learning_rate: float = setting(
-        1e-3, "Learning rate, halved at 30, 60 and 90 % of training.", number(0, excluding=0)
+        1e-3, "Learning rate, halved after 30, 60 and 90 % of the joint training.", number(0, excluding=0)
     )
     rmsprop_decay: float = setting(0.9, "Decay of RMSProp's running mean of squared gradients.", SHARE)
     rmsprop_epsilon: float = setting(1e-8, "Added to RMSProp's running mean, under the root.", number(0, excluding=0))
@@ -169,7 +179,7 @@ class OptimizerConfig(Settings):
 class RunConfig(Settings):
     """How long to train, on what batches, and what to write during training."""
 
-    seed: int = setting(0, "Seed of everything: initialisation, order, anchors, validation split.", COUNT)
+    seed: int = setting(0, "Seed of everything: initialization, order, anchors, validation split.", COUNT)
     batch_size: int = setting(128, "Examples per step, over all devices.", POSITIVE)
     pretrain_epochs: int = setting(20, "Epochs on the auxiliary loss alone, before joint training.", COUNT)
     train_epochs: int = setting(100, "Epochs on the supervised and the auxiliary loss together.", COUNT)

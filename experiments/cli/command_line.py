@@ -34,7 +34,9 @@ class RunFlags:
         "", "Folder or address (gs://BUCKET/RUN) of the run; empty: runs/DATASET-AUXILIARY-seedSEED.", plain_text()
     )
     checkpoint: str = setting(
-        "latest", "Checkpoint to use: latest, best or a step; not with --mode=train.", checkpoint_name()
+        "latest",
+        "Checkpoint to load with --mode=eval, predict or reconstruct: latest, best or a step.",
+        checkpoint_name(),
     )
     split: str = setting("test", "Split to classify with --mode=predict.", one_of(SPLITS))
     extend: bool = setting(

@@ -29,7 +29,7 @@ done
 [ -n "$root" ] || fail 2 "no launch.sh found in ${SLURM_SUBMIT_DIR:-?}; submit from the folder of the repository"
 
 # Installs what is missing once, not in every task.
-"$root/launch.sh" test --version > /dev/null || exit
+"$root/launch.sh" install || exit
 
 # SLURM sends SIGTERM to the tasks and not to this shell; they save and exit with 75, those that JAX aborts first with 134.
 # A task that has exited must not end those that are still saving, but after ten minutes a task that hangs is killed.

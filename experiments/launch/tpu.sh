@@ -56,6 +56,6 @@ if [ -n "$dry_run" ]; then
   exit
 fi
 PATH=$PATH:$root/.venv/bin
-command -v sky > /dev/null || fail "sky is not installed; EXTRAS=sky ./launch.sh test --version installs SkyPilot"
+command -v sky > /dev/null || fail "sky is not installed; EXTRAS=sky ./launch.sh install installs SkyPilot"
 cd "$root" # the folder that SkyPilot copies to each host
 exec "${command[@]}"

@@ -17,7 +17,7 @@ from reproduction.presets import paper_accuracy
 from reproduction.records import GAINS, Record
 
 NOTES = """
-Accuracies are means over seeds with 95 % confidence intervals (t distribution). A seed determines initialisation,
+Accuracies are means over seeds with 95 % confidence intervals (t distribution). A seed determines initialization,
 order, anchors, the validation split and which examples are used if not all are. Parameters include the decoders, which
 are dropped after training. Seconds per step are those of joint training, without compilation; peak memory is that of
 the whole process."""

@@ -49,8 +49,8 @@ def fit(
 ) -> Fitted:
     """Trains a network with an auxiliary loss to classify sequences of your own.
 
-    The defaults of all settings are the paper's, made for long sequences and accelerators; `segment_length` must not be
-    above the length of the sequences, `batch_size` not above the number of examples.
+    The defaults of the settings are those of the paper where it states them, for long sequences and accelerators.
+    `segment_length` must not exceed the length of the sequences, nor `batch_size` the number of examples.
 
     Args:
       inputs: `[N, L, C]` or `[N, L]` of floats (taken as they are: scale them to about 0 to 1), `[N, L, C]` of uint8
@@ -65,7 +65,7 @@ def fit(
         False, but refuses arrays of fewer steps than channels, and images that seem to have more than four channels.
       num_classes: K, if labels are from 0 to K - 1 and some do not occur; by default the labels that occur are the
         classes, in ascending order.
-      vocabulary_size: of tokens; by default the largest of them and 1.
+      vocabulary_size: number of tokens; by default the largest token plus one.
       cell: a function from a number of units to a cell of `flax.linen`, whose carry ends with its hidden state, such as
         the class `flax.linen.GRUCell`; None takes the cell that the setting `encoder` names.
       workdir: a folder or an address such as 'gs://BUCKET/RUN' for checkpoints, metrics, pictures, a report and the
@@ -104,8 +104,9 @@ def fit(
     examples, form = read_arrays(inputs, labels, lengths, **layout, **counts)  # type: ignore[arg-type]
     reported = None
     if test is not None:
-        if len(test) not in (2, 3):
-            raise DataError(f"test: has {len(test)} parts; must be (inputs, labels) or (inputs, labels, lengths)")
+        if not hasattr(test, "__len__") or len(test) not in (2, 3):
+            found = f"has {len(test)} parts" if hasattr(test, "__len__") else f"is {test!r}"
+            raise DataError(f"test: {found}; must be (inputs, labels) or (inputs, labels, lengths)")
         reported = form.read(*test, name="test ")  # type: ignore[misc, arg-type]
     return fit_examples(
         examples, form, with_cell(settings, cell), reported, workdir=workdir, progress=progress, extend=extend

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 import aux_rnn
+from aux_rnn.errors import OneLineError
 
 LENGTH, CLASSES, SHOWN_UNTIL = 48, 4, 32
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             workdir = f"{folder}/{auxiliary}" if folder else None
             choices: dict[str, Any] = dict(auxiliary=auxiliary, workdir=workdir, progress=True)
             fitted = aux_rnn.fit(sequences, labels, test=test, **choices, **SETTINGS)
-        except (aux_rnn.ConfigError, aux_rnn.DataError, aux_rnn.WorkdirError) as error:
+        except OneLineError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
         right = np.mean(fitted.predict(test[0]) == test[1])

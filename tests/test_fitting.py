@@ -61,6 +61,7 @@ UNEQUAL = "must be [L, C] or [L], and differ in L alone"
             dict(test=(FLOATS, LABELS, LABELS + 1), padding="left"),
             "test lengths: must be given if and only if they were for training",
         ),
+        (FLOATS, dict(test=0.2), "test: is 0.2; must be (inputs, labels) or (inputs, labels, lengths)"),
         (FLOATS, dict(test=FLOATS), "test: has 24 parts; must be (inputs, labels) or (inputs, labels, lengths)"),
         (FLOATS, dict(lengths=LABELS), "lengths: are from 0 to 2; must be from 1 to 6"),
         (FLOATS, dict(lengths=LABELS + 5), "lengths: are from 5 to 7; must be from 1 to 6"),

@@ -3,7 +3,7 @@
 import dataclasses
 
 from aux_rnn.config.fields import reject
-from aux_rnn.config.settings import Config
+from aux_rnn.config.settings import Config, ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +31,13 @@ class SequenceSpec:
         return f"at most {self.length:,} bytes" if self.vocabulary_size else f"{self.length:,} x {self.channels}"
 
 
-def check_sequence(config: Config, spec: SequenceSpec) -> None:
+def check_segment(config: ModelConfig, spec: SequenceSpec) -> None:
     """Raises ConfigError if the segment does not fit into the sequence (S <= a <= L or 1 <= a <= L - S)."""
-    for kind in config.model.auxiliaries:
+    for kind in config.auxiliaries:
         longest = spec.length if kind == "reconstruct" else spec.length - 1
-        if config.model.segment_length > longest:
-            raise reject(
-                "segment_length",
-                config.model.segment_length,
-                f"at most {longest} to {kind} sequences of {spec.length} elements ({config.data.dataset})",
-            )
+        if config.segment_length > longest:
+            allowed = f"at most {longest} to {kind} sequences of {spec.length} elements"
+            raise reject("segment_length", config.segment_length, allowed)
 
 
 def check_devices(config: Config, devices: int) -> None:

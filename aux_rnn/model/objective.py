@@ -7,7 +7,7 @@
     L_pred = err(decode(s_T[a]), x[a : a+S])  a ~ Uniform{1, ..., L-S}
 
 `compute_losses` computes the terms and `total_loss` sums them. `segments.py` draws the anchors and `losses.py` defines
-the errors; `recurrence/windows.py` stops the gradients of the encoder, `scan.py` and `fused_lstm.py` the decoder's.
+the errors; `recurrence/windows.py` stops the gradients of the encoder, and `recurrence/scan.py` those of the decoder.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
-from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.config.spec import SequenceSpec, check_segment
 from aux_rnn.model.inputs import Batch
 from aux_rnn.model.losses import auxiliary_loss, supervised_loss
 from aux_rnn.model.metric_names import CLASSIFIER_METRICS
@@ -177,7 +177,8 @@ def joint_loss(
       The sum, and the auxiliary losses by kind, before they are weighted; computed in JAX's default type of floats.
 
     Raises:
-      ConfigError: `inputs` or `lengths` do not match `model.spec`, or `loss` does not return a scalar.
+      ConfigError: `inputs` or `lengths` do not match `model.spec`, its sequences are shorter than a segment, or `loss`
+        does not return a scalar.
 
     Source: Trinh, Dai, Luong and Le (2018), section 3.
 
@@ -197,6 +198,7 @@ def joint_loss(
       >>> loss.shape, list(auxiliary)
       ((), ['reconstruct'])
     """
+    check_segment(model.config, model.spec)
     check_batch(model.spec, inputs, lengths)
     params, inputs = jax.tree.map(to_default_float, (params, inputs))
     batch = Batch(inputs, lengths, rows=jnp.arange(len(inputs)), mask=jnp.ones(len(inputs), bool))
@@ -221,9 +223,9 @@ def to_default_float(array: jax.Array) -> jax.Array:
 def check_batch(spec: SequenceSpec, inputs: jax.Array, lengths: jax.Array | None) -> None:
     """Raises ConfigError unless the inputs have the shape and type of the specification, and each has one length."""
     expected = (spec.length,) if spec.vocabulary_size else (spec.length, spec.channels)
-    if jnp.shape(inputs)[1:] != expected or jnp.ndim(inputs) == 0:
-        wanted = ", ".join(map(str, expected))
-        raise ConfigError(f"inputs: have the shape {list(jnp.shape(inputs))}; must be [B, {wanted}], as the spec says")
+    if jnp.shape(inputs)[1:] != expected:
+        shape = ", ".join(map(str, expected))
+        raise ConfigError(f"inputs: have the shape {list(jnp.shape(inputs))}; must be [B, {shape}], as the spec says")
     wanted, kind = ("integers", jnp.integer) if spec.vocabulary_size else ("floats", jnp.floating)
     if not jnp.issubdtype(jnp.result_type(inputs), kind):
         raise ConfigError(f"inputs: are {jnp.result_type(inputs)}; must be {wanted}, as the spec says")
@@ -231,7 +233,7 @@ def check_batch(spec: SequenceSpec, inputs: jax.Array, lengths: jax.Array | None
         return
     if jnp.shape(lengths) != jnp.shape(inputs)[:1] or not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
         found = f"{jnp.result_type(lengths)} {list(jnp.shape(lengths))}"
-        raise ConfigError(f"lengths: are {found}; must be integers [B], of a mask that is true for elements its sums")
+        raise ConfigError(f"lengths: are {found}; must be integers [B]; for a mask of elements, give mask.sum(axis=1)")
 
 
 def make_model(config: ModelConfig, spec: SequenceSpec) -> nn.Module:

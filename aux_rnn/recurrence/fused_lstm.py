@@ -134,7 +134,8 @@ def scan_lstm(
     return tuple(final), outputs
 
 
-run_lstm = jax.custom_vjp(scan_lstm, nondiff_argnums=(3, 4))  # the same with the hand-written gradient
+run_lstm = jax.custom_vjp(scan_lstm, nondiff_argnums=(3, 4))
+run_lstm.__doc__ = "Runs `T` steps as `scan_lstm` does, with the hand-written gradient of `run_lstm_bwd`."
 
 
 def run_chunk(params, states, inputs, return_cells, matmul, *, keep_gates):

@@ -78,7 +78,7 @@ class RemoteCopy:
     def take_ownership(self, folder: Path) -> None:
         """Makes the address belong to this run, then downloads what its former owner wrote until now.
 
-        The former owner notices at its next upload. Raises RemoteError.
+        The former owner notices at its next upload. Raises ConfigError and RemoteError, see `download`.
         """
         with self._errors("written"):
             self._make_folders([OWNER])
@@ -86,7 +86,7 @@ class RemoteCopy:
         self.download(folder)
 
     def add(self, folder: Path, names: Sequence[str]) -> None:
-        """Uploads files that a run does not write itself, whoever owns the address. Raises RemoteError."""
+        """Uploads the files of a command other than training, whoever owns the address. Raises RemoteError."""
         with self._noting_failure():
             self._put(folder, names)
 

@@ -5,20 +5,17 @@ from typing import Any
 
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.model import metrics as metrics_lib
-from aux_rnn.model.metric_names import CLASSIFIER_METRICS
 from aux_rnn.model.metrics import Metrics
 from aux_rnn.plots.reconstructions.plotter import make_reconstruction_plotter
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.system.timing import Speed
-from aux_rnn.training.evaluation import batches_of, evaluate_split
+from aux_rnn.training.evaluation import batches_of, evaluate_split, without_untrained
 from aux_rnn.training.experiment import Experiment
 from aux_rnn.training.optimizer import make_learning_rate
 from aux_rnn.training.outputs import NullOutputs
 from aux_rnn.training.progress import Progress, format_metrics
 from aux_rnn.training.statistics import RunStats
 from aux_rnn.training.steps import TrainState
-
-UNTRAINED = ("supervised_loss", *CLASSIFIER_METRICS)  # in pretraining
 
 
 @dataclasses.dataclass
@@ -94,9 +91,7 @@ class Actions:
 
     def _record_evaluation(self, split: str, step: int, values: dict[str, float]) -> None:
         phase = self.experiment.plan.phase(step - 1)
-        if phase == "pretrain":  # The classifier has not been trained yet.
-            values = {name: value for name, value in values.items() if name not in UNTRAINED}
-        if values:
+        if values := without_untrained(values, phase):
             self.stats.results[split] = values
             self._record(split, step, phase, values)
             total = self.experiment.plan.total_steps

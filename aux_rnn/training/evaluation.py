@@ -8,6 +8,7 @@ import jax
 from aux_rnn.datasets import evaluation_batches, train_batches
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.model import metrics as metrics_lib
+from aux_rnn.model.metric_names import CLASSIFIER_METRICS
 from aux_rnn.model.metrics import Metrics
 from aux_rnn.training.experiment import Experiment
 from aux_rnn.training.sharding import shard
@@ -38,8 +39,8 @@ def evaluate_split(
     before each batch and returns the same in all processes.
 
     Returns:
-      `supervised_loss` (nats), `accuracy` (0 to 1) and the auxiliary losses; empty for an empty split, None if it
-      was stopped.
+      The metrics of `evaluate_losses`, losses in nats or squared errors, accuracies from 0 to 1; empty for an empty
+      split, None if it was stopped.
     """
     total: Metrics = {}
     for batch in batches:
@@ -49,3 +50,9 @@ def evaluate_split(
         measured = jax.device_get(evaluate(params, shard(batch)))
         total = metrics_lib.merge(total, measured) if total else measured
     return metrics_lib.compute(total)
+
+
+def without_untrained(values: dict[str, float], phase: str) -> dict[str, float]:
+    """Returns metrics without those of the classifier after a step of pretraining, which does not train it."""
+    untrained = ("supervised_loss", *CLASSIFIER_METRICS) if phase == "pretrain" else ()
+    return {name: value for name, value in values.items() if name not in untrained}

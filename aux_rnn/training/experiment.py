@@ -12,7 +12,7 @@ import numpy as np
 from aux_rnn.config.fields import ConfigError, reject
 from aux_rnn.config.serialization import diff_configs, from_json, to_json
 from aux_rnn.config.settings import ENCODERS, Config, RunConfig
-from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
+from aux_rnn.config.spec import SequenceSpec, check_devices, check_segment
 from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.recurrence.cells import cell_factory, check_cell
@@ -53,7 +53,7 @@ def check(config: Config) -> SequenceSpec:
 
 def check_step(config: Config, spec: SequenceSpec) -> None:
     """Raises ConfigError if a step on such sequences does not fit the settings or the devices, or a cell is none."""
-    check_sequence(config, spec)
+    check_segment(config.model, spec)
     if config.model.encoder not in ENCODERS:  # a cell of the program, or the name of one
         check_cell(cell_factory(config.model.encoder, config.model.precision))
     check_devices(config, jax.device_count())

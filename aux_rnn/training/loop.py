@@ -37,9 +37,12 @@ def require_finite(first_nonfinite_step: jax.Array, files: NullOutputs) -> None:
     """Raises TrainingError if the loss or a gradient of any step so far was not finite."""
     bad = int(first_nonfinite_step)
     if bad != NO_STEP:
+        checkpoint = files.latest_checkpoint_path()
+        last, elsewhere = (
+            (f"; the last good checkpoint is {checkpoint}", " in another folder") if checkpoint else ("", "")
+        )
         raise TrainingError(
-            f"step {bad}: the loss or its gradient is not finite; the last good checkpoint is "
-            f"{files.latest_checkpoint_path()}; try a smaller --learning_rate or --clip_norm, with another --workdir"
+            f"step {bad}: the loss or its gradient is not finite{last}; try a smaller learning_rate{elsewhere}"
         )
 
 

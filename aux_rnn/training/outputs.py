@@ -78,8 +78,8 @@ class NullOutputs:
         """Writes `summary.json` if possible; an error here must not hide the one that ended the run."""
 
     def latest_checkpoint_path(self) -> str:
-        """Returns the newest complete checkpoint, for messages."""
-        return "that of process 0"
+        """Returns the newest complete checkpoint, for messages; empty for outputs that are not written."""
+        return ""
 
     def close(self) -> None:
         """Closes all files and releases the folder."""

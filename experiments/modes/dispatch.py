@@ -115,7 +115,7 @@ def prepare(invocation: Invocation, processes: ProcessGroup) -> str:
     return processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
 
 
-def plan(invocation: Invocation, processes: ProcessGroup) -> str:
+def run_dry_run(invocation: Invocation, processes: ProcessGroup) -> str:
     """Describes the settings, size, memory and expected time of a run without starting it."""
     # Imported here because no other mode needs them.
     from modes.compile_only import compile_for, format_compiled
@@ -186,7 +186,7 @@ HANDLERS: dict[str, Callable[[Invocation, ProcessGroup], str]] = {
     "predict": predict,
     "reconstruct": reconstruct,
     "report": write_report,
-    "dry_run": plan,
+    "dry_run": run_dry_run,
     "prepare": prepare,
 }
 

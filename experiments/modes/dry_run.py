@@ -19,7 +19,7 @@ from cli.tables import format_entry, format_table
 from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.config.spec import SequenceSpec, check_sequence
+from aux_rnn.config.spec import SequenceSpec, check_segment
 from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
 from aux_rnn.datasets.batches import local_rows
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
@@ -78,7 +78,7 @@ def plan_run(config: Config) -> Planned:
     dataset = find_dataset(config.data)
     spec = dataset.sequence_spec(config.data)
     check_pixel_loss(config, np.dtype(dataset.form.dtype))
-    check_sequence(config, spec)
+    check_segment(config.model, spec)
     sizes = divide_examples(config.data, dataset.train_examples, dataset.test_examples)
     plan = Plan.of(config, steps_per_epoch(sizes.train, config.run.batch_size))
     return Planned(spec, sizes, plan, dataset.permutation(config.data))

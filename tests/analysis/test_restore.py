@@ -7,6 +7,7 @@ import chex
 import jax
 import pytest
 
+from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.restore import load_run, restore_state
 from aux_rnn.config.serialization import to_json, with_settings
 from aux_rnn.config.settings import Config
@@ -58,6 +59,12 @@ def path(saved, tmp_path):
 @pytest.mark.parametrize(("checkpoint", "step"), [("latest", 8), ("best", 2), ("2", 2), ("4", 4)])
 def test_a_checkpoint_is_found_by_its_name(checkpoint, step, saved, state):
     chex.assert_trees_all_equal(restore_state(saved, state, checkpoint), at(step, state))
+
+
+def test_a_checkpoint_of_the_pretraining_has_no_accuracy(saved, tiny):
+    results = {step: evaluate_run(saved, tiny.data, checkpoint=step)["results"]["test"] for step in ("2", "8")}
+    assert {"accuracy", "supervised_loss"} <= set(results["8"])
+    assert set(results["2"]) == set(results["8"]) - {"accuracy", "supervised_loss"}
 
 
 @pytest.mark.parametrize(

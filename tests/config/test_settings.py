@@ -10,7 +10,7 @@ from aux_rnn.config import serialization
 from aux_rnn.config import settings as config_lib
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config, ModelConfig, RunConfig
-from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
+from aux_rnn.config.spec import SequenceSpec, check_devices, check_segment
 
 
 def test_the_defaults_are_the_papers():
@@ -92,7 +92,7 @@ def test_the_segment_must_fit_into_the_sequence(auxiliary, longest):
     spec = SequenceSpec(length=784, channels=1, num_classes=10)
 
     def check(segment_length):
-        check_sequence(Config(model=ModelConfig(auxiliary=auxiliary, segment_length=segment_length)), spec)
+        check_segment(ModelConfig(auxiliary=auxiliary, segment_length=segment_length), spec)
 
     check(longest)
     if auxiliary != "none":

@@ -16,7 +16,7 @@ from properties import assert_one_line, examples
 from aux_rnn.config import serialization
 from aux_rnn.config.fields import LARGEST, ConfigError, Truncation, format_value
 from aux_rnn.config.settings import Config
-from aux_rnn.config.spec import SequenceSpec, check_devices, check_sequence
+from aux_rnn.config.spec import SequenceSpec, check_devices, check_segment
 from aux_rnn.datasets import dataset_names, sequence_spec, split_sizes
 from aux_rnn.model.flops import count_training_step
 from aux_rnn.training.plan import Plan
@@ -179,7 +179,7 @@ def test_a_configuration_is_kept_by_json_and_by_a_flag_file(config):
 @given(configs(), SPECS, st.integers(1, 10**6))
 def test_any_configuration_fits_any_sequences_or_is_refused_in_one_line(config, spec, devices):
     for check in (
-        lambda: check_sequence(config, spec),
+        lambda: check_segment(config.model, spec),
         lambda: check_devices(config, devices),
         lambda: Plan.of(config, spec.length),
         lambda: sequence_spec(config.data),

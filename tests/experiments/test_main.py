@@ -10,7 +10,7 @@ from properties import assert_one_line
 
 from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat, to_json
-from aux_rnn.config.spec import check_sequence
+from aux_rnn.config.spec import check_segment
 from aux_rnn.datasets import Examples, Splits, sequence_spec
 from aux_rnn.datasets.dataset import OpenedDataset
 from aux_rnn.datasets.official import OfficialDataset
@@ -33,7 +33,7 @@ def test_every_flag_file_says_what_it_is_for_and_fits_its_data(name):
     opening = " ".join(line for line in lines[: lines.index("")] if line.startswith("#"))
     assert [word for word in ("Intent:", "Cost:", "Expect:") if word not in opening] == []
     config = parse(f"--flagfile={name}")
-    check_sequence(config, sequence_spec(config.data))
+    check_segment(config.model, sequence_spec(config.data))
 
 
 @pytest.mark.slow

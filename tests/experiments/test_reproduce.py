@@ -15,7 +15,7 @@ from reproduction import presets
 from reproduction.grid import EXPERIMENTS, count_steps_per_epoch, digest_of, key_of, make_grid, select_runs
 
 from aux_rnn.config.serialization import to_flat
-from aux_rnn.config.spec import check_sequence
+from aux_rnn.config.spec import check_segment
 from aux_rnn.datasets import sequence_spec
 from aux_rnn.storage.workdir import lock
 from aux_rnn.training.plan import Plan
@@ -63,7 +63,7 @@ def test_every_preset_makes_a_valid_grid(experiment, name):
     assert len({(each.name, each.seed) for each in grid}) == len(grid)
     assert [each.seed for each in grid] == [0] * (len(grid) // 2) + [1] * (len(grid) // 2)
     for each in grid[: len(grid) // 2]:
-        check_sequence(each.config, sequence_spec(each.config.data))
+        check_segment(each.config.model, sequence_spec(each.config.data))
         Plan.of(each.config, count_steps_per_epoch(each.config))
 
 

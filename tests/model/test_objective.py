@@ -98,7 +98,11 @@ def test_programs_with_other_settings_of_jax_have_the_loss_and_its_gradient(sett
         (np.zeros((3, 5, 2)), None, "inputs: have the shape [3, 5, 2]; must be [B, 12, 2], as the spec"),
         (np.zeros((3, 12)), None, "inputs: have the shape [3, 12]; must be [B, 12, 2], as the spec"),
         (np.zeros((3, 12, 1)), None, "inputs: have the shape [3, 12, 1]; must be [B, 12, 2], as the spec"),
-        (np.zeros((3, 12, 2)), np.ones((3, 12), bool), "lengths: are bool [3, 12]; must be integers [B], of a mask"),
+        (
+            np.zeros((3, 12, 2)),
+            np.ones((3, 12), bool),
+            "lengths: are bool [3, 12]; must be integers [B]; for a mask of",
+        ),
         (np.zeros((3, 12, 2)), np.ones(2, int), "[2]; must be integers [B]"),
     ],
 )
@@ -106,6 +110,9 @@ def test_inputs_and_lengths_that_do_not_fit_are_refused(inputs, lengths, message
     model = AuxiliaryRNN(ModelConfig(**SMALL), SPEC)
     with pytest.raises(ConfigError, match=re.escape(message)):
         joint_loss(model, {}, jax.random.key(0), inputs, square, lengths)
+    too_long = AuxiliaryRNN(ModelConfig(**SMALL | dict(segment_length=13)), SPEC)
+    with pytest.raises(ConfigError, match="--segment_length=13: must be at most 12 to reconstruct"):
+        joint_loss(too_long, {}, jax.random.key(0), np.zeros((3, 12, 2)), square)
 
 
 def test_a_loss_that_is_no_scalar_is_refused():

@@ -104,8 +104,9 @@ def fit(
     examples, form = read_arrays(inputs, labels, lengths, **layout, **counts)  # type: ignore[arg-type]
     reported = None
     if test is not None:
-        if not hasattr(test, "__len__") or len(test) not in (2, 3):
-            found = f"has {len(test)} parts" if hasattr(test, "__len__") else f"is {test!r}"
+        parts = len(test) if hasattr(test, "__len__") else None
+        if parts not in (2, 3):
+            found = f"is {test!r}" if parts is None else f"has {parts} parts"
             raise DataError(f"test: {found}; must be (inputs, labels) or (inputs, labels, lengths)")
         reported = form.read(*test, name="test ")  # type: ignore[misc, arg-type]
     return fit_examples(

@@ -110,9 +110,12 @@ def test_inputs_and_lengths_that_do_not_fit_are_refused(inputs, lengths, message
     model = AuxiliaryRNN(ModelConfig(**SMALL), SPEC)
     with pytest.raises(ConfigError, match=re.escape(message)):
         joint_loss(model, {}, jax.random.key(0), inputs, square, lengths)
-    too_long = AuxiliaryRNN(ModelConfig(**SMALL | dict(segment_length=13)), SPEC)
+
+
+def test_a_segment_that_is_longer_than_the_sequences_is_refused():
+    model = AuxiliaryRNN(ModelConfig(**SMALL | dict(segment_length=13)), SPEC)
     with pytest.raises(ConfigError, match="--segment_length=13: must be at most 12 to reconstruct"):
-        joint_loss(too_long, {}, jax.random.key(0), np.zeros((3, 12, 2)), square)
+        joint_loss(model, {}, jax.random.key(0), np.zeros((3, 12, 2)), square)
 
 
 def test_a_loss_that_is_no_scalar_is_refused():

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from aux_rnn.errors import OneLineError
 
 Truncation = int | Literal["full"]
+Count = int | Literal["auto"]
 Encoder = str | Callable[[int], Any]
 LARGEST = 2**31 - 1
 LARGEST_NUMBER = 1e38  # what float32 holds
@@ -55,9 +56,10 @@ def one_of(names: Iterable[str]) -> Allowed:
     return Allowed("one of " + ", ".join(names), lambda value: isinstance(value, str) and value in names)
 
 
-def steps_or_full(low: int) -> Allowed:
-    steps = integer(low)
-    return Allowed(f"{steps.phrase}, or 'full'", lambda value: steps.accepts(value) or value == "full")
+def integer_or(word: str, low: int, high: int = LARGEST) -> Allowed:
+    """Allows whole numbers from `low` to `high`, and one word."""
+    numbers = integer(low, high)
+    return Allowed(f"{numbers.phrase}, or '{word}'", lambda value: numbers.accepts(value) or value == word)
 
 
 def positive_sizes() -> Allowed:

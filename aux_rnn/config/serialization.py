@@ -8,9 +8,9 @@ from typing import Any
 from aux_rnn.config.fields import ConfigError, format_value
 from aux_rnn.config.settings import CELLS, Config, DataConfig
 
-# A run may be continued with other locations of its files, and with or without figures.
+# A run may be continued with other locations of its files, with or without figures, and dispatched in another way.
 PATH_SETTINGS = ("data_dir", "manual_dir")
-NOT_COMPARED = (*PATH_SETTINGS, "allow_partial", "pictures")
+NOT_COMPARED = (*PATH_SETTINGS, "allow_partial", "pictures", "data_on_device", "steps_per_dispatch")
 INTERVALS = ("log_every_steps", "checkpoint_every_steps")  # may change when a run is continued
 
 

@@ -10,19 +10,20 @@ import dataclasses
 
 from aux_rnn.config.fields import (
     MOST_LAYERS,
+    Count,
     Encoder,
     Settings,
     Truncation,
     encoder_of,
     format_value,
     integer,
+    integer_or,
     number,
     one_of,
     plain_text,
     positive_sizes,
     reject,
     setting,
-    steps_or_full,
     switch,
 )
 
@@ -40,6 +41,8 @@ RECURRENCES = ("auto", "scan", "fused", "pallas")
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 SIDES, ORDERS = ("auto", "left", "right"), ("auto", "first", "last")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
+WHEN = ("auto", "always", "never")
+MOST_STEPS = 64  # of a dispatch, with which the indices of their examples are sent
 
 COUNT, POSITIVE, SHARE = integer(0), integer(1), number(0, 1, excluding=1)
 SIZES, SWITCH, TEXT = positive_sizes(), switch(), plain_text()
@@ -126,15 +129,15 @@ class ModelConfig(Settings):
     supervised_truncation: Truncation = setting(
         300,
         "Steps that the gradient of the supervised loss goes back through; 'full': all; 0: none.",
-        steps_or_full(0),
+        integer_or("full", 0),
     )
     auxiliary_truncation: Truncation = setting(
         300,
         "Steps before the anchor that the gradient of the auxiliary loss goes back through; 'full': all; 0: none.",
-        steps_or_full(0),
+        integer_or("full", 0),
     )
     decoder_truncation: Truncation = setting(
-        300, "Steps between two truncations of the decoder's gradient; 'full': none.", steps_or_full(1)
+        300, "Steps between two truncations of the decoder's gradient; 'full': none.", integer_or("full", 1)
     )
     transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer(1, MOST_LAYERS))
     transformer_size: int = setting(64, "Width of --encoder=transformer; its inner layers are twice as wide.", POSITIVE)
@@ -187,6 +190,17 @@ class RunConfig(Settings):
     evaluate_every_epochs: int = setting(1, "Epochs between two evaluations on the validation split.", POSITIVE)
     evaluate_test: bool = setting(False, "Evaluate the test split with the validation split, for curves only.", SWITCH)
     checkpoint_every_steps: int = setting(500, "Steps between two checkpoints.", POSITIVE)
+    data_on_device: str = setting(
+        "auto",
+        "Whether every device holds the training examples, so that the host need not send batches: always, never, or "
+        "auto (up to 256 MiB).",
+        one_of(WHEN),
+    )
+    steps_per_dispatch: Count = setting(
+        "auto",
+        "Most steps that are started at once where the devices hold the examples; auto: as many as take 0.1 seconds.",
+        integer_or("auto", 1, MOST_STEPS),
+    )
     pictures: bool = setting(
         True,
         "Draw reconstructions (after evaluations 1, 2, 4, 8 ... and each phase), write TensorBoard events, "

@@ -1,6 +1,6 @@
-"""Data sets: prepared once by tfds, read into arrays, served as batches by Grain. No TensorFlow is involved."""
+"""Data sets: prepared once by tfds, read into arrays, shuffled by Grain. No TensorFlow is involved."""
 
-from aux_rnn.datasets.batches import evaluation_batches, steps_per_epoch, train_batches
+from aux_rnn.datasets.batches import TrainBatches, evaluation_batches, steps_per_epoch
 from aux_rnn.datasets.dataset import Dataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples, Splits
@@ -20,6 +20,7 @@ __all__ = [
     "Examples",
     "SplitSizes",
     "Splits",
+    "TrainBatches",
     "dataset_names",
     "divide_examples",
     "evaluation_batches",
@@ -28,5 +29,4 @@ __all__ = [
     "sequence_spec",
     "split_sizes",
     "steps_per_epoch",
-    "train_batches",
 ]

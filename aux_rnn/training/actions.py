@@ -46,8 +46,11 @@ class Actions:
         """Returns whether to stop now, the same in all processes; all of them call this at the same points."""
         return self.processes.is_stopping(bool(self.stop))
 
-    def log(self, step: int, phase: str, metrics: Metrics) -> None:
-        """Logs the metrics since the last record, after `step` complete steps, the last one of which is in `phase`."""
+    def log(self, step: int, phase: str, metrics: Metrics) -> float:
+        """Logs the metrics since the last record, after `step` complete steps, the last one of which is in `phase`.
+
+        Returns the steps per second, 0 if they are not known.
+        """
         speed = self._speed[phase].read()
         values = metrics_lib.compute(metrics)
         values["learning_rate"] = float(self._learning_rate(step - 1))
@@ -57,6 +60,7 @@ class Actions:
             remaining = (self.experiment.plan.total_steps - step) / speed
         self.progress.log(phase, step, values, remaining)
         self._record("train", step, phase, values)
+        return speed
 
     def evaluate(self, step: int, params: Any) -> None:
         """Evaluates the validation split and, after the last step or where the settings say so, the test split.

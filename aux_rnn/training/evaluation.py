@@ -1,11 +1,11 @@
 """The batches of each process, and the evaluation of a whole split, including its last, partial batch."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
 
-from aux_rnn.datasets import evaluation_batches, train_batches
+from aux_rnn.datasets import evaluation_batches
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.metric_names import CLASSIFIER_METRICS
@@ -13,12 +13,6 @@ from aux_rnn.model.metrics import Metrics
 from aux_rnn.training.experiment import Experiment
 from aux_rnn.training.sharding import shard
 from aux_rnn.training.steps import RawBatch
-
-
-def training_batches(experiment: Experiment, processes: ProcessGroup) -> Sequence[RawBatch]:
-    """Returns this process's shares of the batches of all training steps, by the number of the step."""
-    run = experiment.config.run
-    return train_batches(experiment.splits.train, run.batch_size, run.seed, processes.index, processes.count)
 
 
 def batches_of(experiment: Experiment, split: str, processes: ProcessGroup) -> Iterator[RawBatch]:

@@ -13,13 +13,13 @@ from aux_rnn.model.metrics import Metrics
 from aux_rnn.storage.checkpoints import digest
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.actions import Actions
-from aux_rnn.training.evaluation import training_batches
+from aux_rnn.training.dispatch import Dispatch, Dispatcher
 from aux_rnn.training.experiment import Experiment, require_same_data
 from aux_rnn.training.outputs import NullOutputs
 from aux_rnn.training.progress import Progress
-from aux_rnn.training.sharding import broadcast, replicate, shard
+from aux_rnn.training.sharding import broadcast, replicate
 from aux_rnn.training.statistics import RunStats
-from aux_rnn.training.steps import NO_STEP, RawBatch, TrainState, create_train_state
+from aux_rnn.training.steps import NO_STEP, TrainState, create_train_state
 
 
 class TrainingError(OneLineError):
@@ -47,22 +47,23 @@ def require_finite(first_nonfinite_step: jax.Array, files: NullOutputs) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class PendingStep:
-    """A step that was started; the host logs it while the devices compute the next one, which reuses its memory.
+class PendingSteps:
+    """Steps that were started; the host logs them while the devices compute the next ones, which reuse their memory.
 
-    `marker` is ready once the step is complete, the one with this `number`, from 1. `logged` holds the metrics and the
-    first bad step (see `TrainState`) if they are to be logged after this step.
+    `marker` is ready once all `count` steps are complete, the last of which has this `number`, from 1. `logged` holds
+    the metrics and the first bad step (see `TrainState`) if they are to be logged after it.
     """
 
     number: int
+    count: int
     phase: str
     marker: jax.Array
     logged: tuple[Metrics, jax.Array] | None
 
     @classmethod
-    def of(cls, state: TrainState, number: int, phase: str, is_logged: bool) -> "PendingStep":
+    def of(cls, state: TrainState, number: int, count: int, phase: str, is_logged: bool) -> "PendingSteps":
         logged = (state.metrics, state.first_nonfinite_step) if is_logged else None
-        return cls(number, phase, *jax.tree.map(jnp.copy, (state.step, logged)))
+        return cls(number, count, phase, *jax.tree.map(jnp.copy, (state.step, logged)))
 
 
 class Loop:
@@ -70,14 +71,20 @@ class Loop:
 
     Attributes:
       state: the training state after `step` steps, on all devices.
-      step: the number of steps that were started; all except the last one are complete.
+      step: the number of steps that were started; all except those of the last dispatch are complete.
       stats: what the run has measured.
     """
 
     def __init__(
-        self, experiment: Experiment, files: NullOutputs, progress: Progress, processes: ProcessGroup, stop: StopRequest
+        self,
+        experiment: Experiment,
+        dispatcher: Dispatcher,
+        files: NullOutputs,
+        progress: Progress,
+        processes: ProcessGroup,
+        stop: StopRequest,
     ) -> None:
-        self.experiment, self.files, self.stop = experiment, files, stop
+        self.experiment, self.files, self.stop, self._dispatcher = experiment, files, stop, dispatcher
         state, meta = restore(experiment, files, processes)
         self.state: TrainState = replicate(broadcast(state))
         self.step = int(self.state.step)
@@ -86,54 +93,57 @@ class Loop:
         processes.run_on_all(lambda: files.open(self.step, self.stats.is_evaluated, records))
         saved = self.step, self.stats.is_evaluated
         self._actions = Actions(experiment, self.stats, files, progress, processes, stop, saved)
-        self._pending: PendingStep | None = None
-        self._batches = training_batches(experiment, processes)
+        self._pending: PendingSteps | None = None
         if self.step:
             progress.say(f"continues after step {self.step} of {experiment.plan.total_steps}")
 
     def train(self) -> None:
-        """Takes the remaining steps, or stops after the current one with a checkpoint when asked to."""
+        """Takes the remaining steps, or stops after the current dispatch with a checkpoint when asked to."""
         plan = self.experiment.plan
         self._actions.progress.begin(plan, self.step)
-        batch = shard(self._batches[self.step])
+        dispatch = self.prepare()
         if not self.stats.is_evaluated:
             self._actions.evaluate(self.step, self.finished_state().params)
         while self.step < plan.total_steps and not self._actions.is_stopping():
-            batch = self.take_step(batch)
+            dispatch = self.take_steps(dispatch)
             self.run_periodic_actions()
         state = self.finished_state()
         if self._actions.saved != (self.step, self.stats.is_evaluated):
             self._actions.save(self.step, state)
 
-    def take_step(self, batch: RawBatch) -> RawBatch:
-        """Starts a step and completes the one before it; returns the batch of the next step."""
-        phase, steps = self.experiment.plan.phase(self.step), self.experiment.steps
-        take = steps.pretrain if phase == "pretrain" else steps.train
-        with self.stats.clock.section(phase, entries=0):
-            self.state = take(self.state, batch)
-            self.step += 1
-            started = PendingStep.of(self.state, self.step, phase, self.experiment.plan.should_log(self.step))
-            batch = shard(self._batches[self.step])
-        self.complete_pending_step()
-        self._pending = started
-        return batch
+    def prepare(self) -> Dispatch:
+        """Returns the next dispatch, which ends at the latest where the run has something else to do."""
+        return self._dispatcher.prepare(self.step, self.experiment.plan.steps_until_due(self.step))
 
-    def complete_pending_step(self) -> None:
-        """Waits for the step that was started last and logs it."""
+    def take_steps(self, dispatch: Dispatch) -> Dispatch:
+        """Starts the steps of a dispatch and completes those before it; returns the next dispatch."""
+        plan, count = self.experiment.plan, dispatch.count
+        phase = plan.phase(self.step)
+        with self.stats.clock.section(phase, entries=0):
+            self.state = self._dispatcher.start(phase, self.state, dispatch)
+            self.step += count
+            started = PendingSteps.of(self.state, self.step, count, phase, plan.should_log(self.step))
+            dispatch = self.prepare()
+        self.complete_pending_steps()
+        self._pending = started
+        return dispatch
+
+    def complete_pending_steps(self) -> None:
+        """Waits for the steps that were started last and logs them."""
         if self._pending is None:
             return
-        step, self._pending = self._pending, None
-        with self.stats.clock.section(step.phase):
-            jax.block_until_ready(step.marker)
-        self._actions.progress.advance(step.phase)
-        if step.logged is not None:
-            metrics, first_nonfinite_step = step.logged
+        steps, self._pending = self._pending, None
+        with self.stats.clock.section(steps.phase, entries=steps.count):
+            jax.block_until_ready(steps.marker)
+        self._actions.progress.advance(steps.phase, steps.count)
+        if steps.logged is not None:
+            metrics, first_nonfinite_step = steps.logged
             require_finite(first_nonfinite_step, self.files)
-            self._actions.log(step.number, step.phase, metrics)
+            self._dispatcher.adapt(self._actions.log(steps.number, steps.phase, metrics))
 
     def finished_state(self) -> TrainState:
-        """Returns the state once the latest step is complete and logged. Raises TrainingError if it is not finite."""
-        self.complete_pending_step()
+        """Returns the state once all steps are complete and logged. Raises TrainingError if it is not finite."""
+        self.complete_pending_steps()
         require_finite(self.state.first_nonfinite_step, self.files)
         return self.state
 

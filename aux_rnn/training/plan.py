@@ -60,6 +60,12 @@ class Plan:
     def should_evaluate(self, step: int) -> bool:
         return step % self.evaluate_every == 0 or self.ends_phase(step)
 
+    def steps_until_due(self, step: int) -> int:
+        """Returns the number of steps, at least one, until the run next logs, evaluates, saves or ends a phase."""
+        periods = (self.log_every, self.evaluate_every, self.checkpoint_every)
+        ends = [end - step for end in (self.pretrain_steps, self.total_steps) if end > step]
+        return min(*(period - step % period for period in periods), *ends)
+
     def count_evaluations(self) -> int:
         """Returns the number of steps after which the run evaluates."""
         ends = {self.pretrain_steps, self.total_steps} - {0}

@@ -86,11 +86,11 @@ class Progress:
             bar_format="{desc}|{bar}| {n}/{total} ETA {remaining}{postfix}",
         )
 
-    def advance(self, phase: str) -> None:
-        """Counts a complete step."""
+    def advance(self, phase: str, count: int) -> None:
+        """Counts complete steps."""
         if self._bar is not None:
             self._bar.set_description_str(f"{phase} ", refresh=False)
-            self._bar.update()
+            self._bar.update(count)
 
     def log(self, phase: str, step: int, values: Mapping[str, float], remaining: float | None) -> None:
         """Shows training metrics in the bar or, where there is none, as a line with the seconds left."""

@@ -6,6 +6,7 @@ a cache of the process until `jax.clear_caches()`, which would also drop the com
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,9 +21,10 @@ AXIS = "devices"
 
 
 class CompiledStep:
-    """A step `(replicated, batch) -> replicated` on all devices, compiled on its first call.
+    """A step `(replicated, batch, *constants) -> replicated` on all devices, compiled on its first call.
 
-    All calls must have arguments of the same shapes and dtypes. Every process passes its own share of the batch.
+    All calls whose arguments have the same structure must have the same shapes and dtypes. Every process passes its own
+    share of the batch; the constants are replicated, too.
 
     Args:
       function: the step of one device, which may sum over `AXIS`.
@@ -35,32 +37,33 @@ class CompiledStep:
         self._function = highest_precision(function)
         self._donate_argnums = (0,) if donates else ()
         self._devices = devices
-        self._compiled: jax.stages.Compiled | None = None
+        self._compiled: dict[Any, jax.stages.Compiled] = {}  # by structure
         self._lock = threading.Lock()  # several threads may train with the same step
 
-    def __call__(self, replicated: Any, batch: dict[str, Any]) -> Any:
-        return self.compile(replicated, batch)(replicated, to_global(batch))
+    def __call__(self, replicated: Any, batch: dict[str, Any], *constants: Any) -> Any:
+        return self.compile(replicated, batch, *constants)(replicated, to_global(batch), *constants)
 
-    def compile(self, replicated: Any, batch: dict[str, Any]) -> jax.stages.Compiled:
+    def compile(self, replicated: Any, batch: dict[str, Any], *constants: Any) -> jax.stages.Compiled:
         """Compiles for arguments like these, unless that is done already; returns the executable."""
+        structure = jax.tree.structure((batch, constants))
         with self._lock:
-            if self._compiled is None:
-                self._compiled = self.lower(replicated, batch).compile()
-            return self._compiled
+            if structure not in self._compiled:
+                self._compiled[structure] = self.lower(replicated, batch, *constants).compile()
+            return self._compiled[structure]
 
-    def lower(self, replicated: Any, batch: dict[str, Any]) -> jax.stages.Lowered:
-        """Traces and lowers the step for a state as `replicate` returns it and a batch as `shard` returns it."""
+    def lower(self, replicated: Any, batch: dict[str, Any], *constants: Any) -> jax.stages.Lowered:
+        """Traces and lowers the step for values as `replicate` returns them and a batch as `shard` returns it."""
         mapped = jax.pmap(
             self._function,
             axis_name=AXIS,
-            in_axes=(None, 0),
+            in_axes=(None, 0, *(None for _ in constants)),
             out_axes=None,
             devices=self._devices,
             donate_argnums=self._donate_argnums,
         )
         try:
             with traced_for(self._devices[0].platform if self._devices else None):
-                return mapped.lower(jax.tree.map(local_copy, replicated), batch)
+                return mapped.lower(jax.tree.map(local_copy, replicated), batch, *jax.tree.map(local_copy, constants))
         finally:
             forget(self._function)
 
@@ -106,7 +109,7 @@ def to_global(batch: dict[str, Any]) -> dict[str, Any]:
     if jax.process_count() == 1:
         return batch
     sharding = NamedSharding(all_devices(), PartitionSpec(AXIS))
-    return {name: jax.make_array_from_process_local_data(sharding, values) for name, values in batch.items()}
+    return jax.tree.map(partial(jax.make_array_from_process_local_data, sharding), batch)
 
 
 def local_copy(array: Any) -> Any:

@@ -69,6 +69,10 @@ class Steps:
     Attributes:
       pretrain: `(state, batch) -> state`, on the auxiliary loss alone. The old state's memory is reused.
       train: `(state, batch) -> state`, on the weighted sum of the losses.
+      pretrain_many, train_many: `(state, batch, examples) -> state` after `count` steps of one of these two. The batch
+        holds `count` int32 `[D]`, equal on all devices; `rows`, which all steps have in common; and `indices` int32
+        `[D, S, B / D]` of the examples of at most S steps, in the replicated arrays `examples` or, if those are empty,
+        in the batch's own `examples`, leaves `[D, B / D, ...]`.
       evaluate: `(params, batch) -> metrics` over the rows whose mask is true.
       predict: `(params, batch) -> {'logits' float32 [B, K], 'labels' and 'rows' int32 [B], 'mask' bool [B]}` of the
         whole global batch in every process, in the order of the devices.
@@ -76,6 +80,8 @@ class Steps:
 
     pretrain: CompiledStep
     train: CompiledStep
+    pretrain_many: CompiledStep
+    train_many: CompiledStep
     evaluate: CompiledStep
     predict: CompiledStep
 
@@ -158,6 +164,15 @@ def make_steps(
             step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
         )
 
+    def update_many(state: TrainState, batch: RawBatch, examples: RawBatch, train_classifier: bool) -> TrainState:
+        def update_once(number: jax.Array, state: TrainState) -> TrainState:
+            indices = batch["indices"][number]
+            chosen = {name: values[indices] for name, values in (examples or batch["examples"]).items()}
+            every_row = jnp.ones(indices.shape, bool)
+            return update(state, {**chosen, "rows": batch["rows"], "mask": every_row}, train_classifier)
+
+        return jax.lax.fori_loop(0, batch["count"], update_once, state)
+
     def evaluate(params: Any, raw: RawBatch) -> Metrics:
         return jax.lax.psum(evaluate_losses(model, params, make_batch(raw), roll_states_over_batch), AXIS)
 
@@ -167,6 +182,8 @@ def make_steps(
     return Steps(
         pretrain=CompiledStep(partial(update, train_classifier=False), donates=True, devices=devices),
         train=CompiledStep(partial(update, train_classifier=True), donates=True, devices=devices),
+        pretrain_many=CompiledStep(partial(update_many, train_classifier=False), donates=True, devices=devices),
+        train_many=CompiledStep(partial(update_many, train_classifier=True), donates=True, devices=devices),
         evaluate=CompiledStep(evaluate, devices=devices),
         predict=CompiledStep(predict, devices=devices),
     )

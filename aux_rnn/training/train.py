@@ -9,16 +9,16 @@ import jax
 
 from aux_rnn.config.serialization import name_model
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import find_dataset
+from aux_rnn.datasets import TrainBatches, find_dataset
 from aux_rnn.datasets.arrays import Form
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.signals import StopRequest, catch_signals
-from aux_rnn.training.evaluation import training_batches
+from aux_rnn.training.compilation import compile_steps
+from aux_rnn.training.dispatch import Dispatcher
 from aux_rnn.training.experiment import Experiment, check_together, create_experiment
 from aux_rnn.training.loop import Loop
-from aux_rnn.training.memory_check import compile_steps
 from aux_rnn.training.optimizer import make_learning_rate
 from aux_rnn.training.outputs import NullOutputs, RunOutputs
 from aux_rnn.training.progress import Progress
@@ -83,11 +83,14 @@ def run_experiment(
     """Compiles and takes the steps; returns the summary and the parameters. `signals` makes the request to stop."""
     if files.extended_from:
         progress.say(describe_extension(experiment, files.extended_from))
-    parts = experiment.config, experiment.spec, experiment.plan, experiment.steps
-    compiled = compile_steps(*parts, training_batches(experiment, processes)[0], processes)
+    run = experiment.config.run
+    batches = TrainBatches(experiment.splits.train, run.batch_size, run.seed, processes.index, processes.count)
+    dispatcher = Dispatcher(run, experiment.steps, batches, processes)
+    parts = experiment.config, experiment.spec, experiment.plan
+    compiled = compile_steps(*parts, dispatcher, processes)
     processes.run_on_all(lambda: files.write_config(form))
     caught = signals or nullcontext(StopRequest())
-    with caught as stop, closing(Loop(experiment, files, progress, processes, stop)) as loop:
+    with caught as stop, closing(Loop(experiment, dispatcher, files, progress, processes, stop)) as loop:
         loop.stats.clock.seconds["compile"] += sum(phase.seconds for phase in compiled.values())
         return finish(loop), loop.state.params
 

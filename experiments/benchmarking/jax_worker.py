@@ -18,8 +18,8 @@ from aux_rnn.datasets.permutation import make_permutation
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.flops import count_training_step
 from aux_rnn.system.memory import describe_devices, peak_memory_mib
+from aux_rnn.training.compilation import compile_step
 from aux_rnn.training.experiment import check_step
-from aux_rnn.training.memory_check import compile_phase
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import replicate, shard
 from aux_rnn.training.steps import create_train_state, make_steps
@@ -51,13 +51,13 @@ class Program:
         self.steps = make_steps(config, spec, plan, permutation)
         self.state = replicate(create_train_state(config, spec, plan))
         batch = make_batch(spec, config.run.batch_size, config.run.seed)
-        compiled = compile_phase(self.steps, "train", self.state, batch)
+        self.batch = shard(batch)
+        compiled = compile_step(self.steps.train, self.state, self.batch)
         self.facts = {
             "compile_seconds": compiled.seconds,
             "scratch_mib": compiled.step_bytes * jax.local_device_count() / 2**20 or None,
             "gflop": 2e-9 * count_training_step(config, spec, "train", folded=True),
         }
-        self.batch = shard(batch)
         for _ in range(2):
             self.step()
 

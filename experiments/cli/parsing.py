@@ -12,7 +12,7 @@ from typing import Any
 
 from absl import flags
 
-from aux_rnn.config.fields import ConfigError, Encoder, Truncation, format_value
+from aux_rnn.config.fields import ConfigError, Count, Encoder, Truncation, format_value
 from aux_rnn.config.serialization import iterate_settings
 from cli.flag_files import FLAG_FILES, expand_flag_files
 from cli.tables import format_entry
@@ -38,8 +38,8 @@ class SettingParser(flags.ArgumentParser):
     def _convert(self, text: str) -> Any:
         if self._type == tuple[int, ...]:
             return tuple(int(part) for part in text.split(","))
-        if self._type is Truncation:
-            return text if text == "full" else int(text)
+        if self._type in (Truncation, Count):
+            return text if text.isalpha() else int(text)
         return text if self._type is Encoder else self._type(text)
 
 

@@ -15,7 +15,8 @@ from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import Config
 from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import shapes_of
-from aux_rnn.training.memory_check import too_large, working_bytes
+from aux_rnn.training.compilation import working_bytes
+from aux_rnn.training.memory_check import too_large
 from aux_rnn.training.steps import create_train_state, make_steps
 from modes.compiled_loops import Program, read_program
 from modes.dry_run import Row, format_bytes, format_flag_file, plan_run

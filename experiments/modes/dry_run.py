@@ -4,6 +4,7 @@ The training steps are compiled and timed on random sequences. Nothing is writte
 """
 
 import dataclasses
+import itertools
 import math
 import statistics
 import timeit
@@ -20,16 +21,24 @@ from aux_rnn.config.fields import format_value
 from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec, check_segment
-from aux_rnn.datasets import SplitSizes, divide_examples, find_dataset, steps_per_epoch
-from aux_rnn.datasets.batches import local_rows
+from aux_rnn.datasets import (
+    Examples,
+    SplitSizes,
+    TrainBatches,
+    divide_examples,
+    evaluation_batches,
+    find_dataset,
+    steps_per_epoch,
+)
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.model.flops import count_training_step
 from aux_rnn.storage.checkpoints import shapes_of
 from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.memory import describe_devices
 from aux_rnn.system.timing import format_duration
+from aux_rnn.training.compilation import CompiledPhase, compile_steps
+from aux_rnn.training.dispatch import Dispatcher
 from aux_rnn.training.experiment import check_pixel_loss, check_together
-from aux_rnn.training.memory_check import CompiledPhase, compile_steps
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import broadcast, replicate, shard
 from aux_rnn.training.steps import create_train_state, make_steps
@@ -94,23 +103,36 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
     planned, run = plan_run(config), config.run
     spec, _, plan, permutation = planned
     steps = make_steps(config, spec, plan, permutation)
-    rows = local_rows(run.batch_size, processes.index, processes.count)
-    batch, form = make_batch(spec, run.batch_size, run.seed), find_dataset(config.data).form
-    # As in training, which then finds these programs in the compilation cache.
-    batch["inputs"] = batch["inputs"].reshape(-1, *form.shape(config.data)).astype(form.dtype)
-    batch = {name: values[rows] for name, values in batch.items()}
-    compiled = compile_steps(config, spec, plan, steps, batch, processes)
-    state, batch = replicate(broadcast(create_train_state(config, spec, plan))), shard(batch)
+    examples = make_examples(config, planned)
+    batches = TrainBatches(examples, run.batch_size, run.seed, processes.index, processes.count)
+    dispatcher = Dispatcher(run, steps, batches, processes)
+    compiled = compile_steps(config, spec, plan, dispatcher, processes)
+    state = replicate(broadcast(create_train_state(config, spec, plan)))
     shapes, state_bytes = shapes_of(state.params), sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    one_step = dispatcher.prepare(0, 1)
+    (batch,) = itertools.islice(evaluation_batches(examples, run.batch_size, processes.index, processes.count), 1)
 
     def train(phase: str) -> Any:
         nonlocal state
-        state = getattr(steps, phase)(state, batch)
+        state = dispatcher.start(phase, state, one_step)
         return state.step
 
     seconds = {phase: median_seconds(partial(train, phase)) for phase in compiled}
-    seconds["evaluate"] = median_seconds(lambda: steps.evaluate(state.params, batch))
+    seconds["evaluate"] = median_seconds(lambda: steps.evaluate(state.params, shard(batch)))
     return DryRun(config, planned, shapes, state_bytes, compiled, seconds)
+
+
+def make_examples(config: Config, planned: Planned) -> Examples:
+    """Makes random examples in the form and number of the training set, for which the same programs are compiled."""
+    (spec, sizes, _, _), form = planned, find_dataset(config.data).form
+    random = make_batch(spec, config.run.batch_size, config.run.seed)
+    random["inputs"] = random["inputs"].reshape(-1, *form.shape(config.data)).astype(form.dtype)
+    repeated = {
+        name: np.resize(random[name], (sizes.train, *random[name].shape[1:]))
+        for name in ("inputs", "labels", "lengths")
+        if name in random
+    }
+    return Examples(**repeated)
 
 
 def median_seconds(call: Callable[[], Any]) -> float:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from properties import assert_one_line, examples
 
 from aux_rnn.config import serialization
-from aux_rnn.config.fields import LARGEST, ConfigError, Truncation, format_value
+from aux_rnn.config.fields import LARGEST, ConfigError, Count, Truncation, format_value
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec, check_devices, check_segment
 from aux_rnn.datasets import dataset_names, sequence_spec, split_sizes
@@ -73,6 +73,7 @@ def configs(draw):
         bool: st.booleans(),
         str: st.text(max_size=20),
         Truncation: st.one_of(st.just("full"), sizes),
+        Count: st.one_of(st.just("auto"), sizes),
         tuple[int, ...]: st.lists(sizes, min_size=1, max_size=4).map(tuple),
     }
     values = {}

@@ -1,10 +1,11 @@
 """Order, completeness and sharing of batches."""
 
+import grain
 import numpy as np
 import pytest
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.datasets import Examples, evaluation_batches, steps_per_epoch, train_batches
+from aux_rnn.datasets import Examples, TrainBatches, evaluation_batches, steps_per_epoch
 
 
 def numbered_examples(count):
@@ -20,14 +21,14 @@ def numbered_texts(count):
 
 
 def epoch_labels(dataset, epoch):
-    steps = len(dataset)
+    steps = steps_per_epoch(len(dataset.examples), dataset.batch_size)
     return np.concatenate([dataset[step]["labels"] for step in range(epoch * steps, (epoch + 1) * steps)])
 
 
 def test_shapes_and_types_without_and_with_lengths():
     for make, shape, names in ((numbered_examples, (4, 2, 2, 3), []), (numbered_texts, (4, 10), ["lengths"])):
-        batch = train_batches(make(10), batch_size=4, seed=0)[0]
-        assert set(batch) == {"inputs", "labels", "rows", "mask", *names}
+        batch = TrainBatches(make(10), batch_size=4, seed=0)[0]
+        assert set(batch) == {"inputs", "labels", *names}
         assert (batch["inputs"].shape, batch["inputs"].dtype) == (shape, np.uint8)
         for values in (batch["inputs"].reshape(4, -1).max(1), *(batch[name] for name in names)):
             np.testing.assert_array_equal(values, batch["labels"])
@@ -38,8 +39,7 @@ def test_shapes_and_types_without_and_with_lengths():
 
 
 def test_every_epoch_is_another_permutation_whose_remainder_is_left_out():
-    dataset = train_batches(numbered_examples(10), batch_size=4, seed=0)
-    assert len(dataset) == steps_per_epoch(10, 4) == 2
+    dataset = TrainBatches(numbered_examples(10), batch_size=4, seed=0)
     epochs = [tuple(epoch_labels(dataset, epoch).tolist()) for epoch in range(20)]
     assert all(len(set(labels)) == 8 and labels != tuple(sorted(labels)) for labels in epochs)
     assert len(set(epochs)) == 20
@@ -48,20 +48,27 @@ def test_every_epoch_is_another_permutation_whose_remainder_is_left_out():
 
 def test_order_is_a_function_of_seed_and_step():
     examples = numbered_examples(30)
-    forward = [train_batches(examples, 4, seed=7)[step]["labels"].tolist() for step in range(25)]
-    dataset = train_batches(examples, 4, seed=7)
+    forward = [TrainBatches(examples, 4, seed=7)[step]["labels"].tolist() for step in range(25)]
+    dataset = TrainBatches(examples, 4, seed=7)
     assert [dataset[step]["labels"].tolist() for step in reversed(range(25))] == forward[::-1]
-    repeated = zip(range(25), dataset.repeat().to_iter_dataset(), strict=False)
-    assert [batch["labels"].tolist() for _, batch in repeated] == forward
-    assert train_batches(examples, 4, seed=8)[0]["labels"].tolist() != forward[0]
-    train_batches(examples, 4, seed=2**40)[0]
+    assert TrainBatches(examples, 4, seed=8)[0]["labels"].tolist() != forward[0]
+
+
+@pytest.mark.parametrize(("count", "batch_size", "seed"), [(10, 4, 0), (100, 64, 7), (1000, 128, 2**40), (3, 1, 5)])
+def test_order_is_that_of_a_shuffled_grain_dataset(count, batch_size, seed):
+    rows = grain.MapDataset.range(count).seed(seed).shuffle().batch(batch_size, drop_remainder=True)
+    batches = TrainBatches(numbered_examples(count), batch_size, seed)
+    for step in (0, 1, 2, len(rows) - 1, len(rows), 7 * len(rows) + 1):
+        np.testing.assert_array_equal(batches.indices(step), rows[step])
+        np.testing.assert_array_equal(batches[step]["labels"], rows[step])
 
 
 @pytest.mark.parametrize("process_count", [2, 4])
 def test_shares_of_the_processes_make_up_the_global_batch(process_count):
     examples = numbered_examples(30)
-    whole = train_batches(examples, 8, seed=2)
-    shares = [train_batches(examples, 8, 2, index, process_count) for index in range(process_count)]
+    whole = TrainBatches(examples, 8, seed=2)
+    shares = [TrainBatches(examples, 8, 2, index, process_count) for index in range(process_count)]
+    np.testing.assert_array_equal(np.concatenate([share.places() for share in shares]), np.arange(8))
     for step in (0, 1, 2, 3, 50):
         parts = [share[step] for share in shares]
         for key in ("inputs", "labels"):
@@ -88,8 +95,8 @@ def test_evaluation_visits_every_example_once_in_order(count, process_count):
 
 def test_batches_that_cannot_be_made_are_refused():
     with pytest.raises(ConfigError, match="--batch_size=11: must be at most 10, the number of training examples"):
-        train_batches(numbered_examples(10), batch_size=11, seed=0)
+        TrainBatches(numbered_examples(10), batch_size=11, seed=0)
     with pytest.raises(ConfigError, match="--batch_size=5: must be a multiple of the 2 processes"):
-        train_batches(numbered_examples(10), 5, 0, process_index=0, process_count=2)
+        TrainBatches(numbered_examples(10), 5, 0, process_index=0, process_count=2)
     with pytest.raises(ConfigError, match="--batch_size=5: must be a multiple of the 2 processes"):
         next(evaluation_batches(numbered_examples(10), 5, 0, 2))

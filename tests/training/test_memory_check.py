@@ -9,10 +9,12 @@ import pytest
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets import Examples, TrainBatches
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.system.memory import available_system_bytes
 from aux_rnn.training import memory_check
-from aux_rnn.training.memory_check import compile_steps
+from aux_rnn.training.compilation import compile_steps
+from aux_rnn.training.dispatch import Dispatcher
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.steps import make_steps
 from aux_rnn.training.train import train_and_evaluate
@@ -44,9 +46,9 @@ def find_steps(config, spec):
 def compile_on(spec, **settings):
     config = from_flat({**SETTINGS, **settings})
     size = config.run.batch_size
-    batch = {"inputs": np.zeros((size, spec.length, 1, spec.channels), np.uint8), "labels": np.zeros(size, np.int32)}
-    batch |= {"rows": np.arange(size, dtype=np.int32), "mask": np.ones(size, bool)}
-    phases = compile_steps(config, spec, PLAN, find_steps(config, spec), batch)
+    examples = Examples(np.zeros((size, spec.length, 1, spec.channels), np.uint8), np.zeros(size, np.int32))
+    dispatcher = Dispatcher(config.run, find_steps(config, spec), TrainBatches(examples, size, 0), SINGLE_PROCESS)
+    phases = compile_steps(config, spec, PLAN, dispatcher)
     return phases["train"].step_bytes * jax.local_device_count()
 
 

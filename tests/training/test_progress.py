@@ -30,7 +30,7 @@ def test_plain_lines_elsewhere_than_on_a_terminal_that_can_draw(kind, name, monk
     stream = kind()
     progress = Progress(stream)
     progress.begin(PLAN, 0)
-    progress.advance("pretrain")
+    progress.advance("pretrain", 1)
     shuffled = {"gradient_norm": 0.123, "learning_rate": 1e-3, "loss": 0.5, "accuracy": 0.123}
     progress.log("pretrain", 5, shuffled, remaining=3661)
     progress.say("a line")
@@ -45,7 +45,7 @@ def test_a_bar_on_a_terminal_that_continues_where_the_run_was():
     progress.begin(PLAN, 12)
     assert "starting |" in stream.getvalue()
     progress.log("train", 13, {"supervised_loss": 0.25, "accuracy": 0.5, "examples_per_second": 1234.5}, remaining=60)
-    progress.advance("train")
+    progress.advance("train", 1)
     progress.say("a line")
     progress.end()
     shown = stream.getvalue()

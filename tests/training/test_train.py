@@ -91,19 +91,19 @@ def test_a_run_stopped_and_continued_equals_one_left_alone(
     steps, reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
     taken = []
-    advance, start = Progress.advance, loop_lib.PendingStep.of
+    advance, start = Progress.advance, loop_lib.PendingSteps.of
 
-    def count(self, phase):
-        taken.append(phase)
-        advance(self, phase)
+    def count(self, phase, number):
+        taken.extend([phase] * number)
+        advance(self, phase, number)
 
-    def stop(state, number, phase, is_recorded):
+    def stop(state, number, count, phase, is_recorded):
         if number == steps and not (tmp_path / "run/summary.json").exists():
             signal.raise_signal(signal.SIGTERM)
-        return start(state, number, phase, is_recorded)
+        return start(state, number, count, phase, is_recorded)
 
     monkeypatch.setattr(Progress, "advance", count)
-    monkeypatch.setattr(loop_lib.PendingStep, "of", stop)
+    monkeypatch.setattr(loop_lib.PendingSteps, "of", stop)
     interrupted = train_and_evaluate(tiny, tmp_path / "run", quiet)
     assert [interrupted[name] for name in ("status", "steps", "test_accuracy")] == ["interrupted", steps, None]
     assert json.loads((tmp_path / "run/summary.json").read_text()) == interrupted

@@ -9,7 +9,7 @@ from modes.dry_run import DryRun, Planned, format_dry_run, format_flags
 
 from aux_rnn.config.serialization import from_flat, to_flat
 from aux_rnn.datasets import sequence_spec, split_sizes
-from aux_rnn.training.memory_check import CompiledPhase
+from aux_rnn.training.compilation import CompiledPhase
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import CompiledStep
 
@@ -63,7 +63,12 @@ def test_evaluations_are_counted_without_a_loop_over_all_steps(pretrain, train, 
 
 def test_a_dry_run_needs_no_data_and_writes_nothing(run_main, tmp_path, monkeypatch, tiny):
     compiled, lower = [], CompiledStep.lower
-    monkeypatch.setattr(CompiledStep, "lower", lambda *args: compiled.append(args[2]["inputs"].shape) or lower(*args))
+
+    def record(step, state, *arguments):
+        compiled.extend(argument["inputs"].shape for argument in arguments if "inputs" in argument)
+        return lower(step, state, *arguments)
+
+    monkeypatch.setattr(CompiledStep, "lower", record)
     monkeypatch.chdir(tmp_path)
     settings = {**to_flat(tiny), "dataset": "mnist", "data_dir": str(tmp_path / "none"), "auxiliary": "none"}
     code, out, err = run_main("--mode=dry_run", *format_flags(from_flat(settings)))
@@ -71,4 +76,5 @@ def test_a_dry_run_needs_no_data_and_writes_nothing(run_main, tmp_path, monkeypa
     assert "# steps       0 of pretraining, 6 of training" in out
     assert "# results     would go to runs/mnist-none-seed0" in out
     assert list(tmp_path.iterdir()) == []
-    assert set(compiled) == {(4, 2, 4, 4, 1)}  # images, as in training, which then compiles nothing
+    # Images, as in training, which then compiles nothing: all 24 and a batch more to train on, batches to evaluate.
+    assert set(compiled) == {(32, 4, 4, 1), (4, 2, 4, 4, 1)}

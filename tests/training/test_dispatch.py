@@ -1,0 +1,138 @@
+"""Steps on batches from the host and on examples that the devices hold, one or several per dispatch."""
+
+import dataclasses
+import json
+
+import chex
+import jax
+import numpy as np
+import pytest
+from faulty import read_metrics
+
+from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.serialization import with_settings
+from aux_rnn.datasets import Examples, TrainBatches
+from aux_rnn.distributed import SINGLE_PROCESS
+from aux_rnn.training import dispatch, memory_check
+from aux_rnn.training.dispatch import Dispatcher
+from aux_rnn.training.experiment import create_experiment
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.sharding import replicate, shard
+from aux_rnn.training.steps import create_train_state
+from aux_rnn.training.train import train_and_evaluate
+
+WAYS = {
+    "host": dict(data_on_device="never"),
+    "one": dict(data_on_device="always", steps_per_dispatch=1),
+    "three": dict(data_on_device="always", steps_per_dispatch=3),
+    "auto": dict(),
+}
+
+
+@pytest.fixture(scope="module")
+def experiment(tiny):
+    return create_experiment(tiny)
+
+
+def make_dispatcher(experiment, processes=SINGLE_PROCESS, **settings):
+    run = dataclasses.replace(experiment.config.run, **settings)
+    batches = TrainBatches(experiment.splits.train, run.batch_size, run.seed)
+    return Dispatcher(run, experiment.steps, batches, processes)
+
+
+def initial_state(experiment):
+    return replicate(create_train_state(experiment.config, experiment.spec, experiment.plan))
+
+
+@pytest.mark.parametrize("phase", ["pretrain", "train"])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_equals_single_steps_on_the_batches(experiment, way, phase):
+    batches = TrainBatches(experiment.splits.train, 8, experiment.config.run.seed)
+    expected, every_row = initial_state(experiment), {"rows": batches.places(), "mask": np.ones(8, bool)}
+    for step in range(7):
+        expected = getattr(experiment.steps, phase)(expected, shard({**batches[step], **every_row}))
+    dispatcher, state, step = make_dispatcher(experiment, **WAYS[way]), initial_state(experiment), 0
+    while step < 7:
+        prepared = dispatcher.prepare(step, 7 - step)
+        state, step = dispatcher.start(phase, state, prepared), step + prepared.count
+    assert step == 7
+    chex.assert_trees_all_close(jax.device_get(state), jax.device_get(expected), rtol=1e-5, atol=1e-6)
+
+
+def remove_texts(record):
+    return {name: value for name, value in record.items() if not isinstance(value, str)}
+
+
+def test_runs_are_equal_bit_by_bit_for_any_number_of_steps_per_dispatch_and_else_up_to_rounding(tiny, quiet, tmp_path):
+    digests, records, checkpoints = {}, {}, {}
+    for way, settings in WAYS.items():
+        digests[way] = train_and_evaluate(with_settings(tiny, **settings), tmp_path / way, quiet)["params_digest"]
+        records[way] = read_metrics(tmp_path / way)
+        checkpoints[way] = sorted(each.name for each in (tmp_path / way / "checkpoints").iterdir())
+    assert digests["one"] == digests["three"] == digests["auto"]
+    assert records["one"] == records["three"] == records["auto"]
+    by_way = [[remove_texts(record) for record in records[way]] for way in ("host", "auto")]
+    chex.assert_trees_all_close(*by_way, rtol=1e-4, atol=1e-6)
+    assert len(set(map(tuple, checkpoints.values()))) == 1
+
+
+def test_a_run_may_continue_in_another_way(tiny, quiet, tmp_path):
+    train_and_evaluate(with_settings(tiny, **WAYS["host"]), tmp_path, quiet)
+    assert json.loads((tmp_path / "config.json").read_text())["data_on_device"] == "never"
+    assert train_and_evaluate(with_settings(tiny, **WAYS["three"]), tmp_path, quiet)["status"] == "complete"
+
+
+def test_a_dispatch_ends_where_the_run_has_something_to_do():
+    plan = Plan(10, 25, 20, log_every=4, evaluate_every=10, checkpoint_every=7)
+    due = [step for step in range(46) if plan.should_log(step) or plan.should_evaluate(step) or step % 7 == 0]
+    step, reached = 0, [0]
+    while step < plan.total_steps:
+        step += plan.steps_until_due(step)
+        reached.append(step)
+    assert reached == due
+    assert [plan.steps_until_due(step) for step in (23, 24, 25, 44)] == [1, 1, 3, 1]
+
+
+def test_the_steps_of_a_dispatch_take_a_tenth_of_a_second_unless_they_are_given(experiment):
+    adaptive, fixed = (make_dispatcher(experiment, **WAYS[way]) for way in ("auto", "three"))
+    counts = []
+    for steps_per_second in (0, 5, 250, 10**6, 40):
+        adaptive.adapt(steps_per_second)
+        fixed.adapt(steps_per_second)
+        counts.append((adaptive.prepare(0, 100).count, fixed.prepare(0, 100).count))
+    assert counts == [(1, 3), (1, 3), (25, 3), (64, 3), (4, 3)]
+    assert adaptive.prepare(0, 2).count == 2
+
+
+def test_process_0_chooses_for_all(experiment):
+    class Second:
+        """The second one of two processes, the first of which chose five steps."""
+
+        def broadcast(self, value):
+            return 5
+
+    dispatcher = make_dispatcher(experiment, Second())
+    dispatcher.adapt(1000)
+    assert dispatcher.prepare(0, 100).count == 5
+
+
+def test_examples_stay_on_the_host_where_they_take_too_much_memory(experiment, monkeypatch):
+    size = sum(values.nbytes for values in experiment.splits.train.arrays().values())
+    for limit, most in ((size, 3), (size - 1, 1)):
+        monkeypatch.setattr(dispatch, "MAX_BYTES", limit)
+        assert make_dispatcher(experiment, steps_per_dispatch=3).prepare(0, 100).count == most
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: size * jax.local_device_count())
+    assert make_dispatcher(experiment, **WAYS["three"]).prepare(0, 100).count == 3
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: size * jax.local_device_count() - 1)
+    with pytest.raises(ConfigError, match=r"^--data_on_device=always: must be auto or never: the examples need .* GiB"):
+        make_dispatcher(experiment, **WAYS["three"])
+
+
+def test_data_sets_of_nearly_equal_size_share_their_programs():
+    shapes = set()
+    for count in (24, 31):
+        examples = Examples(np.ones((count, 4, 1), np.uint8), np.ones(count, np.int32), np.ones(count, np.int32))
+        padded = dispatch.pad_examples(TrainBatches(examples, 8, 0))
+        shapes.add(tuple((name, values.shape) for name, values in padded.items()))
+        assert all(values[:count].all() and not values[count:].any() for values in padded.values())
+    assert shapes == {(("inputs", (32, 4, 1)), ("labels", (32,)), ("lengths", (32,)))}

@@ -76,13 +76,16 @@ def read_program(text: str) -> Program:
 
 
 def find_loops(computations: Computations, name: str, depth: int = 0, runs: int = 1) -> Iterator[Loop]:
-    """Yields the loops of a computation that runs `runs` times, each followed by those in it."""
+    """Yields the loops of a computation that runs `runs` times, each followed by those in it.
+
+    A loop whose number of iterations is an argument of the program counts as one iteration.
+    """
     for line in own_lines(computations, name):
         if match := WHILE.search(line):
             carried, condition, body = match.groups()
             known = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
             constants = re.findall(r"constant\((\d+)\)", "".join(computations[condition]))
-            iterations = int(known.group(1) if known else constants[-1])
+            iterations = int(known.group(1) if known else [1, *constants][-1])
             arrays = FLOAT_ARRAY.findall(carried)
             in_hbm = tuple(shape for shape, layout in arrays if shape.count(",") < 2 and not ON_CHIP.search(layout))
             counts = count_operations(computations, body)

@@ -3,18 +3,22 @@
 Where libtpu is not installed (`EXTRAS=compile-tpu`), these tests are skipped, except for those of the messages.
 """
 
+from functools import partial
 from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
 import pytest
+from benchmarking.batches import make_batch
 from modes import topologies
-from modes.compile_only import compile_for, format_compiled
+from modes.compile_only import compile_for, format_compiled, without_cache
 from modes.compiled_loops import read_program
+from modes.dry_run import plan_run
 
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.recurrence.precision import MATMULS
 from aux_rnn.recurrence.scan import steps_per_iteration, traced_for
+from aux_rnn.training.steps import create_train_state, make_steps
 
 has_cuda = find_spec("jax_cuda12_plugin") is not None
 needs_cuda = pytest.mark.skipif(not has_cuda, reason="the CUDA plugin of JAX is not installed: EXTRAS=compile-gpu")
@@ -102,6 +106,31 @@ def test_every_kind_of_model_compiles(topology, changes):
     assert bool(program.loops) == (not {"transformer", "pallas"} & {*changes.values()})
     # The first pass, the windows and the decoder, the latter two in both directions, as an untruncated first pass.
     assert program.kernels == ("pallas" in changes.values()) * (5 + ("full" in changes.values()))
+
+
+@needs_libtpu
+@pytest.mark.slow
+def test_several_steps_of_a_dispatch_compile_to_a_loop_around_those_of_one():
+    config, topology = from_flat(SMALL), topologies.find_topology("v5e:2x2")
+    (spec, sizes, plan, permutation), shape = plan_run(config), jax.ShapeDtypeStruct
+    steps = make_steps(config, spec, plan, permutation, topology.devices)
+    state = jax.eval_shape(partial(create_train_state, config, spec, plan))
+    row = {name: values.shape[1:] for name, values in make_batch(spec, 1, 0).items()}
+    batch = {
+        "rows": shape((4, 16), jnp.int32),
+        "count": shape((4,), jnp.int32),
+        "indices": shape((4, 64, 16), jnp.int32),
+    }
+    examples = {"inputs": shape((sizes.train, *row["inputs"]), jnp.uint8), "labels": shape((sizes.train,), jnp.int32)}
+    with without_cache():
+        program = read_program(steps.train_many.compile(state, batch, examples).as_text())
+    around, *inner = program.loops
+    assert (around.depth, around.iterations) == (0, 1)
+    _, compiled = check_programs(SMALL, "v5e:2x2")
+    single = compiled["train"].program
+    assert [(loop.name, loop.iterations) for loop in inner] == [(loop.name, loop.iterations) for loop in single.loops]
+    assert not any(loop.in_hbm or loop.collectives for loop in inner)
+    assert single.operations <= program.operations < 1.1 * single.operations
 
 
 @needs_cuda

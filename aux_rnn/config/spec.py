@@ -26,6 +26,11 @@ class SequenceSpec:
     num_classes: int
     vocabulary_size: int = 0
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns the shape of a sequence: `(L, C)`, or `(L,)` for tokens."""
+        return (self.length,) if self.vocabulary_size else (self.length, self.channels)
+
     def describe(self) -> str:
         """Returns '1,024 x 3', or 'at most 1,014 bytes'."""
         return f"at most {self.length:,} bytes" if self.vocabulary_size else f"{self.length:,} x {self.channels}"

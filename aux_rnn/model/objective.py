@@ -222,9 +222,8 @@ def to_default_float(array: jax.Array) -> jax.Array:
 
 def check_batch(spec: SequenceSpec, inputs: jax.Array, lengths: jax.Array | None) -> None:
     """Raises ConfigError unless the inputs have the shape and type of the specification, and each has one length."""
-    expected = (spec.length,) if spec.vocabulary_size else (spec.length, spec.channels)
-    if jnp.shape(inputs)[1:] != expected:
-        shape = ", ".join(map(str, expected))
+    if jnp.shape(inputs)[1:] != spec.shape:
+        shape = ", ".join(map(str, spec.shape))
         raise ConfigError(f"inputs: have the shape {list(jnp.shape(inputs))}; must be [B, {shape}], as the spec says")
     wanted, kind = ("integers", jnp.integer) if spec.vocabulary_size else ("floats", jnp.floating)
     if not jnp.issubdtype(jnp.result_type(inputs), kind):

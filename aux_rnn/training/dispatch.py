@@ -79,11 +79,13 @@ class Dispatcher:
 
 
 def pad_examples(batches: TrainBatches) -> dict[str, np.ndarray]:
-    """Returns the arrays of all examples, filled up by less than a batch.
+    """Returns the arrays of all examples, the inputs flat `[N, ...]`, filled up by at most a batch.
 
-    Data sets with equally many batches get arrays of one shape, so that the steps of one serve the others.
+    Data sets with equally many batches get arrays of one shape, so that the steps of one serve the others. A TPU would
+    copy inputs with small last dimensions to another layout in every dispatch.
     """
     arrays, size = batches.examples.arrays(), batches.batch_size
+    arrays["inputs"] = arrays["inputs"].reshape(len(batches.examples), -1)
     missing = size * (1 + steps_per_epoch(len(batches.examples), size)) - len(batches.examples)
     return {name: np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) for name, values in arrays.items()}
 

@@ -72,7 +72,7 @@ class Steps:
       pretrain_many, train_many: `(state, batch, examples) -> state` after `count` steps of one of these two. The batch
         holds `count` int32 `[D]`, equal on all devices; `rows`, which all steps have in common; and `indices` int32
         `[D, S, B / D]` of the examples of at most S steps, in the replicated arrays `examples` or, if those are empty,
-        in the batch's own `examples`, leaves `[D, B / D, ...]`.
+        in the batch's own `examples`, leaves `[D, B / D, ...]`; there, inputs may be flat.
       evaluate: `(params, batch) -> metrics` over the rows whose mask is true.
       predict: `(params, batch) -> {'logits' float32 [B, K], 'labels' and 'rows' int32 [B], 'mask' bool [B]}` of the
         whole global batch in every process, in the order of the devices.
@@ -168,6 +168,7 @@ def make_steps(
         def update_once(number: jax.Array, state: TrainState) -> TrainState:
             indices = batch["indices"][number]
             chosen = {name: values[indices] for name, values in (examples or batch["examples"]).items()}
+            chosen["inputs"] = chosen["inputs"].reshape(indices.size, *spec.shape)
             every_row = jnp.ones(indices.shape, bool)
             return update(state, {**chosen, "rows": batch["rows"], "mask": every_row}, train_classifier)
 

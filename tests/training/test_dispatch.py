@@ -135,4 +135,4 @@ def test_data_sets_of_nearly_equal_size_share_their_programs():
         padded = dispatch.pad_examples(TrainBatches(examples, 8, 0))
         shapes.add(tuple((name, values.shape) for name, values in padded.items()))
         assert all(values[:count].all() and not values[count:].any() for values in padded.values())
-    assert shapes == {(("inputs", (32, 4, 1)), ("labels", (32,)), ("lengths", (32,)))}
+    assert shapes == {(("inputs", (32, 4)), ("labels", (32,)), ("lengths", (32,)))}

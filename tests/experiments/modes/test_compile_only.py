@@ -3,13 +3,13 @@
 Where libtpu is not installed (`EXTRAS=compile-tpu`), these tests are skipped, except for those of the messages.
 """
 
+import math
 from functools import partial
 from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
 import pytest
-from benchmarking.batches import make_batch
 from modes import topologies
 from modes.compile_only import compile_for, format_compiled, without_cache
 from modes.compiled_loops import read_program
@@ -115,13 +115,15 @@ def test_several_steps_of_a_dispatch_compile_to_a_loop_around_those_of_one():
     (spec, sizes, plan, permutation), shape = plan_run(config), jax.ShapeDtypeStruct
     steps = make_steps(config, spec, plan, permutation, topology.devices)
     state = jax.eval_shape(partial(create_train_state, config, spec, plan))
-    row = {name: values.shape[1:] for name, values in make_batch(spec, 1, 0).items()}
     batch = {
         "rows": shape((4, 16), jnp.int32),
         "count": shape((4,), jnp.int32),
         "indices": shape((4, 64, 16), jnp.int32),
     }
-    examples = {"inputs": shape((sizes.train, *row["inputs"]), jnp.uint8), "labels": shape((sizes.train,), jnp.int32)}
+    examples = {
+        "inputs": shape((sizes.train, math.prod(spec.shape)), jnp.uint8),
+        "labels": shape((sizes.train,), jnp.int32),
+    }
     with without_cache():
         program = read_program(steps.train_many.compile(state, batch, examples).as_text())
     around, *inner = program.loops

@@ -77,4 +77,4 @@ def test_a_dry_run_needs_no_data_and_writes_nothing(run_main, tmp_path, monkeypa
     assert "# results     would go to runs/mnist-none-seed0" in out
     assert list(tmp_path.iterdir()) == []
     # Images, as in training, which then compiles nothing: all 24 and a batch more to train on, batches to evaluate.
-    assert set(compiled) == {(32, 4, 4, 1), (4, 2, 4, 4, 1)}
+    assert set(compiled) == {(32, 16), (4, 2, 4, 4, 1)}

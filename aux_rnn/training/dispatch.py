@@ -48,6 +48,10 @@ class Dispatcher:
         self._most = 1 if self._adapts else int(run.steps_per_dispatch)
         self._examples = replicate(pad_examples(batches)) if keeps_examples(run, batches, processes) else {}
 
+    def example_bytes(self) -> int:
+        """Returns the memory of the examples on each device."""
+        return sum(values.nbytes for values in self._examples.values())
+
     def step_of(self, phase: str) -> CompiledStep:
         """Returns the compiled step of 'pretrain' or 'train', for the arguments that `prepare` returns."""
         return {"pretrain": self._steps.pretrain_many, "train": self._steps.train_many}[phase]

@@ -64,6 +64,7 @@ class DryRun:
     Attributes:
       shapes: of the parameters by path.
       state_bytes: memory of the training state on each device.
+      example_bytes: memory of the training examples on each device; 0 if the host sends them.
       compiled: the training steps by phase.
       seconds: median time of a step by phase, and of a batch of 'evaluate'.
     """
@@ -72,6 +73,7 @@ class DryRun:
     planned: Planned
     shapes: dict[str, list[int]]
     state_bytes: int
+    example_bytes: int
     compiled: dict[str, CompiledPhase]
     seconds: dict[str, float]
 
@@ -119,7 +121,7 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
 
     seconds = {phase: median_seconds(partial(train, phase)) for phase in compiled}
     seconds["evaluate"] = median_seconds(lambda: steps.evaluate(state.params, shard(batch)))
-    return DryRun(config, planned, shapes, state_bytes, compiled, seconds)
+    return DryRun(config, planned, shapes, state_bytes, dispatcher.example_bytes(), compiled, seconds)
 
 
 def make_examples(config: Config, planned: Planned) -> Examples:
@@ -183,6 +185,8 @@ def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[Row]:
         yield phase, f"{flops / 1e9:,.3g} GFLOP in the matrix products of a step"
         yield "", f"{format_bytes(compiled.step_bytes)} on each device during a step"
     yield "memory", f"{format_bytes(found.state_bytes)} of parameters and optimizer on each device"
+    if found.example_bytes:
+        yield "", f"{format_bytes(found.example_bytes)} of training examples on each device"
     yield "devices", describe_devices() + (f" in {processes} processes" if processes > 1 else "")
     if warning := warn_of_precision(config.model.precision, jax.devices()[0].platform):
         yield "precision", warning

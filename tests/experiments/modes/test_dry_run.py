@@ -25,7 +25,7 @@ def make_dry_run(**changes):
     sizes = split_sizes(config.data)  # 24, 144 and 360 examples in batches of 8
     planned = Planned(sequence_spec(config.data), sizes, Plan.of(config, 3), None)
     shapes = {"encoder/cell/bias": [3], "encoder/cell/kernel": [2, 3]}
-    return DryRun(config, planned, shapes, 10**6, compiled, {"pretrain": 10.0, "train": 20.0, "evaluate": 1.0})
+    return DryRun(config, planned, shapes, 10**6, 2**22, compiled, {"pretrain": 10.0, "train": 20.0, "evaluate": 1.0})
 
 
 def test_the_output_is_a_flag_file_of_the_same_settings_in_80_columns(tmp_path, monkeypatch):
@@ -47,6 +47,7 @@ def test_the_figures_add_up():
     assert make_dry_run(evaluate_test=True).evaluations() == 3 * (18 + 45)
     assert text.split("total", 1)[1].split()[0] == "9"
     assert "3.0 MiB on each device during a step" in text
+    assert "4.0 MiB of training examples on each device" in text
     assert "2.5 GiB on each device during a step" in text
     # 3 steps of 10 s, 6 of 20 s, 99 evaluated batches of 1 s, and 5 s of compiling.
     assert text.split("the run", 1)[1].split()[0] == "0:04:14"

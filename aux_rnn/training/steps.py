@@ -6,7 +6,7 @@ layout.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -164,34 +164,43 @@ def make_steps(
             step=state.step + 1, params=optax.apply_updates(state.params, updates), opt_state=opt_state
         )
 
-    def update_many(state: TrainState, batch: RawBatch, examples: RawBatch, train_classifier: bool) -> TrainState:
-        def update_once(number: jax.Array, state: TrainState) -> TrainState:
-            indices = batch["indices"][number]
-            chosen = {name: values[indices] for name, values in (examples or batch["examples"]).items()}
-            chosen["inputs"] = chosen["inputs"].reshape(indices.size, *spec.shape)
-            every_row = jnp.ones(indices.shape, bool)
-            return update(state, {**chosen, "rows": batch["rows"], "mask": every_row}, train_classifier)
-
-        return jax.lax.fori_loop(0, batch["count"], update_once, state)
-
     def evaluate(params: Any, raw: RawBatch) -> Metrics:
         return jax.lax.psum(evaluate_losses(model, params, make_batch(raw), roll_states_over_batch), AXIS)
 
-    def predict(params: Any, raw: RawBatch) -> RawBatch:
-        return gather_predictions(model, params, make_batch(raw))
-
+    pretrain, train = (partial(update, train_classifier=is_joint) for is_joint in (False, True))
     return Steps(
-        pretrain=CompiledStep(partial(update, train_classifier=False), donates=True, devices=devices),
-        train=CompiledStep(partial(update, train_classifier=True), donates=True, devices=devices),
-        pretrain_many=CompiledStep(partial(update_many, train_classifier=False), donates=True, devices=devices),
-        train_many=CompiledStep(partial(update_many, train_classifier=True), donates=True, devices=devices),
+        pretrain=CompiledStep(pretrain, donates=True, devices=devices),
+        train=CompiledStep(train, donates=True, devices=devices),
+        pretrain_many=CompiledStep(partial(update_many, pretrain, spec), donates=True, devices=devices),
+        train_many=CompiledStep(partial(update_many, train, spec), donates=True, devices=devices),
         evaluate=CompiledStep(evaluate, devices=devices),
-        predict=CompiledStep(predict, devices=devices),
+        predict=CompiledStep(partial(gather_predictions, model, make_batch), devices=devices),
     )
 
 
-def gather_predictions(model: nn.Module, params: Any, batch: Batch) -> RawBatch:
+def update_many(
+    update: Callable[[TrainState, RawBatch], TrainState],
+    spec: SequenceSpec,
+    state: TrainState,
+    batch: RawBatch,
+    examples: RawBatch,
+) -> TrainState:
+    """Returns the state after several updates, as `Steps.train_many` does, on one device."""
+
+    def update_once(number: jax.Array, state: TrainState) -> TrainState:
+        indices = batch["indices"][number]
+        chosen = {name: values[indices] for name, values in (examples or batch["examples"]).items()}
+        chosen["inputs"] = chosen["inputs"].reshape(indices.size, *spec.shape)
+        return update(state, {**chosen, "rows": batch["rows"], "mask": jnp.ones(indices.shape, bool)})
+
+    return jax.lax.fori_loop(0, batch["count"], update_once, state)
+
+
+def gather_predictions(
+    model: nn.Module, make_batch: Callable[[RawBatch], Batch], params: Any, raw: RawBatch
+) -> RawBatch:
     """Returns the logits, labels, rows and mask of the global batch, leaves `[B, ...]`, on every device."""
+    batch = make_batch(raw)
     logits, _ = model.apply({"params": params}, batch.inputs, batch.lengths)
     own = {"logits": logits, "labels": batch.labels, "rows": batch.rows, "mask": batch.mask}
     return jax.lax.all_gather(own, AXIS, tiled=True)

@@ -87,6 +87,18 @@ def test_two_processes_end_as_one_and_only_process_0_prints(pair, single):
     assert all(line.startswith("[Gloo]") for line in ended[1].err.splitlines())
 
 
+@pytest.mark.parametrize("steps", ["3", "auto"])
+def test_two_processes_take_the_same_steps_per_dispatch(steps, tmp_path, data_dir, single):
+    rarely = ["--log_every_steps=4", "--checkpoint_every_steps=100", "--evaluate_every_epochs=100"]
+    argv = command(tmp_path / "run", data_dir, *rarely, f"--steps_per_dispatch={steps}")
+    assert [each.code for each in run_two(argv)] == [0, 0]
+    experiment = create_experiment(from_json((tmp_path / "run/config.json").read_text()))
+    like = create_train_state(experiment.config, experiment.spec, experiment.plan)
+    ours, theirs = restore_state(tmp_path / "run", like), restore_state(single, like)
+    assert int(ours.step) == STEPS
+    chex.assert_trees_all_close(ours.params, theirs.params, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("asked", "number"), [(1, signal.SIGTERM), pytest.param(0, signal.SIGINT, marks=pytest.mark.long)]
 )
@@ -106,6 +118,7 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(asked, number, tmp_
 
 
 SETTINGS = "other settings than process 0 (seed: 1 -> 2); start all processes with the same flags"
+DISPATCH = SETTINGS.replace("seed: 1 -> 2", "steps_per_dispatch: auto -> 3")
 DEVICES = "the processes have 2, 1 devices; give all equally many (on a CPU: --cpu_devices)"
 
 
@@ -113,6 +126,7 @@ DEVICES = "the processes have 2, 1 devices; give all equally many (on a CPU: --c
     ("own", "errors"),
     [
         ((["--seed=1"], ["--seed=2"]), [[f"error: process 1 of 2: {SETTINGS}"], [f"error: {SETTINGS}"]]),
+        (([], ["--steps_per_dispatch=3"]), [[f"error: process 1 of 2: {DISPATCH}"], [f"error: {DISPATCH}"]]),
         ((["--cpu_devices=2"], ["--cpu_devices=1"]), [[f"error: {DEVICES}"], None]),
     ],
 )
@@ -191,7 +205,7 @@ log = actions.Actions.log
 def log_or_fail(self, step, phase, metrics):
     if self.processes.index == {index} and step == 8:
         raise RuntimeError("a defect")
-    log(self, step, phase, metrics)
+    return log(self, step, phase, metrics)
 actions.Actions.log = log_or_fail
 sys.path.insert(0, {folder!r})
 sys.argv[0] = {folder!r} + "/main.py"

@@ -10,7 +10,8 @@ from aux_rnn.config.settings import CELLS, Config, DataConfig
 
 # A run may be continued with other locations of its files, with or without figures, and dispatched in another way.
 PATH_SETTINGS = ("data_dir", "manual_dir")
-NOT_COMPARED = (*PATH_SETTINGS, "allow_partial", "pictures", "data_on_device", "steps_per_dispatch")
+DISPATCH = ("data_on_device", "steps_per_dispatch")  # but the processes of a run must have the same
+NOT_COMPARED = (*PATH_SETTINGS, "allow_partial", "pictures", *DISPATCH)
 INTERVALS = ("log_every_steps", "checkpoint_every_steps")  # may change when a run is continued
 
 
@@ -67,10 +68,10 @@ def from_json(text: str) -> Config:
     return from_flat(values)
 
 
-def diff_configs(old: Config, new: Config, ignored: Collection[str] = ()) -> str:
-    """Returns 'name: old -> new' for every setting that differs and counts; empty if none does."""
+def diff_configs(old: Config, new: Config, ignored: Collection[str] = NOT_COMPARED) -> str:
+    """Returns 'name: old -> new' for every setting that differs and is not ignored; empty if none does."""
     before, after = to_flat(old), to_flat(new)
-    names = [name for name in after if before[name] != after[name] and name not in (*NOT_COMPARED, *ignored)]
+    names = [name for name in after if before[name] != after[name] and name not in ignored]
     changes = [(name, format_value(before[name]), format_value(after[name])) for name in names]
     # A cell of the program equals its name in the file.
     return ", ".join(f"{name}: {was} -> {now}" for name, was, now in changes if name != "encoder" or was != now)

@@ -193,12 +193,13 @@ class RunConfig(Settings):
     data_on_device: str = setting(
         "auto",
         "Whether every device holds the training examples, so that the host need not send batches: always, never, or "
-        "auto (up to 256 MiB).",
+        "auto (up to 256 MiB, on a CPU for all devices together).",
         one_of(WHEN),
     )
     steps_per_dispatch: Count = setting(
         "auto",
-        "Most steps that are started at once where the devices hold the examples; auto: as many as take 0.1 seconds.",
+        "Most steps that are started at once where the devices hold the examples; auto: one until the first record, "
+        "then as many as take 0.1 seconds.",
         integer_or("auto", 1, MOST_STEPS),
     )
     pictures: bool = setting(

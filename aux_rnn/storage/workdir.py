@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.serialization import INTERVALS, diff_configs, from_json, to_json
+from aux_rnn.config.serialization import INTERVALS, NOT_COMPARED, diff_configs, from_json, to_json
 from aux_rnn.config.settings import Config
 from aux_rnn.errors import OneLineError
 
@@ -88,7 +88,8 @@ def require_same_config(path: Path, config: Config, extends: bool = False) -> Co
     if previous is None:
         return None
     has_more = has_more_epochs(previous, config)
-    if changes := diff_configs(previous, config, (*INTERVALS, *(["train_epochs"] if extends and has_more else []))):
+    ignored = (*NOT_COMPARED, *INTERVALS, *(["train_epochs"] if extends and has_more else []))
+    if changes := diff_configs(previous, config, ignored):
         remedy = ", or add --extend to continue with more epochs" if has_more and not extends else ""
         raise WorkdirError(
             f"--workdir={path}: holds a run with other settings ({changes}); "

@@ -1,4 +1,4 @@
-"""Signals that stop a run: after the first SIGINT or SIGTERM it finishes its step and saves; a second one ends it.
+"""Signals that stop a run: after the first SIGINT or SIGTERM it finishes the started steps and saves; a second ends it.
 
 Before the first step, the first signal raises KeyboardInterrupt.
 """

@@ -8,6 +8,7 @@ bits in a dispatch of any size.
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 from aux_rnn.config.settings import MOST_STEPS, RunConfig
@@ -18,7 +19,7 @@ from aux_rnn.training.sharding import CompiledStep, replicate, shard
 from aux_rnn.training.steps import Steps, TrainState
 
 MAX_SECONDS = 0.1  # of a dispatch of several steps, so that a run stops soon when asked to
-MAX_BYTES = 2**28  # of examples on each device; the choice does not depend on the machine, as rounding depends on it
+MAX_BYTES = 2**28  # of examples; the choice does not depend on the free memory, as rounding depends on it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Dispatcher:
         self._steps, self._batches, self._processes = steps, batches, processes
         self._adapts = run.steps_per_dispatch == "auto"
         self._most = 1 if self._adapts else int(run.steps_per_dispatch)
-        self._examples = replicate(pad_examples(batches)) if keeps_examples(run, batches, processes) else {}
+        keeps_examples = fits_devices(run.data_on_device, batches, processes)
+        self._examples = replicate(pad_examples(batches)) if keeps_examples else {}
 
     def example_bytes(self) -> int:
         """Returns the memory of the examples on each device."""
@@ -82,21 +84,30 @@ class Dispatcher:
             self._most = self._processes.broadcast(int(most))
 
 
-def pad_examples(batches: TrainBatches) -> dict[str, np.ndarray]:
-    """Returns the arrays of all examples, the inputs flat `[N, ...]`, filled up by at most a batch.
+def count_padding(batches: TrainBatches) -> int:
+    """Returns the rows that fill up the examples, to one batch more than an epoch has.
 
-    Data sets with equally many batches get arrays of one shape, so that the steps of one serve the others. A TPU would
-    copy inputs with small last dimensions to another layout in every dispatch.
+    Data sets with equally many batches get arrays of one shape, and thus the same program in the compilation cache.
     """
-    arrays, size = batches.examples.arrays(), batches.batch_size
+    count, size = len(batches.examples), batches.batch_size
+    return size * (1 + steps_per_epoch(count, size)) - count
+
+
+def pad_examples(batches: TrainBatches) -> dict[str, np.ndarray]:
+    """Returns the arrays of all examples, filled up, the inputs flat `[N, ...]`.
+
+    A TPU would copy inputs with small last dimensions to another layout in every dispatch.
+    """
+    arrays, missing = batches.examples.arrays(), count_padding(batches)
     arrays["inputs"] = arrays["inputs"].reshape(len(batches.examples), -1)
-    missing = size * (1 + steps_per_epoch(len(batches.examples), size)) - len(batches.examples)
     return {name: np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) for name, values in arrays.items()}
 
 
-def keeps_examples(run: RunConfig, batches: TrainBatches, processes: ProcessGroup) -> bool:
-    """Returns whether the devices hold the examples. Raises ConfigError if they must and cannot."""
-    needed = sum(values.nbytes for values in batches.examples.arrays().values())
-    if run.data_on_device == "always":
-        require_memory(needed, ("data_on_device", "always"), "the examples need", processes)
-    return run.data_on_device == "always" or (run.data_on_device == "auto" and needed <= MAX_BYTES)
+def fits_devices(when: str, batches: TrainBatches, processes: ProcessGroup) -> bool:
+    """Returns whether the devices hold the examples. Raises ConfigError if they always must and cannot."""
+    row = sum(values[:1].nbytes for values in batches.examples.arrays().values())
+    size = row * (len(batches.examples) + count_padding(batches))
+    if when == "always":
+        require_memory(size, ("data_on_device", when), "the examples need", processes)
+    copies = jax.local_device_count() if jax.default_backend() == "cpu" else 1  # in the same memory
+    return when == "always" or (when == "auto" and copies * size <= MAX_BYTES)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from aux_rnn.config.fields import ConfigError, reject
-from aux_rnn.config.serialization import diff_configs, from_json, to_json
+from aux_rnn.config.serialization import DISPATCH, NOT_COMPARED, diff_configs, from_json, to_json
 from aux_rnn.config.settings import ENCODERS, Config, RunConfig
 from aux_rnn.config.spec import SequenceSpec, check_devices, check_segment
 from aux_rnn.datasets import Splits, find_dataset, load_splits, split_sizes, steps_per_epoch
@@ -83,7 +83,7 @@ def assemble(config: Config, spec: SequenceSpec, splits: Splits, permutation: np
 
 @functools.lru_cache(maxsize=1)
 def find_steps(config: Config, spec: SequenceSpec, plan: Plan, permutation: tuple[int, ...] | None) -> Steps:
-    """Returns the steps of the latest run again if they fit, as in a cross-validation; they are compiled only once."""
+    """Returns the steps of the latest run again if they fit, as for another seed; they are compiled only once."""
     return make_steps(config, spec, plan, None if permutation is None else np.array(permutation))
 
 
@@ -96,7 +96,7 @@ def check_together(config: Config, processes: ProcessGroup) -> None:
     settings = processes.broadcast(to_json(config))
 
     def check_here() -> None:
-        if changes := diff_configs(from_json(settings), config):
+        if changes := diff_configs(from_json(settings), config, set(NOT_COMPARED) - set(DISPATCH)):
             raise ConfigError(f"other settings than process 0 ({changes}); start all processes with the same flags")
         if len(set(devices)) > 1:
             found = ", ".join(map(str, devices))

@@ -139,7 +139,9 @@ class Loop:
         if steps.logged is not None:
             metrics, first_nonfinite_step = steps.logged
             require_finite(first_nonfinite_step, self.files)
-            self._dispatcher.adapt(self._actions.log(steps.number, steps.phase, metrics))
+            speed = self._actions.log(steps.number, steps.phase, metrics)
+            if self.experiment.plan.log_every > 1:  # else no dispatch has several steps
+                self._dispatcher.adapt(speed)
 
     def finished_state(self) -> TrainState:
         """Returns the state once all steps are complete and logged. Raises TrainingError if it is not finite."""

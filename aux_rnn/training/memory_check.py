@@ -30,6 +30,6 @@ def require_memory(device_bytes: int, setting: tuple[str, object], what: str, pr
 def too_large(name: str, value: object, reason: str) -> ConfigError:
     remedies = {
         "batch_size": "smaller, or the sequences or truncation lengths shorter",
-        "data_on_device": "auto or never",
+        "data_on_device": "never",
     }
     return reject(name, value, f"{remedies.get(name, 'smaller')}: {reason}")

@@ -132,9 +132,9 @@ def make_steps(
 ) -> Steps:
     """Builds the steps of a run, for `devices` as in `CompiledStep`.
 
-    A batch holds `inputs` as in `Examples`, each `[D, B / D, ...]`, where they are padded their `lengths` int32,
-    `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's place in the global batch
-    (in evaluation: in the split), from which its anchors are drawn.
+    Except for several steps, a batch holds `inputs` as in `Examples`, each `[D, B / D, ...]`, where they are padded
+    their `lengths` int32, `labels` int32, `mask` bool and `rows` int32 `[D, B / D]`, the rows being each example's
+    place in the global batch (in evaluation: in the split), from which its anchors are drawn.
     """
     model, optimizer = make_model(config.model, spec), make_optimizer(config.optimizer, plan)
     make_batch = partial(read_batch, spec=spec, permutation=permutation)

@@ -39,8 +39,8 @@ def train_and_evaluate(
     """Trains to the end, from the newest checkpoint if there is one, and evaluates.
 
     A run that was interrupted anywhere and continued ends with the same parameters and the same `metrics.jsonl`, apart
-    from times, as one that was not. It may continue on other devices or in another number of processes, which changes
-    parameters by rounding alone.
+    from times, as one that was not. It may continue on other devices, in another number of processes or with another
+    `data_on_device`, which changes parameters by rounding alone.
 
     All processes of a run call this; only process 0 uses the folder and its copy at an address, `remote`, which is
     updated after each checkpoint. SIGINT and SIGTERM request to stop, which may have been done already in `stop`. With

@@ -41,7 +41,7 @@ class CompiledFor(NamedTuple):
 
 
 def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, CompiledFor], dict[str, list[int]]]:
-    """Compiles all steps that a run has.
+    """Compiles all steps that a run has, each as a program of its own.
 
     Returns:
       The topology, the compiled steps 'pretrain', 'train' and 'evaluate', and the shapes of the parameters by path.

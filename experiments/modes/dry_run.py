@@ -37,7 +37,7 @@ from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.memory import describe_devices
 from aux_rnn.system.timing import format_duration
 from aux_rnn.training.compilation import CompiledPhase, compile_steps
-from aux_rnn.training.dispatch import Dispatcher
+from aux_rnn.training.dispatch import Dispatch, Dispatcher
 from aux_rnn.training.experiment import check_pixel_loss, check_together
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import broadcast, replicate, shard
@@ -111,26 +111,29 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
     compiled = compile_steps(config, spec, plan, dispatcher, processes)
     state = replicate(broadcast(create_train_state(config, spec, plan)))
     shapes, state_bytes = shapes_of(state.params), sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    one_step = dispatcher.prepare(0, 1)
     (batch,) = itertools.islice(evaluation_batches(examples, run.batch_size, processes.index, processes.count), 1)
 
-    def train(phase: str) -> Any:
+    def train(phase: str, dispatch: Dispatch) -> Any:
         nonlocal state
-        state = dispatcher.start(phase, state, one_step)
+        state = dispatcher.start(phase, state, dispatch)
         return state.step
 
-    seconds = {phase: median_seconds(partial(train, phase)) for phase in compiled}
+    seconds = {}
+    for phase in compiled:
+        dispatcher.adapt(1 / median_seconds(partial(train, phase, dispatcher.prepare(0, 1))))
+        several = dispatcher.prepare(0, plan.steps_until_due(0))
+        seconds[phase] = median_seconds(partial(train, phase, several)) / several.count
     seconds["evaluate"] = median_seconds(lambda: steps.evaluate(state.params, shard(batch)))
     return DryRun(config, planned, shapes, state_bytes, dispatcher.example_bytes(), compiled, seconds)
 
 
 def make_examples(config: Config, planned: Planned) -> Examples:
-    """Makes random examples in the form and number of the training set, for which the same programs are compiled."""
+    """Returns a random example as often as the training set has examples, for which the same programs are compiled."""
     (spec, sizes, _, _), form = planned, find_dataset(config.data).form
     random = make_batch(spec, config.run.batch_size, config.run.seed)
     random["inputs"] = random["inputs"].reshape(-1, *form.shape(config.data)).astype(form.dtype)
     repeated = {
-        name: np.resize(random[name], (sizes.train, *random[name].shape[1:]))
+        name: np.broadcast_to(random[name][:1], (sizes.train, *random[name].shape[1:]))
         for name in ("inputs", "labels", "lengths")
         if name in random
     }

@@ -1,7 +1,6 @@
 """Steps on batches from the host and on examples that the devices hold, one or several per dispatch."""
 
 import dataclasses
-import json
 
 import chex
 import jax
@@ -13,7 +12,9 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_settings
 from aux_rnn.datasets import Examples, TrainBatches
 from aux_rnn.distributed import SINGLE_PROCESS
+from aux_rnn.system.signals import StopRequest
 from aux_rnn.training import dispatch, memory_check
+from aux_rnn.training.actions import Actions
 from aux_rnn.training.dispatch import Dispatcher
 from aux_rnn.training.experiment import create_experiment
 from aux_rnn.training.plan import Plan
@@ -64,6 +65,7 @@ def remove_texts(record):
 
 
 def test_runs_are_equal_bit_by_bit_for_any_number_of_steps_per_dispatch_and_else_up_to_rounding(tiny, quiet, tmp_path):
+    tiny = with_settings(tiny, train_epochs=5, log_every_steps=5, checkpoint_every_steps=100, evaluate_every_epochs=4)
     digests, records, checkpoints = {}, {}, {}
     for way, settings in WAYS.items():
         digests[way] = train_and_evaluate(with_settings(tiny, **settings), tmp_path / way, quiet)["params_digest"]
@@ -76,10 +78,16 @@ def test_runs_are_equal_bit_by_bit_for_any_number_of_steps_per_dispatch_and_else
     assert len(set(map(tuple, checkpoints.values()))) == 1
 
 
-def test_a_run_may_continue_in_another_way(tiny, quiet, tmp_path):
-    train_and_evaluate(with_settings(tiny, **WAYS["host"]), tmp_path, quiet)
-    assert json.loads((tmp_path / "config.json").read_text())["data_on_device"] == "never"
-    assert train_and_evaluate(with_settings(tiny, **WAYS["three"]), tmp_path, quiet)["status"] == "complete"
+def test_a_run_may_continue_in_another_way(tiny, quiet, tmp_path, monkeypatch):
+    tiny = with_settings(tiny, log_every_steps=100, checkpoint_every_steps=100)
+    whole = train_and_evaluate(with_settings(tiny, **WAYS["one"]), tmp_path / "whole", quiet)
+    evaluate, stop = Actions.evaluate, StopRequest()
+    monkeypatch.setattr(Actions, "evaluate", lambda *args: evaluate(*args) or setattr(stop, "signal_name", "SIGTERM"))
+    first = train_and_evaluate(with_settings(tiny, **WAYS["one"]), tmp_path / "run", quiet, stop=stop)
+    assert (first["status"], first["steps"]) == ("interrupted", 3)
+    monkeypatch.setattr(Actions, "evaluate", evaluate)
+    ended = train_and_evaluate(with_settings(tiny, **WAYS["three"]), tmp_path / "run", quiet)
+    assert (ended["status"], ended["params_digest"]) == ("complete", whole["params_digest"])
 
 
 def test_a_dispatch_ends_where_the_run_has_something_to_do():
@@ -117,14 +125,15 @@ def test_process_0_chooses_for_all(experiment):
 
 
 def test_examples_stay_on_the_host_where_they_take_too_much_memory(experiment, monkeypatch):
-    size = sum(values.nbytes for values in experiment.splits.train.arrays().values())
+    padded = dispatch.pad_examples(TrainBatches(experiment.splits.train, 8, 0))
+    size = jax.local_device_count() * sum(values.nbytes for values in padded.values())  # the devices share a memory
     for limit, most in ((size, 3), (size - 1, 1)):
         monkeypatch.setattr(dispatch, "MAX_BYTES", limit)
         assert make_dispatcher(experiment, steps_per_dispatch=3).prepare(0, 100).count == most
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: size * jax.local_device_count())
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: size)
     assert make_dispatcher(experiment, **WAYS["three"]).prepare(0, 100).count == 3
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: size * jax.local_device_count() - 1)
-    with pytest.raises(ConfigError, match=r"^--data_on_device=always: must be auto or never: the examples need .* GiB"):
+    monkeypatch.setattr(memory_check, "available_bytes", lambda: size - 1)
+    with pytest.raises(ConfigError, match=r"^--data_on_device=always: must be never: the examples need .* GiB"):
         make_dispatcher(experiment, **WAYS["three"])
 
 

@@ -4,7 +4,6 @@ The training steps are compiled and timed on random sequences. Nothing is writte
 """
 
 import dataclasses
-import itertools
 import math
 import statistics
 import timeit
@@ -111,7 +110,7 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
     compiled = compile_steps(config, spec, plan, dispatcher, processes)
     state = replicate(broadcast(create_train_state(config, spec, plan)))
     shapes, state_bytes = shapes_of(state.params), sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    (batch,) = itertools.islice(evaluation_batches(examples, run.batch_size, processes.index, processes.count), 1)
+    batch = next(evaluation_batches(examples, run.batch_size, processes.index, processes.count))
 
     def train(phase: str, dispatch: Dispatch) -> Any:
         nonlocal state

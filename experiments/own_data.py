@@ -28,14 +28,14 @@ import numpy as np
 import aux_rnn
 from aux_rnn.errors import OneLineError
 
-LENGTH, CLASSES, SHOWN_UNTIL = 48, 4, 32
+LENGTH, CLASSES, SHOWN_UNTIL = 48, 8, 32
 
 SETTINGS: dict[str, Any] = dict(
     segment_length=40,
     auxiliary_weight=10.0,
     decoder_input_dropout=0.5,
-    supervised_truncation=4,
-    auxiliary_truncation=4,
+    supervised_truncation=1,
+    auxiliary_truncation=8,
     decoder_truncation="full",
     embedding_size=16,
     hidden_size=32,
@@ -51,20 +51,26 @@ SETTINGS: dict[str, Any] = dict(
 )
 
 
-def make_data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a bump in noise; the class is the quarter of the first 32 steps that it is in.
+def pulses_at(centers: np.ndarray) -> np.ndarray:
+    """Returns a pulse of height 1 at each of the N steps: float64 `[N, 48]`."""
+    return np.exp(-(((np.arange(LENGTH) - centers[:, None]) / 1.5) ** 2) / 2)
 
-    The last 16 steps are noise and gradients are truncated after 4 steps, so the class must be remembered.
+
+def make_data(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a pulse in noise; the class is the eighth of the first 32 steps that it is in.
+
+    The last 16 steps show a pulse in the other direction. The gradient of the classification reaches back over the last
+    step alone, so the class must be remembered.
 
     Returns:
       float32 `[count, 48, 1]` and int64 `[count]`.
     """
     draw = np.random.default_rng(seed)
     labels = draw.integers(CLASSES, size=count)
-    centres = (labels + draw.random(count)) * (SHOWN_UNTIL / CLASSES)
-    heights = draw.uniform(0.7, 1.0, size=count)
-    distances = (np.arange(LENGTH) - centres[:, None]) / 1.5
-    values = heights[:, None] * np.exp(-(distances**2) / 2) + 0.05 * draw.standard_normal((count, LENGTH))
+    centers = (labels + draw.random(count)) * (SHOWN_UNTIL / CLASSES)
+    heights = draw.uniform(0.7, 1.0, size=(count, 1))
+    values = heights * pulses_at(centers) - pulses_at(draw.uniform(SHOWN_UNTIL + 1, LENGTH, size=count))
+    values += 0.05 * draw.standard_normal(values.shape)
     return values[..., None].astype(np.float32), labels
 
 
@@ -74,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = parser.parse_args(arguments).folder
     sequences, labels = make_data(2_000, seed=0)
     test = make_data(500, seed=1)
-    print(f"{len(labels):,} sequences {list(sequences.shape[1:])}, {CLASSES} classes, truncation after 4 steps")
+    print(f"{len(labels):,} sequences {list(sequences.shape[1:])}, {CLASSES} classes")
     for auxiliary, name in (("none", "LSTM, no auxiliary loss"), ("reconstruct", "r-LSTM")):
         try:
             workdir = f"{folder}/{auxiliary}" if folder else None

@@ -160,11 +160,11 @@ def test_the_script_says_what_its_array_lacks(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: inputs: nan at [0, 0, 0], 384 of 384 values; must be finite")
 
 
-def test_the_class_of_the_toy_problem_is_where_its_bump_is():
+def test_the_class_of_the_toy_problem_is_where_its_pulse_is():
     sequences, labels = own_data.make_data(50, seed=3)
     examples, _ = read_arrays(sequences, labels)
     assert examples.inputs.shape == (50, 48, 1)
-    assert np.abs(sequences.argmax(1)[:, 0] // 8 - labels).max() <= 1
+    assert np.abs(sequences.argmax(1)[:, 0] // 4 - labels).max() <= 1
     assert (sequences[:, 40:] < 0.5).all()
 
 

@@ -24,9 +24,11 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Container, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 from cli import exits, parsing
@@ -34,13 +36,14 @@ from cli.environment import code_version, has_accelerator
 from cli.exits import FAILED, IN_USE, INTERRUPTED
 from cli.subprocesses import Job, run_jobs
 from cli.tables import format_table
-from reproduction.grid import EXPERIMENTS, GridRun, make_grid, select_runs
+from reproduction.grid import EXPERIMENTS, ROW, WITHOUT, flags_of, folder_of, make_grid
 from reproduction.presets import PRESETS
-from reproduction.records import COMMITS, RecordError, append_line, make_record, read_records
+from reproduction.records import COMMITS, append_line, make_record, read_records
 from reproduction.report import save_report
 
 from aux_rnn.config.fields import Allowed, ConfigError, format_flag, integer, is_plain_text, one_of, setting, switch
 from aux_rnn.config.serialization import PATH_SETTINGS, diff_configs
+from aux_rnn.config.settings import Config
 from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary
 from aux_rnn.system.machine import usable_cores
 from aux_rnn.system.timing import format_duration
@@ -101,107 +104,111 @@ def make_slots(options: SimpleNamespace) -> list[list[int]]:
     return [cores[slot::jobs] or [cores[slot % len(cores)]] for slot in range(jobs)]
 
 
-def make_job(run: GridRun, options: SimpleNamespace) -> Job:
+def make_job(run: Any, options: SimpleNamespace) -> Job:
     """Returns the command of a run; without plots, so that time and memory are those of training."""
-    workdir = options.runs / run.folder
     # One process, also inside a step of SLURM or MPI, whose variables would make the runs join each other.
-    flags = [*run.flags(), *options.data_flags, "--num_processes=1", "--nopictures", f"--workdir={workdir}"]
-    return Job((sys.executable, str(MAIN), *flags), workdir / "output.log")
+    alone = ["--num_processes=1", "--nopictures", f"--workdir={run.workdir}"]
+    command = (sys.executable, str(MAIN), *flags_of(run.config), *options.data_flags, *alone)
+    return Job(command, run.workdir / "output.log")
 
 
-def find_state(run: GridRun, workdir: Path, recorded: Container[str]) -> str:
-    """Returns 'recorded', 'complete', 'begun' or 'missing'."""
-    if run.digest in recorded:
-        return "recorded"
+def plan_runs(grid: pd.DataFrame, recorded: Container[Config], options: SimpleNamespace) -> pd.DataFrame:
+    """Returns the distinct runs of a grid, every n-th for shard i/n, with `name`, `workdir` and `state`."""
+    index, count = options.shard
+    runs = grid.drop_duplicates("config")[index - 1 :: count].copy()
+    runs["name"] = [" ".join(part for part in row if part != WITHOUT) for row in runs[ROW].to_numpy()]
+    runs["workdir"] = [options.runs / folder_of(config) for config in runs["config"]]
+    runs["state"] = [
+        "recorded" if config in recorded else find_state(config, workdir)
+        for config, workdir in zip(runs["config"], runs["workdir"], strict=True)
+    ]
+    return runs
+
+
+def find_state(config: Config, workdir: Path) -> str:
+    """Returns 'complete', 'begun' or 'missing'."""
     try:
-        config, summary = read_config(workdir), read_summary(workdir) or {}
+        previous, summary = read_config(workdir), read_summary(workdir) or {}
     except WorkdirError:
         return "begun"  # `main.py` will say what is wrong
-    if config is None:
+    if previous is None:
         return "missing"
-    return "complete" if summary.get("status") == "complete" and not diff_configs(config, run.config) else "begun"
+    return "complete" if summary.get("status") == "complete" and not diff_configs(previous, config) else "begun"
 
 
-def format_plan(runs: Sequence[GridRun], states: Mapping[str, str]) -> str:
+def format_plan(runs: pd.DataFrame) -> str:
     """Returns a table of the states of runs, one line per row of the grid."""
-    names = [run.name for run in runs]
-    table = pd.crosstab(names, [states[run.digest] for run in runs], margins=True, margins_name="all")
-    table = table.loc[[*dict.fromkeys(names), "all"]]
-    return format_table(table.reset_index(names="data set, model, truncation"))
+    table = pd.crosstab(runs["name"], runs["state"], margins=True, margins_name="all")
+    return format_table(table.loc[[*runs["name"].unique(), "all"]].reset_index(names="data set, model, truncation"))
 
 
-def execute(runs: Sequence[GridRun], options: SimpleNamespace, states: Mapping[str, str]) -> int:
-    """Executes the runs that are not complete and records those that are; `states` are by digest.
+def execute(runs: pd.DataFrame, options: SimpleNamespace) -> int:
+    """Executes the runs that are not complete and records those that are.
 
     Returns the exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
     """
-    codes = [record_run(run, options) for run in runs if states[run.digest] == "complete"]
-    jobs = {make_job(run, options): run for run in runs if states[run.digest] in ("begun", "missing")}
-    expected = len(codes) + len(jobs)
+    for run in runs[runs["state"] == "complete"].itertuples():
+        record_run(run, options)
+    jobs = {make_job(run, options): run for run in runs[runs["state"].isin(["begun", "missing"])].itertuples()}
+    codes: Counter[int] = Counter()
     for job, code in run_jobs(list(jobs), make_slots(options)):
         run = jobs[job]
         if code is None:
-            say(run, f"{'continues' if states[run.digest] == 'begun' else 'starts'} in {job.log.parent}")
+            say(run, f"{'continues' if run.state == 'begun' else 'starts'} in {run.workdir}")
         else:
-            codes.append(finish_run(run, options, job, code))
-    in_use, failed = codes.count(IN_USE), len([code for code in codes if code not in (0, *OUTCOMES)])
-    if len(codes) < expected or INTERRUPTED in codes:
+            codes[code] += 1
+            finish_run(run, options, job, code)
+    if codes[INTERRUPTED] or codes.total() < len(jobs):
         print("interrupted; the same command continues", flush=True)
         return INTERRUPTED
-    if failed:
+    if failed := codes.total() - codes[0] - codes[IN_USE]:
         print(f"{failed} failed, see above; the same command tries again", flush=True)
         return FAILED
-    if in_use:
-        print(f"{in_use} in use by another command; repeat the command once they are done", flush=True)
-    return INTERRUPTED if in_use else 0
+    if codes[IN_USE]:
+        print(f"{codes[IN_USE]} in use by another command; repeat the command once they are done", flush=True)
+    return INTERRUPTED if codes[IN_USE] else 0
 
 
-def finish_run(run: GridRun, options: SimpleNamespace, job: Job, code: int) -> int:
-    """Records a run that has ended, or prints why it is not complete. Returns its exit code."""
+def finish_run(run: Any, options: SimpleNamespace, job: Job, code: int) -> None:
+    """Records a run that has ended, or prints why it is not complete."""
     if code in (0, INTERRUPTED):
-        append_line(job.log.parent / COMMITS, code_version())
+        append_line(run.workdir / COMMITS, code_version())
     if code == 0:
-        return record_run(run, options)
-    command = shlex.join(["python", "experiments/main.py", *job.command[2:]])
-    failure = f"failed\n  {job.last_line()}\n  (full output: {job.log})\n  {command}"
-    say(run, OUTCOMES.get(code, failure))
-    return code
+        record_run(run, options)
+    elif code in OUTCOMES:
+        say(run, OUTCOMES[code])
+    else:
+        command = shlex.join(["python", "experiments/main.py", *job.command[2:]])
+        say(run, f"failed\n  {job.last_line()}\n  (full output: {job.log})\n  {command}")
 
 
-def record_run(run: GridRun, options: SimpleNamespace) -> int:
-    """Appends the record of a complete run. Returns 0, or 1 if its files cannot be read."""
-    try:
-        record = make_record(options.experiment, options.preset, run, options.runs / run.folder)
-    except RecordError as error:
-        say(run, f"failed\n  {error}")
-        return FAILED
+def record_run(run: Any, options: SimpleNamespace) -> None:
+    """Appends the record of a complete run. Raises WorkdirError if its files cannot be read."""
+    record = make_record(options.experiment, options.preset, run)
     index, count = options.shard
     shard = f".shard-{index}-of-{count}" if count > 1 else ""
     append_line(options.folder / f"{options.preset}{shard}.jsonl", json.dumps(record, allow_nan=False))
     say(run, f"test accuracy {100 * record['test_accuracy']:.1f} %, {format_duration(record['seconds'])}")
-    return 0
 
 
-def say(run: GridRun, text: str) -> None:
+def say(run: Any, text: str) -> None:
     print(f"{run.name}, seed {run.seed}: {text}", flush=True)
 
 
 def reproduce(argv: Sequence[str]) -> int:
-    """Carries out one command and returns its exit code. Raises ConfigError and RecordError."""
+    """Carries out one command and returns its exit code. Raises ConfigError, RecordError and WorkdirError."""
     options = parse_options(argv)
-    code, source = 0, (options.folder, options.experiment, options.preset)
     grid = make_grid(options.experiment, options.preset, options.seeds)
-    records = read_records(*source, grid)
+    code, records = 0, read_records(options.folder, options.preset, grid)
     if options.dry_run or not options.report:
-        runs = select_runs(grid, options.shard)
-        states = {run.digest: find_state(run, options.runs / run.folder, records) for run in runs}
+        runs = plan_runs(grid, set(records["config"]), options)
         title = f"{options.experiment}, preset {options.preset}: {len(runs)} runs, {len(make_slots(options))} at a time"
-        print(f"{title}\n{format_plan(runs, states)}", flush=True)
+        print(f"{title}\n{format_plan(runs)}", flush=True)
         if options.dry_run:
             return 0
-        code = execute(runs, options, states)
-        records = read_records(*source, grid)
-    print(f"report: {save_report(*source, grid, records)}")
+        code = execute(runs, options)
+        records = read_records(options.folder, options.preset, grid)
+    print(f"report: {save_report(options.folder, options.experiment, options.preset, grid, records)}")
     return code
 
 

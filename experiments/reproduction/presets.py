@@ -1,49 +1,68 @@
-"""Data sets and settings of each preset, based on the flag files in `experiments/flags`, and the paper's accuracies.
+"""Models, and data sets and sizes of each preset, based on the flag files in `experiments/flags`.
 
-The flag values of a run are those of its data set, its model (MODELS), the preset's `models[model]`, its truncation
-and its seed; later ones override earlier ones. Runs with different values have different folders, and records with
-different values are refused.
+The settings of a run are those of its data set, its model or ablation, its truncation and its seed; later ones override
+earlier ones. Runs with different settings have different folders, and records with different settings are refused.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from cli import parsing
 from cli.flag_files import FLAG_FILES
 
 from aux_rnn.config.fields import Truncation
+from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION
 
-FlagValues = Mapping[str, Any]
+Settings = Mapping[str, Any]
 
-MODELS: Mapping[str, FlagValues] = {
-    "lstm": dict(auxiliary="none"),
-    "r-lstm": dict(auxiliary="reconstruct"),
-    "p-lstm": dict(auxiliary="predict"),
-    "both": dict(auxiliary="both"),
-    "transformer": dict(encoder="transformer", auxiliary="none"),
-    "r-lstm-cut-both": dict(auxiliary="reconstruct"),  # in bptt: both losses are truncated after the same steps
+
+class Model(NamedTuple):
+    """A model of the experiments.
+
+    Attributes:
+      name: name in tables and figures.
+      settings: flag values that make it.
+      style: color, marker and dashes of its line.
+      paper: test accuracies in percent of Trinh, Dai, Luong and Le (2018), table 2, on the data sets of `IMAGES`, by
+        truncation: single runs, truncated after 300 steps. Some versions of the paper lack the Transformer's row.
+    """
+
+    name: str
+    settings: Settings
+    style: tuple[str, str, str]
+    paper: Mapping[str, Sequence[float]] = {}
+
+
+LSTM = {"truncated": (11.3, 88.8, 49.0), "full": (98.3, 89.4, 58.8)}
+R_LSTM = {"truncated": (96.4, 92.8, 65.9), "full": (98.4, 95.2, 72.2)}
+P_LSTM = {"truncated": (95.4, 92.5, 64.7), "full": (98.0, 92.8, 67.6)}
+TRANSFORMER = dict(encoder="transformer", auxiliary="none")
+MODELS = {
+    "lstm": Model("LSTM", dict(auxiliary="none"), (BLACK, "o", "-"), LSTM),
+    "r-lstm": Model("r-LSTM", dict(auxiliary="reconstruct"), (BLUE, "s", "-"), R_LSTM),
+    "p-lstm": Model("p-LSTM", dict(auxiliary="predict"), (VERMILION, "^", "-"), P_LSTM),
+    "both": Model("r- and p-LSTM", dict(auxiliary="both"), (GREEN, "P", "-")),
+    "transformer": Model("Transformer", TRANSFORMER, (PURPLE, "v", "-."), {"-": (98.9, 97.9, 62.2)}),
+    # In bptt: both losses are truncated after the same number of steps.
+    "r-lstm-cut-both": Model("r-LSTM, both losses truncated", dict(auxiliary="reconstruct"), (SKY, "X", ":")),
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """Sizes and data sets of the experiments.
+class Preset(NamedTuple):
+    """Data sets and sizes of the experiments.
 
     Attributes:
       data: for each experiment that the preset has, its data sets.
-      models: further flag values of single models.
-      ablations: in `ablations`, the changes that each row makes to the truncated r-LSTM.
+      changes: further settings of a model; those by other names are the rows of `ablations`, changes to the r-LSTM.
       truncations: in `bptt`, the steps of the supervised gradient.
       longest: the longest sequence that a model is run on, by model or 'model truncation'; 0 leaves its rows out.
     """
 
-    data: Mapping[str, Mapping[str, FlagValues]]
-    models: Mapping[str, FlagValues] = dataclasses.field(default_factory=dict)
-    ablations: Mapping[str, FlagValues] = dataclasses.field(default_factory=dict)
-    truncations: Sequence[Truncation] = ()
-    longest: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    data: Mapping[str, Mapping[str, Settings]]
+    changes: Mapping[str, Settings]
+    truncations: Sequence[Truncation]
+    longest: Mapping[str, int]
 
 
 def read_flags(*names: str, **changes: Any) -> dict[str, Any]:
@@ -53,33 +72,26 @@ def read_flags(*names: str, **changes: Any) -> dict[str, Any]:
     return {name: parsed[name].value for name in parsed if parsed[name].present} | changes
 
 
-def read_images(*names: str, **changes: Any) -> dict[str, dict[str, Any]]:
+def read_images(*names: str, **changes: Any) -> dict[str, Settings]:
     """Returns the data sets of the paper's table 2, with further flag files and changes after those of each."""
     files = {"mnist": "mnist", "pmnist": "pmnist", "cifar10": "cifar"}
     return {data: read_flags(file, *names, **changes) for data, file in files.items()}
 
 
-def use_one(data: Mapping[str, FlagValues], name: str) -> dict[str, Mapping[str, FlagValues]]:
-    """Returns the experiments that have one data set."""
-    return {experiment: {name: data[name]} for experiment in ("bptt", "curves", "compute", "ablations")}
+def use_images(images: Mapping[str, Settings], single: str) -> dict[str, Mapping[str, Settings]]:
+    """Returns the data sets of table2, and one of them for each experiment on a single data set."""
+    return {"table2": images} | {name: {single: images[single]} for name in ("bptt", "curves", "compute", "ablations")}
 
 
-def vary(values: FlagValues, setting: str, numbers: Sequence[int]) -> dict[str, FlagValues]:
+def vary(values: Settings, setting: str, numbers: Sequence[int]) -> dict[str, Settings]:
     """Returns one data set per value of a setting, such as 'recall-64'."""
     return {f"{values['dataset']}-{number}": {**values, setting: number} for number in numbers}
 
 
 RMSPROP = dict(optimizer="rmsprop", learning_rate=1e-3)
-# PyTorch adds 1e-8 to the root of the mean square, which is 1e-16 inside of it for a mean square of zero.
-RMSPROP_DEFINITIONS = {
-    "optax": dict(rmsprop_epsilon=1e-8, rmsprop_initial=0.0),
-    "epsilon 1e-10": dict(rmsprop_epsilon=1e-10, rmsprop_initial=0.0),
-    "TensorFlow 1": dict(rmsprop_epsilon=1e-10, rmsprop_initial=1.0),
-    "nearly PyTorch": dict(rmsprop_epsilon=1e-16, rmsprop_initial=0.0),
-}
 
 
-def make_ablations(*segment_lengths: int) -> dict[str, FlagValues]:
+def make_ablations(*segment_lengths: int) -> dict[str, Settings]:
     return {
         "true inputs at weight 1": dict(decoder_input_dropout=0.0, auxiliary_weight=1.0),
         "true inputs": dict(decoder_input_dropout=0.0),
@@ -89,7 +101,11 @@ def make_ablations(*segment_lengths: int) -> dict[str, FlagValues]:
         "softmax at weight 1": dict(pixel_loss="softmax", auxiliary_weight=1.0),
         "4 anchors": dict(num_anchors=4),
         "DropConnect 0.5": dict(dropconnect=0.5),
-        **{f"RMSProp, {name}": RMSPROP | changes for name, changes in RMSPROP_DEFINITIONS.items()},
+        "RMSProp, optax": RMSPROP | dict(rmsprop_epsilon=1e-8),
+        "RMSProp, epsilon 1e-10": RMSPROP | dict(rmsprop_epsilon=1e-10),
+        "RMSProp, TensorFlow 1": RMSPROP | dict(rmsprop_epsilon=1e-10, rmsprop_initial=1.0),
+        # PyTorch adds 1e-8 to the root of the mean square, which is 1e-16 inside of it for a mean square of zero.
+        "RMSProp, nearly PyTorch": RMSPROP | dict(rmsprop_epsilon=1e-16),
         "auxiliary gradient only": dict(supervised_truncation=0),
         "GRU": dict(encoder="gru"),
         "GRU without auxiliary": dict(encoder="gru", auxiliary="none"),
@@ -106,91 +122,67 @@ SMALL_TRANSFORMER = {"transformer": dict(transformer_size=32, transformer_layers
 IMAGES = read_images()
 CIFAR = IMAGES["cifar10"]
 PAPER = Preset(
-    data={
-        "table2": IMAGES,
-        "lengths": vary(CIFAR | dict(dataset="stanford_dogs"), "image_size", DOGS_SIDES),
-        "text": {"dbpedia": CIFAR | dict(dataset="dbpedia", segment_length=300)},
-        **use_one(IMAGES, "cifar10"),
+    data=use_images(IMAGES, "cifar10")
+    | {
+        "lengths": vary({**CIFAR, "dataset": "stanford_dogs"}, "image_size", DOGS_SIDES),
+        "text": {"dbpedia": {**CIFAR, "dataset": "dbpedia", "segment_length": 300}},
     },
-    ablations=make_ablations(300, 150),
+    changes=make_ablations(300, 150),
     truncations=(0, 1, 50, 100, 200, 300, 600, "full"),
     longest={"transformer": 1_600},
 )
 
 # The same sequences at their full length, small networks: about 25 minutes per run of the r-LSTM on one CPU core.
 FULL_IMAGES = read_images("full")
-FULL_ABLATIONS = make_ablations(28, 300)
-del FULL_ABLATIONS["first input only"]  # what the r-LSTM of the preset has
-FULL_ABLATIONS |= {
+FULL_ABLATIONS = make_ablations(28, 300) | {
     "LSTM for 16 epochs": dict(auxiliary="none", train_epochs=16),  # as many FLOPs as the r-LSTM
     "r-LSTM for 16 epochs": dict(train_epochs=16),
     "128 units": dict(hidden_size=128),
     "128 units without auxiliary": dict(hidden_size=128, auxiliary="none"),
 }
+del FULL_ABLATIONS["first input only"]  # what the r-LSTM of the preset has
 FULL = Preset(
-    data={
-        "table2": FULL_IMAGES,
-        **use_one(FULL_IMAGES, "mnist"),
-        "ablations": {data: FULL_IMAGES[data] for data in ("mnist", "cifar10")},
-    },
-    ablations=FULL_ABLATIONS,
+    data=use_images(FULL_IMAGES, "mnist") | {"ablations": {name: FULL_IMAGES[name] for name in ("mnist", "cifar10")}},
+    changes=FULL_ABLATIONS,
     truncations=(28, 100, 300, "full"),
     longest=dict.fromkeys(("r-lstm full", "p-lstm full", "both full", "r-lstm-cut-both full", "transformer"), 0),
 )
 
 # The same images, shrunken: hours on a CPU. Its `lengths`, for time and memory, have few steps and truncate all losses
 # alike.
-SMALL_IMAGES = read_images("small", rmsprop_epsilon=1e-8)  # as recorded; Adam does not use it
-SAME_TRUNCATION = dict.fromkeys(("supervised_truncation", "auxiliary_truncation", "decoder_truncation"), 100)
 FEW_STEPS = dict(segment_length=200, batch_size=32, train_examples=256, pretrain_epochs=1, train_epochs=2)
-SMALL_DOGS = read_flags("small", dataset="stanford_dogs", **SAME_TRUNCATION, **FEW_STEPS)
+FEW_STEPS |= dict.fromkeys(("supervised_truncation", "auxiliary_truncation", "decoder_truncation"), 100)
 SMALL = Preset(
-    data={
-        "table2": SMALL_IMAGES,
-        "lengths": vary(SMALL_DOGS, "image_size", DOGS_SIDES),
+    data=use_images(read_images("small", rmsprop_epsilon=1e-8), "mnist")  # as recorded; Adam does not use it
+    | {
+        "lengths": vary(read_flags("small", dataset="stanford_dogs", **FEW_STEPS), "image_size", DOGS_SIDES),
         "text": {"dbpedia": read_flags("small", dataset="dbpedia", sequence_length=256, image_size=0)},
-        **use_one(SMALL_IMAGES, "mnist"),
     },
-    models=SMALL_TRANSFORMER,
-    ablations=make_ablations(14, 98),
+    changes=SMALL_TRANSFORMER | make_ablations(14, 98),
     truncations=(0, 1, 2, 4, 14, 49, 98, "full"),
     longest={"transformer": 1_600},
 )
 
 # Small stand-ins that need no network: minutes on a CPU.
-RECALL = read_flags(
-    "digits", dataset="recall", train_examples=640, pretrain_epochs=2, train_epochs=4, evaluate_every_epochs=4
-)
-DIGITS_IMAGES = {"digits": read_flags("digits")}
+FEW_EPOCHS = dict(train_examples=640, pretrain_epochs=2, train_epochs=4, evaluate_every_epochs=4)
+RECALL = read_flags("digits", dataset="recall", **FEW_EPOCHS)
 DIGITS = Preset(
-    data={
-        "table2": DIGITS_IMAGES,
+    data=use_images({"digits": read_flags("digits")}, "digits")
+    | {
         "lengths": vary(RECALL, "sequence_length", (64, 128, 256, 512, 1_024, 2_048, 4_096, 16_384)),
         "text": {"digits_text": read_flags("digits", dataset="digits_text")},
-        **use_one(DIGITS_IMAGES, "digits"),
     },
-    models=SMALL_TRANSFORMER,
-    ablations={**make_ablations(12, 48), "LSTM for 80 epochs": dict(auxiliary="none", train_epochs=80)},
+    changes=SMALL_TRANSFORMER
+    | make_ablations(12, 48)
+    | {"LSTM for 80 epochs": dict(auxiliary="none", train_epochs=80)},
     truncations=(0, 1, 2, 4, 8, 16, "full"),
     longest={"lstm full": 4_096, "transformer": 1_024},
 )
 
 PRESETS: dict[str, Preset] = {"paper": PAPER, "full": FULL, "small": SMALL, "digits": DIGITS}
 
-# Test accuracies in percent of Trinh, Dai, Luong and Le (2018), table 2, on the data sets of PAPER: single runs;
-# 'truncated' is after 300 steps. Some versions of the paper lack the Transformer's row.
-TABLE2: Mapping[tuple[str, str], Sequence[float]] = {
-    ("lstm", "full"): (98.3, 89.4, 58.8),
-    ("lstm", "truncated"): (11.3, 88.8, 49.0),
-    ("transformer", "-"): (98.9, 97.9, 62.2),
-    ("r-lstm", "truncated"): (96.4, 92.8, 65.9),
-    ("p-lstm", "truncated"): (95.4, 92.5, 64.7),
-    ("r-lstm", "full"): (98.4, 95.2, 72.2),
-    ("p-lstm", "full"): (98.0, 92.8, 67.6),
-}
-
 
 def paper_accuracy(experiment: str, data: str, model: str, truncation: str) -> float:
     """Returns the paper's accuracy for a row of a report, NaN if it has none."""
-    row = TABLE2.get((model, truncation), ()) if experiment in ("table2", "curves") else ()
+    row = MODELS[model].paper.get(truncation, ()) if experiment in ("table2", "curves") else ()
     return dict(zip(IMAGES, row, strict=False)).get(data, math.nan)

@@ -1,6 +1,6 @@
 """reproduce.py: grids, mistakes on the command line, and runs that are executed, interrupted and continued."""
 
-import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -8,15 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import reproduce
 from reproduction import presets
-from reproduction.grid import EXPERIMENTS, count_steps_per_epoch, digest_of, key_of, make_grid, select_runs
+from reproduction.grid import EXPERIMENTS, ROW, digest_of, flags_of, folder_of, make_grid
 
-from aux_rnn.config.serialization import to_flat
+from aux_rnn.config.serialization import to_flat, with_settings
 from aux_rnn.config.spec import check_segment
-from aux_rnn.datasets import sequence_spec
+from aux_rnn.datasets import sequence_spec, split_sizes, steps_per_epoch
 from aux_rnn.storage.workdir import lock
 from aux_rnn.training.plan import Plan
 
@@ -30,9 +31,12 @@ def tiny_preset(tiny, monkeypatch):
     values |= dict(decoder_sizes=(6, 5), auxiliary_truncation=4)
     preset = presets.Preset(
         data={name: {"digits": values} for name in EXPERIMENTS},
-        models={"transformer": dict(transformer_layers=1, transformer_size=8, transformer_heads=2)},
-        ablations={"weight 3": dict(auxiliary_weight=3.0)},
+        changes={
+            "transformer": dict(transformer_layers=1, transformer_size=8, transformer_heads=2),
+            "weight 3": dict(auxiliary_weight=3.0),
+        },
         truncations=(0, 4, "full"),
+        longest={},
     )
     monkeypatch.setitem(presets.PRESETS, "digits", preset)
     return preset
@@ -60,35 +64,35 @@ def run(tmp_path, data_dir, capsys):
 )
 def test_every_preset_makes_a_valid_grid(experiment, name):
     grid = make_grid(experiment, name, 2)
-    assert len({(each.name, each.seed) for each in grid}) == len(grid)
-    assert [each.seed for each in grid] == [0] * (len(grid) // 2) + [1] * (len(grid) // 2)
-    for each in grid[: len(grid) // 2]:
-        check_segment(each.config.model, sequence_spec(each.config.data))
-        Plan.of(each.config, count_steps_per_epoch(each.config))
+    assert not grid.duplicated([*ROW, "seed"]).any()
+    assert list(grid["seed"]) == [0] * (len(grid) // 2) + [1] * (len(grid) // 2)
+    assert list(grid["key"]) == 2 * list(grid["config"][: len(grid) // 2])
+    for config in grid["key"].unique():
+        check_segment(config.model, sequence_spec(config.data))
+        Plan.of(config, steps_per_epoch(split_sizes(config.data).train, config.run.batch_size))
 
 
 def test_equal_runs_of_two_experiments_share_their_folder(tiny_preset):
-    table, bptt = ({run.folder: run.name for run in make_grid(name, "digits", 1)} for name in ("table2", "bptt"))
-    names = ("lstm truncated", "lstm full", "r-lstm truncated", "r-lstm full", "p-lstm truncated")
-    assert [table[folder] for folder in table if folder in bptt] == [f"digits {name}" for name in names]
+    table, bptt = (make_grid(name, "digits", 1) for name in ("table2", "bptt"))
+    shared = table[table["config"].map(folder_of).isin(bptt["config"].map(folder_of))]
+    names = ["lstm truncated", "lstm full", "r-lstm truncated", "r-lstm full", "p-lstm truncated"]
+    assert list(shared["model"] + " " + shared["truncation"]) == names
 
 
 @pytest.mark.parametrize("count", [7, 40])
-def test_shards_are_disjoint_and_cover_all_runs(count, tiny_preset):
+def test_shards_are_disjoint_and_cover_all_runs(count, tiny_preset, tmp_path):
     grid = make_grid("bptt", "digits", 3)
-    shards = [select_runs(grid, (index, count)) for index in range(1, count + 1)]
-    assert sorted(run.digest for shard in shards for run in shard) == sorted({run.digest for run in grid})
+    options = [SimpleNamespace(shard=(index, count), runs=tmp_path) for index in range(1, count + 1)]
+    shards = [list(reproduce.plan_runs(grid, (), each)["workdir"]) for each in options]
+    assert sorted(itertools.chain(*shards)) == sorted({tmp_path / folder_of(config) for config in grid["config"]})
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
 def test_a_digest_covers_changed_settings_except_where_files_are(tiny_preset):
-    first, second = [run for run in make_grid("curves", "digits", 2) if run.model == "r-lstm"]
-    located = dataclasses.replace(first.config, data=dataclasses.replace(first.config.data, data_dir="/elsewhere"))
-    assert dataclasses.replace(first, config=located).digest == first.digest == digest_of(first.settings)
-    assert first.digest != second.digest
-    assert key_of(first.settings) == key_of(second.settings)
+    first, second = make_grid("curves", "digits", 2).query("model == 'r-lstm'")["config"]
+    assert digest_of(with_settings(first, data_dir="/elsewhere")) == digest_of(first) != digest_of(second)
     expected = {"--dataset=digits", "--seed=1", "--head_sizes=5", "--evaluate_test", "--decoder_sizes=6,5"}
-    assert expected <= set(second.flags())
+    assert expected <= set(flags_of(second))
 
 
 @pytest.mark.parametrize(
@@ -153,10 +157,10 @@ def test_a_grid_is_executed_and_its_runs_are_shared(only_lstm, run, tmp_path, mo
 
 
 def test_a_failed_run_is_named_and_one_in_use_is_left_alone(only_lstm, run, tmp_path):
-    bad, used = make_grid("table2", "digits", 1)[:2]
-    (tmp_path / "runs" / bad.folder).mkdir(parents=True)
-    (tmp_path / "runs" / bad.folder / "config.json").write_text("{")
-    with lock(tmp_path / "runs" / used.folder):
+    bad, used = (tmp_path / "runs" / folder_of(config) for config in make_grid("table2", "digits", 1)["config"][:2])
+    bad.mkdir(parents=True)
+    (bad / "config.json").write_text("{")
+    with lock(used):
         code, out, _ = run("table2", "--preset=digits", "--seeds=1", "--jobs=2")
     assert code == 1
     assert "digits lstm truncated, seed 0: failed" in out
@@ -170,7 +174,7 @@ DRIVER = """
 import json, sys
 from reproduction import grid, presets
 grid.list_variants = lambda *_: [("lstm", "truncated"), ("lstm", "full")]
-presets.PRESETS["digits"] = presets.Preset(data={"table2": {"digits": json.loads(sys.argv[1])}})
+presets.PRESETS["digits"] = presets.Preset({"table2": {"digits": json.loads(sys.argv[1])}}, {}, (), {})
 import reproduce
 sys.exit(reproduce.main(["reproduce.py", *sys.argv[2:]]))
 """

@@ -11,8 +11,7 @@ training), text (DBpedia by character) or ablations (one setting changed at a
 time). Ctrl-C stops and saves; the same command continues. Presets: paper (the
 paper's data and settings), full (the same data at full length, small networks),
 small (the same data, shrunken), digits (stand-ins that need no network,
-minutes); their values are in
-experiments/reproduction/presets.py. On SLURM:
+minutes); experiments/reproduction/presets.py has their values. On SLURM:
 
   sbatch --array=1-8 --wrap='python experiments/reproduce.py table2 \\
     --shard=$SLURM_ARRAY_TASK_ID/8'
@@ -36,7 +35,8 @@ from cli.environment import code_version, has_accelerator
 from cli.exits import FAILED, IN_USE, INTERRUPTED
 from cli.subprocesses import Job, run_jobs
 from cli.tables import format_table
-from reproduction.grid import EXPERIMENTS, ROW, WITHOUT, flags_of, folder_of, make_grid
+from reproduction.grid import EXPERIMENTS, ROW, flags_of, folder_of, make_grid
+from reproduction.models import WITHOUT
 from reproduction.presets import PRESETS
 from reproduction.records import COMMITS, append_line, make_record, read_records
 from reproduction.report import save_report
@@ -49,17 +49,12 @@ from aux_rnn.system.machine import usable_cores
 from aux_rnn.system.timing import format_duration
 
 MAIN = Path(__file__).parent / "main.py"
-OUTCOMES = {IN_USE: "in use by another command", INTERRUPTED: "interrupted"}
 # Flags that are passed on to main.py.
 DATA_FLAGS = [field for field in parsing.SETTINGS if field.name in (*PATH_SETTINGS, "allow_partial")]
-
-
-def is_shard(text: str) -> bool:
-    parts = re.fullmatch(r"([1-9]\d*)/(\d+)", text, re.ASCII)
-    return parts is not None and int(parts[1]) <= int(parts[2])
-
-
-SHARD = Allowed("i/n with i from 1 to n, such as 1/4", is_shard)
+SHARD = Allowed(
+    "i/n with i from 1 to n, such as 1/4",
+    lambda text: bool(re.fullmatch(r"[1-9][0-9]*/[0-9]+", text)) and int(text.split("/")[0]) <= int(text.split("/")[1]),
+)
 FOLDER = Allowed(
     "a folder of this machine, in UTF-8 without control characters",
     lambda name: bool(name) and "://" not in name and is_plain_text(name),
@@ -107,9 +102,8 @@ def make_slots(options: SimpleNamespace) -> list[list[int]]:
 def make_job(run: Any, options: SimpleNamespace) -> Job:
     """Returns the command of a run; without plots, so that time and memory are those of training."""
     # One process, also inside a step of SLURM or MPI, whose variables would make the runs join each other.
-    alone = ["--num_processes=1", "--nopictures", f"--workdir={run.workdir}"]
-    command = (sys.executable, str(MAIN), *flags_of(run.config), *options.data_flags, *alone)
-    return Job(command, run.workdir / "output.log")
+    others = [*options.data_flags, "--num_processes=1", "--nopictures", f"--workdir={run.workdir}"]
+    return Job((sys.executable, str(MAIN), *flags_of(run.config), *others), run.workdir / "output.log")
 
 
 def plan_runs(grid: pd.DataFrame, recorded: Container[Config], options: SimpleNamespace) -> pd.DataFrame:
@@ -118,22 +112,21 @@ def plan_runs(grid: pd.DataFrame, recorded: Container[Config], options: SimpleNa
     runs = grid.drop_duplicates("config")[index - 1 :: count].copy()
     runs["name"] = [" ".join(part for part in row if part != WITHOUT) for row in runs[ROW].to_numpy()]
     runs["workdir"] = [options.runs / folder_of(config) for config in runs["config"]]
-    runs["state"] = [
-        "recorded" if config in recorded else find_state(config, workdir)
-        for config, workdir in zip(runs["config"], runs["workdir"], strict=True)
-    ]
+    runs["state"] = [find_state(run, recorded) for run in runs.itertuples()]
     return runs
 
 
-def find_state(config: Config, workdir: Path) -> str:
-    """Returns 'complete', 'begun' or 'missing'."""
+def find_state(run: Any, recorded: Container[Config]) -> str:
+    """Returns 'recorded', 'complete', 'begun' or 'missing'."""
+    if run.config in recorded:
+        return "recorded"
     try:
-        previous, summary = read_config(workdir), read_summary(workdir) or {}
+        config, summary = read_config(run.workdir), read_summary(run.workdir) or {}
     except WorkdirError:
         return "begun"  # `main.py` will say what is wrong
-    if previous is None:
+    if config is None:
         return "missing"
-    return "complete" if summary.get("status") == "complete" and not diff_configs(previous, config) else "begun"
+    return "complete" if summary.get("status") == "complete" and not diff_configs(config, run.config) else "begun"
 
 
 def format_plan(runs: pd.DataFrame) -> str:
@@ -148,16 +141,21 @@ def execute(runs: pd.DataFrame, options: SimpleNamespace) -> int:
     Returns the exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
     """
     for run in runs[runs["state"] == "complete"].itertuples():
-        record_run(run, options)
+        record(run, options)
     jobs = {make_job(run, options): run for run in runs[runs["state"].isin(["begun", "missing"])].itertuples()}
     codes: Counter[int] = Counter()
     for job, code in run_jobs(list(jobs), make_slots(options)):
         run = jobs[job]
         if code is None:
             say(run, f"{'continues' if run.state == 'begun' else 'starts'} in {run.workdir}")
+            continue
+        codes[code] += 1
+        if code in (0, INTERRUPTED):
+            append_line(run.workdir / COMMITS, code_version())
+        if code == 0:
+            record(run, options)
         else:
-            codes[code] += 1
-            finish_run(run, options, job, code)
+            say(run, explain_code(code, job))
     if codes[INTERRUPTED] or codes.total() < len(jobs):
         print("interrupted; the same command continues", flush=True)
         return INTERRUPTED
@@ -169,26 +167,20 @@ def execute(runs: pd.DataFrame, options: SimpleNamespace) -> int:
     return INTERRUPTED if codes[IN_USE] else 0
 
 
-def finish_run(run: Any, options: SimpleNamespace, job: Job, code: int) -> None:
-    """Records a run that has ended, or prints why it is not complete."""
-    if code in (0, INTERRUPTED):
-        append_line(run.workdir / COMMITS, code_version())
-    if code == 0:
-        record_run(run, options)
-    elif code in OUTCOMES:
-        say(run, OUTCOMES[code])
-    else:
-        command = shlex.join(["python", "experiments/main.py", *job.command[2:]])
-        say(run, f"failed\n  {job.last_line()}\n  (full output: {job.log})\n  {command}")
-
-
-def record_run(run: Any, options: SimpleNamespace) -> None:
-    """Appends the record of a complete run. Raises WorkdirError if its files cannot be read."""
-    record = make_record(options.experiment, options.preset, run)
+def record(run: Any, options: SimpleNamespace) -> None:
+    """Appends the record of a complete run. Raises WorkdirError if its metrics cannot be read."""
     index, count = options.shard
-    shard = f".shard-{index}-of-{count}" if count > 1 else ""
-    append_line(options.folder / f"{options.preset}{shard}.jsonl", json.dumps(record, allow_nan=False))
-    say(run, f"test accuracy {100 * record['test_accuracy']:.1f} %, {format_duration(record['seconds'])}")
+    name = f"{options.preset}.shard-{index}-of-{count}" if count > 1 else options.preset
+    values = make_record(options.experiment, options.preset, run)
+    append_line(options.folder / f"{name}.jsonl", json.dumps(values, allow_nan=False))
+    say(run, f"test accuracy {100 * values['test_accuracy']:.1f} %, {format_duration(values['seconds'])}")
+
+
+def explain_code(code: int, job: Job) -> str:
+    """Returns the reason why a run is not complete."""
+    command = shlex.join(["python", "experiments/main.py", *job.command[2:]])
+    failure = f"failed\n  {job.last_line()}\n  (full output: {job.log})\n  {command}"
+    return {IN_USE: "in use by another command", INTERRUPTED: "interrupted"}.get(code, failure)
 
 
 def say(run: Any, text: str) -> None:

@@ -13,7 +13,8 @@ from aux_rnn.config.fields import ConfigError, format_flag
 from aux_rnn.config.serialization import NOT_COMPARED, from_flat, to_flat, with_settings
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import sequence_spec, split_sizes, steps_per_epoch
-from reproduction.presets import MODELS, PRESETS, Preset
+from reproduction.models import FULL, MODELS, TRUNCATED, WITHOUT, find_model
+from reproduction.presets import PRESETS, Preset
 
 EXPERIMENTS = {  # with the title of the report
     "table2": "Test accuracy by data set, model and truncation (the paper's table 2)",
@@ -25,7 +26,6 @@ EXPERIMENTS = {  # with the title of the report
     "ablations": "Which parts of the auxiliary loss matter",
 }
 ROW = ["data", "model", "truncation"]
-TRUNCATED, FULL, WITHOUT = "truncated", "full", "-"
 
 
 def make_grid(experiment: str, preset_name: str, seeds: int) -> pd.DataFrame:
@@ -73,8 +73,7 @@ def list_variants(experiment: str, preset: Preset) -> Iterable[tuple[str, str]]:
 
 def make_config(experiment: str, preset: Preset, data: str, model: str, truncation: str) -> Config:
     """Returns the configuration of a row for seed 0."""
-    base = MODELS.get(model, MODELS["r-lstm"]).settings
-    values = {**preset.data[experiment][data], **base, **preset.changes.get(model, {})}
+    values = {**preset.data[experiment][data], **find_model(model).settings, **preset.changes.get(model, {})}
     if truncation not in (TRUNCATED, WITHOUT):
         truncated = ["supervised_truncation"]
         if model == "r-lstm-cut-both":

@@ -1,10 +1,9 @@
-"""Models, and data sets and sizes of each preset, based on the flag files in `experiments/flags`.
+"""Data sets and sizes of each preset, based on the flag files in `experiments/flags`.
 
 The settings of a run are those of its data set, its model or ablation, its truncation and its seed; later ones override
 earlier ones. Runs with different settings have different folders, and records with different settings are refused.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,41 +11,9 @@ from cli import parsing
 from cli.flag_files import FLAG_FILES
 
 from aux_rnn.config.fields import Truncation
-from aux_rnn.plots.style import BLACK, BLUE, GREEN, PURPLE, SKY, VERMILION
+from reproduction.models import PAPER_DATA
 
 Settings = Mapping[str, Any]
-
-
-class Model(NamedTuple):
-    """A model of the experiments.
-
-    Attributes:
-      name: name in tables and figures.
-      settings: flag values that make it.
-      style: color, marker and dashes of its line.
-      paper: test accuracies in percent of Trinh, Dai, Luong and Le (2018), table 2, on the data sets of `IMAGES`, by
-        truncation: single runs, truncated after 300 steps. Some versions of the paper lack the Transformer's row.
-    """
-
-    name: str
-    settings: Settings
-    style: tuple[str, str, str]
-    paper: Mapping[str, Sequence[float]] = {}
-
-
-LSTM = {"truncated": (11.3, 88.8, 49.0), "full": (98.3, 89.4, 58.8)}
-R_LSTM = {"truncated": (96.4, 92.8, 65.9), "full": (98.4, 95.2, 72.2)}
-P_LSTM = {"truncated": (95.4, 92.5, 64.7), "full": (98.0, 92.8, 67.6)}
-TRANSFORMER = dict(encoder="transformer", auxiliary="none")
-MODELS = {
-    "lstm": Model("LSTM", dict(auxiliary="none"), (BLACK, "o", "-"), LSTM),
-    "r-lstm": Model("r-LSTM", dict(auxiliary="reconstruct"), (BLUE, "s", "-"), R_LSTM),
-    "p-lstm": Model("p-LSTM", dict(auxiliary="predict"), (VERMILION, "^", "-"), P_LSTM),
-    "both": Model("r- and p-LSTM", dict(auxiliary="both"), (GREEN, "P", "-")),
-    "transformer": Model("Transformer", TRANSFORMER, (PURPLE, "v", "-."), {"-": (98.9, 97.9, 62.2)}),
-    # In bptt: both losses are truncated after the same number of steps.
-    "r-lstm-cut-both": Model("r-LSTM, both losses truncated", dict(auxiliary="reconstruct"), (SKY, "X", ":")),
-}
 
 
 class Preset(NamedTuple):
@@ -74,8 +41,7 @@ def read_flags(*names: str, **changes: Any) -> dict[str, Any]:
 
 def read_images(*names: str, **changes: Any) -> dict[str, Settings]:
     """Returns the data sets of the paper's table 2, with further flag files and changes after those of each."""
-    files = {"mnist": "mnist", "pmnist": "pmnist", "cifar10": "cifar"}
-    return {data: read_flags(file, *names, **changes) for data, file in files.items()}
+    return {data: read_flags(data.removesuffix("10"), *names, **changes) for data in PAPER_DATA}
 
 
 def use_images(images: Mapping[str, Settings], single: str) -> dict[str, Mapping[str, Settings]]:
@@ -180,9 +146,3 @@ DIGITS = Preset(
 )
 
 PRESETS: dict[str, Preset] = {"paper": PAPER, "full": FULL, "small": SMALL, "digits": DIGITS}
-
-
-def paper_accuracy(experiment: str, data: str, model: str, truncation: str) -> float:
-    """Returns the paper's accuracy for a row of a report, NaN if it has none."""
-    row = MODELS[model].paper.get(truncation, ()) if experiment in ("table2", "curves") else ()
-    return dict(zip(IMAGES, row, strict=False)).get(data, math.nan)

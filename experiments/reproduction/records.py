@@ -20,15 +20,23 @@ COMMITS = "commits.txt"  # in the folder of a run: the commit of each command th
 GAINS = ["reconstruct_memory_gain", "predict_memory_gain"]
 ACCURACIES = ["test_accuracy", "validation_accuracy"]
 COSTS = ["seconds", "seconds_per_step", "peak_memory_mib"]
-COLUMNS = ["config", "key", "seed", "parameters", "machine", "commit", "date", "examples", "history"]
+OTHERS = ["config", "key", "seed", "parameters", "machine", "commit", "date", "examples", "history"]
 
 
 class RecordError(OneLineError):
     """Records cannot be used. The text names the file, the line and the remedy."""
 
 
+def append_line(file: Path, line: str) -> None:
+    """Appends to a file, to which other commands may append at the same time."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        stream.write(line + "\n")
+
+
 def make_record(experiment: str, preset: str, run: Any) -> dict[str, Any]:
-    """Returns the record of a complete run of the grid. Raises WorkdirError if its metrics are damaged."""
+    """Returns the record of a complete run, a line of `plan_runs`. Raises WorkdirError if its metrics are damaged."""
     file, commits = run.workdir / "summary.json", run.workdir / COMMITS
     summary = json.loads(file.read_text(encoding="utf-8"))
     return {
@@ -39,14 +47,14 @@ def make_record(experiment: str, preset: str, run: Any) -> dict[str, Any]:
         "digest": digest_of(run.config),
         "settings": changed_settings(run.config),
         "config": flatten(run.config),
-        "history": make_history(run.config, run.workdir),
+        "history": make_history(run.config, metrics_file.read_records(run.workdir)),
         "machine": {**summary["machine"], "devices": summary["devices"]},
         "commit": ", ".join(dict.fromkeys(commits.read_text().splitlines())) if commits.exists() else "unknown",
         "date": datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
-def make_history(config: Config, workdir: Path) -> list[dict[str, Any]]:
+def make_history(config: Config, metrics: list[metrics_file.Record]) -> list[dict[str, Any]]:
     """Returns the metrics of every evaluation: `epoch`, `phase`, `seconds`, and values such as `validation_accuracy`.
 
     Training metrics are those of the last record since the previous evaluation, means over the steps up to it;
@@ -56,7 +64,7 @@ def make_history(config: Config, workdir: Path) -> list[dict[str, Any]]:
     history: dict[int, dict[str, Any]] = {}
     training: dict[str, Any] = {}
     latest, teraflop = 0, 0.0
-    for record in metrics_file.read_records(workdir):
+    for record in metrics:
         kind, step = record["kind"], record["step"]
         values = {f"{kind}_{k}": v for k, v in record.items() if "loss" in k or k == "accuracy" or k in GAINS}
         if kind == "train":
@@ -69,14 +77,6 @@ def make_history(config: Config, workdir: Path) -> list[dict[str, Any]]:
             latest, training = step, {}
         history[step].update(values)
     return list(history.values())
-
-
-def append_line(file: Path, line: str) -> None:
-    """Appends to a file, to which other commands may append at the same time."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        stream.write(line + "\n")
 
 
 def read_records(folder: Path, preset: str, grid: pd.DataFrame) -> pd.DataFrame:
@@ -95,8 +95,8 @@ def read_records(folder: Path, preset: str, grid: pd.DataFrame) -> pd.DataFrame:
                 reason = f"no record of {folder.name} with the present settings of preset {preset} ({error!r})"
                 remedy = "move the file away, or use another --results"
                 raise RecordError(f"{file}, line {number}: {reason}; {remedy}") from error
-    table = pd.DataFrame(records, columns=[*COLUMNS, *ACCURACIES, *COSTS, *GAINS])
-    table = table.astype(dict.fromkeys([*ACCURACIES, *COSTS, *GAINS], float))
+    numbers = [*ACCURACIES, *COSTS, *GAINS]
+    table = pd.DataFrame(records, columns=[*OTHERS, *numbers]).astype(dict.fromkeys(numbers, float))
     table[ACCURACIES] *= 100
     return table.sort_values(["seed", "date"], kind="stable").drop_duplicates("config", keep="last")
 
@@ -106,7 +106,7 @@ def show_record(record: dict[str, Any]) -> dict[str, Any]:
     known = flatten(Config())
     config = from_flat({name: value for name, value in record["config"].items() if name in known})
     machine, cores = record["machine"], record["machine"]["cores"]
-    what = f"{machine['cpu']}, {cores} core{'s' * (cores != 1)} per run, {machine['memory_gib']} GiB"
-    what += f", {machine['os']}, JAX on {machine['devices']}"
+    text = f"{machine['cpu']}, {cores} core{'s' * (cores != 1)} per run, {machine['memory_gib']} GiB, "
+    text += f"{machine['os']}, JAX on {machine['devices']}"
     gains = {name: record["results"]["test"].get(name) for name in GAINS}
-    return {**record, "config": config, "key": with_settings(config, seed=0), "machine": what, **gains}
+    return {**record, "config": config, "key": with_settings(config, seed=0), "machine": text, **gains}

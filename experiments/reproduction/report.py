@@ -10,9 +10,9 @@ from summaries import estimate_means, format_estimate, save_figure
 
 from aux_rnn.plots.style import plot_style
 from aux_rnn.storage.workdir import write_atomically
-from reproduction.figures import FIGURES, name_row, name_truncation
-from reproduction.grid import EXPERIMENTS, FULL, ROW, WITHOUT
-from reproduction.presets import MODELS, paper_accuracy
+from reproduction.figures import FIGURES
+from reproduction.grid import EXPERIMENTS, ROW
+from reproduction.models import FULL, MODELS, WITHOUT, name_row, name_truncation, paper_accuracy, style_row
 from reproduction.records import COSTS, GAINS
 
 NOTES = """
@@ -66,9 +66,12 @@ def save_report(folder: Path, experiment: str, preset: str, grid: pd.DataFrame, 
 
 
 def describe_rows(experiment: str, grid: pd.DataFrame) -> pd.DataFrame:
-    """Returns one line per row of the grid, with its name and the paper's accuracy."""
+    """Returns the rows of a grid with `name`, `line` and `style` in figures, and the accuracy of the paper."""
     rows = grid.loc[grid["seed"] == 0, [*ROW, "length", "key"]]
     rows["name"] = list(map(name_row, rows["model"], rows["truncation"]))
+    shown = [reach if experiment in ("lengths", "compute") else WITHOUT for reach in rows["truncation"]]
+    rows["line"] = list(map(name_row, rows["model"], shown))
+    rows["style"] = list(map(style_row, rows["model"], shown))
     rows["paper"] = [paper_accuracy(experiment, *row) for row in rows[ROW].to_numpy()]
     return rows
 

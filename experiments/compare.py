@@ -23,11 +23,10 @@ from summaries import Style, draw_curve, estimate_curve, estimate_means, finish_
 from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, setting
 from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat
 from aux_rnn.config.settings import Config
-from aux_rnn.model.metric_names import Metric
 from aux_rnn.plots.curves import label_values, panels_of
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, Figure, plot_style
 from aux_rnn.storage.metrics_file import curve_of, read_records
-from aux_rnn.storage.workdir import WorkdirError, read_summary, require_config, unwritable
+from aux_rnn.storage.workdir import WorkdirError, read_summary, require_config
 from aux_rnn.system.timing import format_duration
 
 MIN_SEEDS = 3  # for a band; that of two would hide the other curves
@@ -82,20 +81,17 @@ def mean_curve(runs: pd.DataFrame, split: str, name: str) -> pd.DataFrame:
 
 def draw_comparison(runs: pd.DataFrame, split: str) -> Figure:
     """Draws one panel per metric and unit; the gradient norm is always that of the training batches."""
-    rows = dict(list(runs.groupby("row", sort=False)))
-    styles = dict(zip(rows, STYLES, strict=False))
-    panels: dict[Metric, list[str]] = {}
-    for row, group in rows.items():
-        for panel in panels_of(group["config"].iloc[0]):
-            panels.setdefault(panel, []).append(row)
+    styles = dict(zip(runs["row"].unique(), STYLES, strict=False))
+    panels = list(dict.fromkeys(panel for config in runs["config"] for panel in panels_of(config)))
     lines = -(-len(panels) // 2)
     figure = Figure(figsize=(8.4, 0.7 + 2.4 * lines), layout="constrained")
     axes = figure.subplots(lines, 2, squeeze=False).ravel()
-    for axis, (panel, names) in zip(axes, panels.items(), strict=False):
+    for axis, panel in zip(axes, panels, strict=False):
         label_values(axis, panel.label, panel.scale)
-        for name in names:
-            curve = mean_curve(rows[name], "train" if panel.name == "gradient_norm" else split, panel.name)
-            draw_curve(axis, panel.factor * curve, styles[name], has_band=len(rows[name]) >= MIN_SEEDS)
+        has_panel = [panel in panels_of(config) for config in runs["config"]]
+        for row, group in runs[has_panel].groupby("row", sort=False):
+            curve = mean_curve(group, "train" if panel.name == "gradient_norm" else split, panel.name)
+            draw_curve(axis, panel.factor * curve, styles[row], has_band=len(group) >= MIN_SEEDS)
         axis.set_xlabel("epoch, including pretraining")
     for axis in axes[len(panels) :]:
         axis.remove()
@@ -126,10 +122,7 @@ def compare(argv: Sequence[str]) -> int:
         raise ConfigError(f"RUN: {rows} sets of settings; one figure can show at most {len(STYLES)}")
     output = Path(os.path.expanduser(given.output))
     with plot_style("comparison"):
-        try:
-            save_figure(output, draw_comparison(runs, given.split))
-        except OSError as error:
-            raise unwritable(output.parent, error) from error
+        save_figure(output, draw_comparison(runs, given.split))
     print(f"{format_rows(runs)}\n{output}.png, {output}.svg")
     return 0
 

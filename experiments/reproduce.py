@@ -8,10 +8,10 @@ The argument is table2 (accuracy by model and truncation), lengths (accuracy,
 time and memory by length), bptt (accuracy by truncation of the supervised
 gradient), curves (training and test curves), compute (accuracy by the cost of
 training), text (DBpedia by character) or ablations (one setting changed at a
-time). Ctrl-C stops and saves; the same command continues. Presets: paper (the
-paper's data and settings), full (the same data at full length, small networks),
-small (the same data, shrunken), digits (stand-ins that need no network,
-minutes); experiments/reproduction/presets.py has their values. On SLURM:
+time). Presets: paper (the paper's data and sizes), full (the same data at full
+length, small networks), small (the same data, shrunken) and digits (data that
+need no network, minutes). Ctrl-C stops and saves; the same command continues.
+On SLURM:
 
   sbatch --array=1-8 --wrap='python experiments/reproduce.py table2 \\
     --shard=$SLURM_ARRAY_TASK_ID/8'
@@ -35,7 +35,8 @@ from cli.environment import code_version, has_accelerator
 from cli.exits import FAILED, IN_USE, INTERRUPTED
 from cli.subprocesses import Job, run_jobs
 from cli.tables import format_table
-from reproduction.grid import EXPERIMENTS, ROW, flags_of, folder_of, make_grid
+from reproduction.figures import EXPERIMENTS
+from reproduction.grid import ROW, flags_of, folder_of, make_grid
 from reproduction.models import WITHOUT
 from reproduction.presets import PRESETS
 from reproduction.records import COMMITS, append_line, make_record, read_records
@@ -53,7 +54,7 @@ MAIN = Path(__file__).parent / "main.py"
 DATA_FLAGS = [field for field in parsing.SETTINGS if field.name in (*PATH_SETTINGS, "allow_partial")]
 SHARD = Allowed(
     "i/n with i from 1 to n, such as 1/4",
-    lambda text: bool(re.fullmatch(r"[1-9][0-9]*/[0-9]+", text)) and int(text.split("/")[0]) <= int(text.split("/")[1]),
+    lambda text: bool(re.fullmatch("[0-9]+/[0-9]+", text)) and 1 <= int(text.split("/")[0]) <= int(text.split("/")[1]),
 )
 FOLDER = Allowed(
     "a folder of this machine, in UTF-8 without control characters",
@@ -68,11 +69,7 @@ class Options:
     preset: str = setting("paper", f"Sizes and data: {', '.join(PRESETS)}.", one_of(PRESETS))
     seeds: int = setting(5, "Number of seeds, from 0.", integer(1, 1_000))
     shard: str = setting("1/1", "Only this share of the runs, as i/n with i from 1 to n.", SHARD)
-    jobs: int = setting(
-        0,
-        "Runs at a time; 0: one per CPU core, but only one on an accelerator and with the preset paper.",
-        integer(0, 1_000),
-    )
+    jobs: int = setting(0, "Runs at a time; 0: one per core, one on accelerators and with paper.", integer(0, 1_000))
     results: str = setting("results", "Folder of records and reports.", FOLDER)
     runs: str = setting("runs/reproduce", "Folder of the folders of runs.", FOLDER)
     dry_run: bool = setting(False, "Only print the plan.", switch())
@@ -80,14 +77,15 @@ class Options:
 
 
 def parse_options(argv: Sequence[str]) -> SimpleNamespace:
-    """Returns the flags, `experiment`, `folder` and `data_flags`. Raises ConfigError for any mistake."""
+    """Returns the flags, `experiment`, `folder`, `file` and `data_flags`. Raises ConfigError for any mistake."""
     words, given = parsing.parse_options(argv, __doc__, [*dataclasses.fields(Options), *DATA_FLAGS])
     if len(words) != 1 or words[0] not in EXPERIMENTS:
         raise ConfigError(f"{' '.join(words)!r}: give one NAME of {', '.join(EXPERIMENTS)}, and flags as --name=value")
     options = SimpleNamespace(**given.flag_values_dict(), experiment=words[0])
-    options.shard = tuple(map(int, given.shard.split("/")))
+    index, count = options.shard = tuple(map(int, given.shard.split("/")))
     options.runs = Path(os.path.expanduser(given.runs))
     options.folder = Path(os.path.expanduser(given.results)) / words[0]
+    options.file = options.folder / f"{given.preset}{f'.shard-{index}-of-{count}' * (count > 1)}.jsonl"
     options.data_flags = [format_flag(f.name, given[f.name].value) for f in DATA_FLAGS if given[f.name].present]
     return options
 
@@ -169,10 +167,8 @@ def execute(runs: pd.DataFrame, options: SimpleNamespace) -> int:
 
 def record(run: Any, options: SimpleNamespace) -> None:
     """Appends the record of a complete run. Raises WorkdirError if its metrics cannot be read."""
-    index, count = options.shard
-    name = f"{options.preset}.shard-{index}-of-{count}" if count > 1 else options.preset
     values = make_record(options.experiment, options.preset, run)
-    append_line(options.folder / f"{name}.jsonl", json.dumps(values, allow_nan=False))
+    append_line(options.file, json.dumps(values, allow_nan=False))
     say(run, f"test accuracy {100 * values['test_accuracy']:.1f} %, {format_duration(values['seconds'])}")
 
 

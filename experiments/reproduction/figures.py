@@ -131,10 +131,13 @@ def draw_compute(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[pd.DataFrame], Figure]] = {
-    **dict.fromkeys(("table2", "text", "ablations"), draw_accuracies),
-    "lengths": draw_lengths,
-    "bptt": draw_truncations,
-    "curves": draw_curves,
-    "compute": draw_compute,
+# With the title of the report.
+EXPERIMENTS: dict[str, tuple[str, Callable[[pd.DataFrame], Figure]]] = {
+    "table2": ("Test accuracy by data set, model and truncation (the paper's table 2)", draw_accuracies),
+    "lengths": ("Accuracy, time and memory by sequence length", draw_lengths),
+    "bptt": ("Test accuracy by truncation of the supervised gradient", draw_truncations),
+    "curves": ("Training and test curves", draw_curves),
+    "compute": ("Validation accuracy by the cost of training", draw_compute),
+    "text": ("Text by character", draw_accuracies),
+    "ablations": ("Which parts of the auxiliary loss matter", draw_accuracies),
 }

@@ -16,15 +16,6 @@ from aux_rnn.datasets import sequence_spec, split_sizes, steps_per_epoch
 from reproduction.models import FULL, MODELS, TRUNCATED, WITHOUT, find_model
 from reproduction.presets import PRESETS, Preset
 
-EXPERIMENTS = {  # with the title of the report
-    "table2": "Test accuracy by data set, model and truncation (the paper's table 2)",
-    "lengths": "Accuracy, time and memory by sequence length",
-    "bptt": "Test accuracy by truncation of the supervised gradient",
-    "curves": "Training and test curves",
-    "compute": "Validation accuracy by the cost of training",
-    "text": "Text by character",
-    "ablations": "Which parts of the auxiliary loss matter",
-}
 ROW = ["data", "model", "truncation"]
 
 

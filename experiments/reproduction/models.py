@@ -43,18 +43,13 @@ def find_model(name: str) -> Model:
     return MODELS.get(name) or MODELS["r-lstm"]._replace(name=name)
 
 
-def name_truncation(truncation: str) -> str:
-    """Returns 'truncated', 'full', '50 steps' or '1 step'."""
-    return f"{truncation} step{'s' * (truncation != '1')}" if truncation.isdigit() else truncation
+def add_truncation(name: str, truncation: str) -> str:
+    """Returns 'r-LSTM, truncated', 'r-LSTM, full', 'r-LSTM, 50 steps' or, without a truncation, the name alone."""
+    steps = f"{truncation} step{'s' * (truncation != '1')}" if truncation.isdigit() else truncation
+    return name if truncation == WITHOUT else f"{name}, {steps}"
 
 
-def name_row(model: str, truncation: str = WITHOUT) -> str:
-    """Returns 'r-LSTM, truncated'."""
-    name = find_model(model).name
-    return name if truncation == WITHOUT else f"{name}, {name_truncation(truncation)}"
-
-
-def style_row(model: str, truncation: str = WITHOUT) -> dict[str, str]:
+def style_row(model: str, truncation: str) -> dict[str, str]:
     """Returns the color, marker and dashes of a line."""
     _, color, marker, linestyle, *_ = find_model(model)
     marker, linestyle = ("D", "--") if truncation == FULL else (marker, linestyle)

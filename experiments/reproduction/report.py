@@ -10,9 +10,9 @@ from summaries import estimate_means, format_estimate, save_figure
 
 from aux_rnn.plots.style import plot_style
 from aux_rnn.storage.workdir import write_atomically
-from reproduction.figures import FIGURES
-from reproduction.grid import EXPERIMENTS, ROW
-from reproduction.models import FULL, MODELS, WITHOUT, name_row, name_truncation, paper_accuracy, style_row
+from reproduction.figures import EXPERIMENTS
+from reproduction.grid import ROW
+from reproduction.models import FULL, MODELS, WITHOUT, add_truncation, find_model, paper_accuracy, style_row
 from reproduction.records import COSTS, GAINS
 
 NOTES = """
@@ -25,19 +25,21 @@ WELCH = """
 Differences of mean test accuracies with 95 % confidence intervals (Welch's t-test), not corrected for multiple
 comparisons: one interval in twenty misses the true value by chance.
 """
-# Format of each column of a page; `length` and `validation_accuracy` are of one experiment only.
-FORMATS = {"length": ",", "validation_accuracy": ".1f", "test_accuracy": ".1f", "count": "", "paper": ".1f"}
-FORMATS |= {"difference": "+.1f", **dict.fromkeys(GAINS, ".3f"), "parameters": ",.0f"}
-FORMATS |= {"seconds": ",.0f", "seconds_per_step": ".3g", "peak_memory_mib": ",.0f"}
-OF_ONE_EXPERIMENT = {"length": "lengths", "validation_accuracy": "ablations"}
-HEADINGS = {
-    "validation_accuracy": "validation accuracy, %",
-    "test_accuracy": "test accuracy, %",
-    "count": "seeds",
-    "paper": "paper, %",
-    "seconds": "seconds per run",
-    "peak_memory_mib": "peak memory, MiB",
+# Heading and format of each column of a page after the names.
+COLUMNS = {
+    "length": ("length", ","),
+    "validation_accuracy": ("validation accuracy, %", ".1f"),
+    "test_accuracy": ("test accuracy, %", ".1f"),
+    "count": ("seeds", ""),
+    "paper": ("paper, %", ".1f"),
+    "difference": ("difference", "+.1f"),
+    **{name: (name.replace("_", " "), ".3f") for name in GAINS},
+    "parameters": ("parameters", ",.0f"),
+    "seconds": ("seconds per run", ",.0f"),
+    "seconds_per_step": ("seconds per step", ".3g"),
+    "peak_memory_mib": ("peak memory, MiB", ",.0f"),
 }
+OF_ONE_EXPERIMENT = {"length": "lengths", "validation_accuracy": "ablations"}
 
 
 def save_report(folder: Path, experiment: str, preset: str, grid: pd.DataFrame, records: pd.DataFrame) -> Path:
@@ -46,13 +48,13 @@ def save_report(folder: Path, experiment: str, preset: str, grid: pd.DataFrame, 
     The page contains the text of `<preset>.remarks.md`, which is written by a person. Without records it says so.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    page, remarks, title = folder / f"{preset}.md", folder / f"{preset}.remarks.md", EXPERIMENTS[experiment]
+    page, remarks, (title, draw) = folder / f"{preset}.md", folder / f"{preset}.remarks.md", EXPERIMENTS[experiment]
     parts = [f"# {title}: preset {preset}", "There are no results yet."]
     if len(records):
         rows = describe_rows(experiment, grid).merge(records, on="key", how="left")
         table, measured = summarize(rows), rows.dropna(subset="seed")
         with plot_style(f"{experiment} {preset}"):
-            save_figure(folder / preset, FIGURES[experiment](measured))
+            save_figure(folder / preset, draw(measured))
         write_atomically(folder / f"{preset}.csv", format_csv(experiment, preset, table))
         command = f"python experiments/reproduce.py {experiment} --preset={preset} --seeds={1 + max(records['seed'])}"
         parts[1:] = [f"```sh\n{command}\n```"]
@@ -68,9 +70,10 @@ def save_report(folder: Path, experiment: str, preset: str, grid: pd.DataFrame, 
 def describe_rows(experiment: str, grid: pd.DataFrame) -> pd.DataFrame:
     """Returns the rows of a grid with `name`, `line` and `style` in figures, and the accuracy of the paper."""
     rows = grid.loc[grid["seed"] == 0, [*ROW, "length", "key"]]
-    rows["name"] = list(map(name_row, rows["model"], rows["truncation"]))
-    shown = [reach if experiment in ("lengths", "compute") else WITHOUT for reach in rows["truncation"]]
-    rows["line"] = list(map(name_row, rows["model"], shown))
+    names = [find_model(model).name for model in rows["model"]]
+    rows["name"] = list(map(add_truncation, names, rows["truncation"]))
+    shown = rows["truncation"] if experiment in ("lengths", "compute") else [WITHOUT] * len(rows)
+    rows["line"] = list(map(add_truncation, names, shown))
     rows["style"] = list(map(style_row, rows["model"], shown))
     rows["paper"] = [paper_accuracy(experiment, *row) for row in rows[ROW].to_numpy()]
     return rows
@@ -108,11 +111,10 @@ def format_page_table(experiment: str, table: pd.DataFrame) -> str:
     """Returns the rows with results of a summary as Markdown, without columns that have no value."""
     table = table[table["count"] > 0].dropna(axis=1, how="all")
     columns = {"data set": list(table["data"]), "model": list(table["name"])}
-    for name, form in FORMATS.items():
+    for name, (heading, form) in COLUMNS.items():
         if name in table and OF_ONE_EXPERIMENT.get(name, experiment) == experiment:
             halves = table.get(f"{name}_interval", [math.nan] * len(table))
-            texts = [format_estimate(*pair, form) for pair in zip(table[name], halves, strict=True)]
-            columns[HEADINGS.get(name, name.replace("_", " "))] = texts
+            columns[heading] = [format_estimate(*pair, form) for pair in zip(table[name], halves, strict=True)]
     return format_markdown(columns)
 
 
@@ -127,9 +129,9 @@ def list_differences(measured: pd.DataFrame) -> pd.DataFrame:
         if group["key"].iloc[0] == other["key"].iloc[0] or min(len(group), len(other)) < 2:
             continue
         difference = estimate_difference(group["test_accuracy"], other["test_accuracy"])
-        where = data if truncation == WITHOUT else f"{data}, {name_truncation(truncation)}"
-        against = name_row(baseline, reach if truncation == WITHOUT else WITHOUT)
-        found.append([where, f"{name_row(model)} minus {against}", format_estimate(*difference, "+.1f")])
+        against = add_truncation(find_model(baseline).name, reach if truncation == WITHOUT else WITHOUT)
+        pair = f"{find_model(model).name} minus {against}"
+        found.append([add_truncation(data, truncation), pair, format_estimate(*difference, "+.1f")])
     return pd.DataFrame(found, columns=["rows", "models", "points"])
 
 

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 import reproduce
 from reproduction import presets
-from reproduction.grid import EXPERIMENTS, ROW, digest_of, flags_of, folder_of, make_grid
+from reproduction.figures import EXPERIMENTS
+from reproduction.grid import ROW, digest_of, flags_of, folder_of, make_grid
 
 from aux_rnn.config.serialization import to_flat, with_settings
 from aux_rnn.config.spec import check_segment

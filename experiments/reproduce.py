@@ -69,7 +69,7 @@ class Options:
     preset: str = setting("paper", f"Sizes and data: {', '.join(PRESETS)}.", one_of(PRESETS))
     seeds: int = setting(5, "Number of seeds, from 0.", integer(1, 1_000))
     shard: str = setting("1/1", "Only this share of the runs, as i/n with i from 1 to n.", SHARD)
-    jobs: int = setting(0, "Runs at a time; 0: one per core, one on accelerators and with paper.", integer(0, 1_000))
+    jobs: int = setting(0, "Runs at a time; 0: one per core, but one with paper or an accelerator.", integer(0, 1_000))
     results: str = setting("results", "Folder of records and reports.", FOLDER)
     runs: str = setting("runs/reproduce", "Folder of the folders of runs.", FOLDER)
     dry_run: bool = setting(False, "Only print the plan.", switch())

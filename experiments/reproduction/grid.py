@@ -72,7 +72,8 @@ def make_config(experiment: str, preset: Preset, data: str, model: str, truncati
         elif experiment != "bptt" and model != "lstm":
             truncated += ["auxiliary_truncation", "decoder_truncation"]
         values |= dict.fromkeys(truncated, FULL if truncation == FULL else int(truncation))
-    config = from_flat(values)
+    # Incidental settings are neither in records nor in the flags of a run.
+    config = from_flat({name: value for name, value in values.items() if name not in NOT_COMPARED})
     if experiment != "curves":
         return config
     sizes = split_sizes(config.data)

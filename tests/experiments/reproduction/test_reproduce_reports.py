@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import reproduce
 from cli.environment import code_version
-from reproduction import models, presets
+from reproduction import presets
 from reproduction.figures import mean_curve
 from reproduction.grid import digest_of, make_grid
 from reproduction.records import RecordError, append_line, make_record, read_records
@@ -145,13 +145,6 @@ def test_a_record_is_made_from_the_files_of_a_run(tmp_path):
     (shown,) = read(tmp_path).itertuples()
     assert (shown.config, shown.test_accuracy, shown.reconstruct_memory_gain) == (run.config, 50.0, 0.1)
     assert shown.history == record["history"]
-
-
-def test_the_paper_is_quoted_where_it_has_a_value():
-    assert models.paper_accuracy("table2", "cifar10", "r-lstm", "truncated") == 65.9
-    assert models.paper_accuracy("curves", "mnist", "lstm", "truncated") == 11.3
-    for row in ("table2 mnist both full", "table2 digits lstm full", "bptt mnist lstm full"):
-        assert math.isnan(models.paper_accuracy(*row.split()))
 
 
 def test_reports_and_figures_are_the_same_bytes_every_time(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from aux_rnn.config.serialization import from_flat, with_settings
+from aux_rnn.config.serialization import diff_configs, from_flat, with_settings
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import sequence_spec
 from aux_rnn.errors import OneLineError
@@ -82,15 +82,16 @@ def make_history(config: Config, metrics: list[metrics_file.Record]) -> list[dic
 def read_records(folder: Path, preset: str, grid: pd.DataFrame) -> pd.DataFrame:
     """Returns the newest record of each run: one line with what reports show, sorted by seed; accuracies in percent.
 
-    The grid may have fewer seeds. Raises RecordError if a line is damaged or its `key` is not in the grid.
+    The grid may have fewer seeds. Raises RecordError if a line is damaged, or names the settings in which it differs
+    from the nearest row of the grid.
     """
-    keys, records = set(grid["key"]), []
+    keys, records = grid["key"].unique(), []
     for file in sorted([*folder.glob(f"{preset}.jsonl"), *folder.glob(f"{preset}.shard-*.jsonl")]):
         for number, line in enumerate(file.read_bytes().splitlines(), start=1):
             try:
                 records.append(show_record(json.loads(line)))
-                if records[-1]["key"] not in keys:
-                    raise ValueError("other settings")
+                if differences := min((diff_configs(key, records[-1]["key"]) for key in keys), key=len):
+                    raise ValueError(differences)
             except (ValueError, KeyError, TypeError) as error:
                 reason = f"no record of {folder.name} with the present settings of preset {preset} ({error!r})"
                 remedy = "move the file away, or use another --results"

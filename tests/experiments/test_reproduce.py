@@ -92,6 +92,7 @@ def test_shards_are_disjoint_and_cover_all_runs(count, tiny_preset, tmp_path):
 def test_a_digest_covers_changed_settings_except_where_files_are(tiny_preset):
     first, second = make_grid("curves", "digits", 2).query("model == 'r-lstm'")["config"]
     assert digest_of(with_settings(first, data_dir="/elsewhere")) == digest_of(first) != digest_of(second)
+    assert first.run.pictures, "incidental settings of a preset are left out"
     expected = {"--dataset=digits", "--seed=1", "--head_sizes=5", "--evaluate_test", "--decoder_sizes=6,5"}
     assert expected <= set(flags_of(second))
 

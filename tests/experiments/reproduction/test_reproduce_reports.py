@@ -93,18 +93,18 @@ def test_the_newest_record_of_a_run_counts_and_so_do_further_seeds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "reason"),
     [
-        lambda r: "{half a li",
-        lambda r: "[]",
-        lambda r: {k: v for k, v in r.items() if k != "machine"},
-        lambda r: {**r, "config": {**r["config"], "hidden_size": 3}},
-        lambda r: {**r, "config": {**r["config"], "hidden_size": "many"}},
+        (lambda r: "{half a li", "JSONDecodeError"),
+        (lambda r: "[]", "TypeError"),
+        (lambda r: {k: v for k, v in r.items() if k != "machine"}, "machine"),
+        (lambda r: {**r, "config": {**r["config"], "hidden_size": 3}}, "'hidden_size: 64 -> 3'"),
+        (lambda r: {**r, "config": {**r["config"], "hidden_size": "many"}}, "--hidden_size=many: must be an integer"),
     ],
 )
-def test_a_line_that_cannot_be_used_is_refused(change, tmp_path):
+def test_a_line_that_cannot_be_used_is_refused(change, reason, tmp_path):
     write(tmp_path, RECORDS[0], change(RECORDS[1]))
-    with pytest.raises(RecordError, match=r"digits.jsonl, line 2: no record of .*; move the file away, or use"):
+    with pytest.raises(RecordError, match=rf"digits.jsonl, line 2: no record of .*{reason}.*; move the file away, or"):
         read(tmp_path)
 
 

@@ -20,7 +20,7 @@ from cli.parsing import parse_options
 from cli.tables import format_table
 from summaries import Style, draw_curve, estimate_curve, estimate_means, finish_figure, format_estimate, save_figure
 
-from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, setting
+from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, reject, setting
 from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.plots.curves import label_values, panels_of
@@ -122,7 +122,10 @@ def compare(argv: Sequence[str]) -> int:
         raise ConfigError(f"RUN: {rows} sets of settings; one figure can show at most {len(STYLES)}")
     output = Path(os.path.expanduser(given.output))
     with plot_style("comparison"):
-        save_figure(output, draw_comparison(runs, given.split))
+        try:
+            save_figure(output, draw_comparison(runs, given.split))
+        except OSError as error:
+            raise reject("output", given.output, f"a file that can be written ({error.strerror})") from error
     print(f"{format_rows(runs)}\n{output}.png, {output}.svg")
     return 0
 

@@ -24,7 +24,7 @@ def make_grid(experiment: str, preset_name: str, seeds: int) -> pd.DataFrame:
 
     Columns:
       data: name of the data set in the preset, 'recall-1024'.
-      model: a name in `presets.MODELS`, or of an ablation.
+      model: a name in `models.MODELS`, or of an ablation.
       truncation: 'truncated', 'full', '-' for models without one, or the number of steps as in '50'.
       seed: from 0.
       length: elements of the longest sequence.

@@ -109,5 +109,5 @@ def test_a_mistake_gets_one_line(arguments, message, runs, config, capsys):
 
 
 def test_a_figure_that_cannot_be_written_gets_one_line(runs, capsys):
-    assert compare.main(["compare.py", *runs, "--output=/dev/null/x"]) == 1
-    assert capsys.readouterr().err.endswith(": '/dev/null'\n")
+    assert compare.main(["compare.py", *runs, "--output=/dev/null/x"]) == 2
+    assert capsys.readouterr().err.startswith("error: --output=/dev/null/x: must be a file that can be written (")

@@ -5,8 +5,8 @@
   python experiments/benchmark.py peer    --flagfile=cifar.flags
   python experiments/benchmark.py scan    --flagfile=cifar.flags
 
-step and lengths report time, memory and the share of the speed of a large
-matrix product. peer alternates with PyTorch (pip install '.[peer]'), scan with
+All report time, memory and the share of the speed of a large matrix product.
+peer alternates with PyTorch (pip install '.[peer]'), scan with
 --recurrence=scan. Other load on the machine disturbs the times. All settings of
 main.py are flags as well.
 """
@@ -15,21 +15,23 @@ import dataclasses
 import importlib.util
 import json
 import os
+import statistics
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from benchmarking.measurements import kill_workers, measure_alone, measure_pairs
-from benchmarking.tables import format_records
+import pandas as pd
+from benchmarking.measurements import Record, measure
 from cli import exits
 from cli.command_line import config_from_flags
 from cli.parsing import SETTINGS, parse_options
+from cli.tables import format_entry
 
 from aux_rnn.config.fields import Allowed, ConfigError, integer, positive_sizes, reject, setting
 from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import Config
+from aux_rnn.datasets import sequence_spec
 
 COMMANDS = ("step", "peer", "lengths", "scan")
 # Settings that the other program of a comparison has.
@@ -39,13 +41,11 @@ COMPARABLE: dict[str, dict[str, Any]] = {
     | dict(pixel_loss="squared", optimizer="rmsprop"),
 }
 
-
-def is_writable(name: str) -> bool:
-    path = Path(os.path.expanduser(name))
-    return not name or (path.parent.is_dir() and not path.is_dir())
-
-
-FILE = Allowed("a file in a folder that exists", is_writable)
+FILE = Allowed("a file in a folder that exists", lambda name: Path(os.path.expanduser(name)).parent.is_dir())
+# Entries of a program's record, and their headings.
+COLUMNS = {"name": "program", "spec.length": "length", "seconds_per_step": "s/step", "least": "least", "most": "most"}
+COLUMNS |= {"product": "product", "compile_seconds": "compile", "scratch_mib": "scratch", "peak_memory_mib": "peak"}
+COLUMNS |= {"loss": "loss"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,18 +67,21 @@ def parse(argv: Sequence[str]) -> tuple[str, Config, Any]:
     unused = "length" if command == "lengths" else "lengths"
     if given[unused].present:
         raise ConfigError(f"--{unused}: not with the command {command}")
-    check(command, config)
+    for name, value in COMPARABLE.get(command, {}).items():
+        if (found := to_flat(config)[name]) != value:
+            raise reject(name, found, f"{str(value).lower()} for {command}")
+    if command == "peer":
+        check_peer(config)
     return command, config, given
 
 
-def check(command: str, config: Config) -> None:
-    """Raises ConfigError if the other program of a comparison cannot train with these settings."""
-    for name, value in COMPARABLE.get(command, {}).items():
-        if (given := to_flat(config)[name]) != value:
-            raise reject(name, given, f"{str(value).lower()} for {command}")
-    if command == "peer" and len(set(config.model.decoder_sizes)) > 1:  # nn.LSTM has one size for all its layers
+def check_peer(config: Config) -> None:
+    """Raises ConfigError if PyTorch is not installed or does not have these layers."""
+    if len(set(config.model.decoder_sizes)) > 1:  # nn.LSTM has one size for all its layers
         raise reject("decoder_sizes", config.model.decoder_sizes, "layers of one size for peer")
-    if command == "peer" and importlib.util.find_spec("torch") is None:
+    if sequence_spec(config.data).vocabulary_size:
+        raise reject("dataset", config.data.dataset, "a data set of pixels for peer")
+    if importlib.util.find_spec("torch") is None:
         raise ConfigError("peer: PyTorch is not installed; pip install '.[peer]' installs it")
 
 
@@ -86,23 +89,33 @@ def benchmark(argv: Sequence[str]) -> int:
     """Prints the table of the measurements and appends their records to the file."""
     command, config, options = parse(argv)
     records = []
-    try:
+    with open(os.path.expanduser(options.output) or os.devnull, "a", buffering=1) as output:
         for length in sorted(set(options.lengths)) if command == "lengths" else [options.length]:
-            if command in COMPARABLE:
-                record = measure_pairs(command, config, length, options.pairs)
-            else:
-                record = measure_alone(config, length, options.pairs)
-            kill_workers()
-            records.append({"benchmark": command, **record})
-            if options.output:
-                with open(os.path.expanduser(options.output), "a") as file:
-                    file.write(json.dumps(records[-1]) + "\n")
-    except BrokenProcessPool:
-        return exits.report("a measured program died; the system kills it if memory runs out", exits.FAILED)
-    finally:
-        kill_workers()
+            records.append(measure(command, config, length, options.pairs))
+            print(json.dumps(records[-1]), file=output)
     print(format_records(records))
     return 0
+
+
+def format_records(records: Sequence[Record]) -> str:
+    """Returns the table of one command's records, and the machine and versions they were measured with."""
+    table = pd.json_normalize(records, "programs", [["spec", "length"]])
+    table["product"] = table["gflop"] / table["seconds_per_step"] / table["product_gflop_per_second"]
+    table["least"], table["most"] = table["seconds"].map(min), table["seconds"].map(max)
+    shown = table.reindex(columns=list(COLUMNS)).rename(columns=COLUMNS)
+    lines = [shown.to_string(index=False, float_format="{:.4g}".format, na_rep="-"), ""]
+    lines.append(format_entry("columns", "seconds and MiB; product: share of the speed of a large matrix product"))
+    (own, *others), ratios, machine = records[0]["programs"], records[0]["ratios"], records[0]["machine"]
+    for other in others:
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        lines.append(format_entry("ratio", f"{other['name']} takes {spread} times the seconds of {own['name']}"))
+    for program in (own, *others):
+        named = program["versions"] | program["variables"]
+        parts = [program["devices"], *(f"{name} {value}" for name, value in named.items()), *program.get("notes", [])]
+        lines.append(format_entry(program["name"], ", ".join(parts)))
+    cpu = ", ".join([machine["cpu"], *machine["vector_extensions"]])
+    machine = f"{cpu}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['os']}"
+    return "\n".join([*lines, format_entry("machine", machine), format_entry("code", records[0]["commit"])])
 
 
 def main(argv: Sequence[str]) -> int:

@@ -14,15 +14,16 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 from unittest import mock
 
+import numpy as np
 from cli.environment import code_version
 
-from aux_rnn.config.serialization import NOT_COMPARED, to_flat
+from aux_rnn.config.serialization import NOT_COMPARED, to_flat, with_settings
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets import Examples, evaluation_batches, sequence_spec
 from aux_rnn.system.machine import describe_machine, usable_cores, vector_extensions
 
 PAUSE = 0.5  # seconds
-PRODUCT_SIZE = 2_048
 # Environment variables that affect speed.
 VARIABLES = ("GLIBC_TUNABLES", "THP_MEM_ALLOC_ENABLE", "OMP_NUM_THREADS", "XLA_FLAGS", "JAX_NUM_CPU_DEVICES")
 
@@ -47,10 +48,10 @@ class Worker:
         return self._pool.submit(call, self._module, method, *arguments).result()
 
     def describe(self, seconds: list[float]) -> Record:
-        """Returns the part of a record that describes the program and the times of its steps."""
+        """Returns the program's part of a record, with the times of its steps."""
         variables = {name: self.environment[name] for name in VARIABLES if name in self.environment}
         measured = {"seconds": seconds, "seconds_per_step": statistics.median(seconds)}
-        return {"name": self.name, "variables": variables, **measured, **self.ask("finish")}
+        return {"name": self.name, "variables": variables, **measured, **self.ask("describe")}
 
 
 @functools.cache
@@ -69,75 +70,64 @@ def kill_workers() -> None:
         process.join()
 
 
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def measure(command: str, config: Config, length: int, count: int) -> Record:
+    """Returns the record of `count` steps of each program of a command.
 
-
-def measure_alone(config: Config, length: int, steps: int) -> Record:
-    """Returns the record of training steps, which run between two matrix products."""
-    worker = Worker("aux_rnn")
-    spec, _ = worker.ask("load", config, length)
-    say(f"compiling for {spec.length:,} steps per sequence")
-    worker.ask("prepare")
-    products = [worker.ask("measure_product", PRODUCT_SIZE)]
-    seconds = [worker.ask("step") for _ in range(steps)]
-    products.append(worker.ask("measure_product", PRODUCT_SIZE))
-    program = worker.describe(seconds)
-    speed = program["gflop"] / program["seconds_per_step"]
-    measured = {
-        "examples_per_second": config.run.batch_size / program["seconds_per_step"],
-        "gflop_per_second": speed,
-        "product_size": PRODUCT_SIZE,
-        "product_gflop_per_second": products,
-        "product_share": speed / statistics.mean(products),
-    }
-    return describe_measurement(config, spec) | program | measured
-
-
-def measure_pairs(command: str, config: Config, length: int, pairs: int) -> Record:
-    """Returns the record of a comparison with PyTorch ('peer') or `nn.scan`; ratios are the other's time over ours."""
-    own = Worker("aux_rnn")
-    spec, platform = own.ask("load", config, length)
-    if command == "peer":
-        other = Worker("PyTorch", "pytorch")
-        other.ask("load", config, spec, platform)
-    else:
-        other = Worker("nn.scan")
-        scan = dataclasses.replace(config, model=dataclasses.replace(config.model, recurrence="scan"))
-        other.ask("load", scan, length)
-    for worker in (own, other):
-        say(f"preparing {worker.name}")
-        worker.ask("prepare")
-    seconds = take_turns((own, other), pairs)
-    ratios = [second / first for first, second in zip(*seconds, strict=True)]
-    programs = [worker.describe(times) for worker, times in zip((own, other), seconds, strict=True)]
-    measured = {"programs": programs, "ratios": ratios, "ratio": statistics.median(ratios)}
-    return describe_measurement(config, spec) | measured
-
-
-def take_turns(workers: Sequence[Worker], pairs: int) -> list[list[float]]:
-    """Returns the seconds of each worker's steps, run pair by pair so that both meet the same load of the machine.
-
-    The order alternates. A turn is a pause, because idle threads of the other program may spin for a while, a step
-    that is not counted, because caches and pages are cold, and a step that is.
+    The sequences have the given length, or that of the data set if it is 0. Ratios are times over ours. Raises
+    ConfigError if a setting does not fit the sequences or the devices.
     """
-    seconds: list[list[float]] = [[] for _ in workers]
-    for pair in range(pairs):
-        for k in (0, 1) if pair % 2 == 0 else (1, 0):
-            time.sleep(PAUSE)
-            workers[k].ask("step")
-            seconds[k].append(workers[k].ask("step"))
-        latest = ", ".join(f"{worker.name} {own[-1]:.4g} s" for worker, own in zip(workers, seconds, strict=True))
-        say(f"pair {pair + 1} of {pairs}: {latest}")
-    return seconds
-
-
-def describe_measurement(config: Config, spec: SequenceSpec) -> Record:
-    """Returns the part of a record that does not depend on the programs."""
+    spec = sequence_spec(config.data)
+    spec = dataclasses.replace(spec, length=length or spec.length)
+    programs = {"aux_rnn": ("jax_worker", config)}
+    if command == "peer":
+        programs["PyTorch"] = "pytorch", config
+    elif command == "scan":
+        programs["nn.scan"] = "jax_worker", with_settings(config, recurrence="scan")
+    batch, workers = make_batch(spec, config.run.batch_size), []
+    try:
+        for name, (module, settings) in programs.items():
+            workers.append(Worker(name, module))
+            workers[-1].ask("prepare", settings, spec, batch)
+        seconds = take_turns(workers, count)
+        measured = [worker.describe(own) for worker, own in zip(workers, seconds, strict=True)]
+    finally:
+        kill_workers()
     return {
+        "benchmark": command,
         "spec": dataclasses.asdict(spec),
         "settings": {name: value for name, value in to_flat(config).items() if name not in NOT_COMPARED},
         "machine": {**describe_machine(len(usable_cores())), "vector_extensions": vector_extensions()},
         "commit": code_version(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "programs": measured,
+        "ratios": [other / own for own, *others in zip(*seconds, strict=True) for other in others],
     }
+
+
+def make_batch(spec: SequenceSpec, batch_size: int) -> dict[str, np.ndarray]:
+    """Returns a random batch as `evaluation_batches` does: uint8 of any length L, and texts of lengths from L / 2."""
+    random, length = np.random.default_rng(0), spec.length
+    inputs = random.integers(1, min(spec.vocabulary_size or 256, 256), (batch_size, *spec.shape), np.uint8)
+    lengths = None
+    if spec.vocabulary_size:
+        lengths = random.integers((length + 1) // 2, length + 1, batch_size, np.int32)
+        inputs[np.arange(length) < length - lengths[:, None]] = 0
+    examples = Examples(inputs, random.integers(0, spec.num_classes, batch_size, np.int32), lengths)
+    return next(evaluation_batches(examples, batch_size))
+
+
+def take_turns(workers: Sequence[Worker], count: int) -> list[list[float]]:
+    """Returns the seconds of each worker's steps, run in turns so that all meet the same load of the machine.
+
+    The order alternates. A turn is a pause, because idle threads of the other program may spin for a while, a step
+    that is not counted, because caches and pages are cold, and a step that is.
+    """
+    seconds: dict[Worker, list[float]] = {worker: [] for worker in workers}
+    for number in range(count):
+        for worker in workers if number % 2 == 0 else reversed(workers):
+            time.sleep(PAUSE)
+            worker.ask("step")
+            seconds[worker].append(worker.ask("step"))
+        latest = ", ".join(f"{worker.name} {own[-1]:.4g} s" for worker, own in seconds.items())
+        print(f"{number + 1} of {count}: {latest}", file=sys.stderr, flush=True)
+    return list(seconds.values())

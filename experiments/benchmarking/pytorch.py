@@ -11,23 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from cli.environment import has_accelerator
 from torch import Tensor, nn
 
-from aux_rnn.config.fields import ConfigError, Truncation, reject
+from aux_rnn.config.fields import ConfigError, Truncation
 from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.system.memory import peak_process_mib
-from benchmarking.batches import make_batch
 
 State = tuple[Tensor, Tensor]  # h and c, each [layers, R, H]
-NOTE = "one anchor per batch instead of one per example; no --decoder_input_dropout and no permutation of the pixels"
+NOTE = "one anchor per batch instead of one per example; no --decoder_input_dropout"
 
 
 def make_head(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(sizes[:-1]):
+    for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+    return nn.Sequential(*layers[:-1])
 
 
 class Decoder(nn.Module):
@@ -35,23 +35,22 @@ class Decoder(nn.Module):
 
     def __init__(self, config: Config, spec: SequenceSpec) -> None:
         super().__init__()
-        model, bottom = config.model, config.model.decoder_sizes[0]
+        model, size = config.model, config.model.decoder_sizes[0]
         self.truncation = steps_of(model.decoder_truncation, model.segment_length)
         self.embedding = nn.Linear(spec.channels, model.embedding_size)
-        is_same = bottom == model.hidden_size
-        self.map_h, self.map_c = (nn.Identity() if is_same else nn.Linear(model.hidden_size, bottom) for _ in "hc")
-        self.lstm = nn.LSTM(model.embedding_size, bottom, num_layers=len(model.decoder_sizes))
-        self.head = make_head((model.decoder_sizes[-1], *model.decoder_head_sizes, spec.channels))
+        is_same = size == model.hidden_size
+        self.map_h, self.map_c = (nn.Identity() if is_same else nn.Linear(model.hidden_size, size) for _ in "hc")
+        self.lstm = nn.LSTM(model.embedding_size, size, num_layers=len(model.decoder_sizes))
+        self.head = make_head((size, *model.decoder_head_sizes, spec.channels))
 
     def forward(self, state: State, previous: Tensor) -> Tensor:
         """Returns `[S, R, C]` from states `[1, R, H]` and the element before each target, `[S, R, C]`."""
-        upper = (self.lstm.num_layers - 1, *state[0].shape[1:-1], self.lstm.hidden_size)
-        mapped = self.map_h(state[0]), self.map_c(state[1])
-        carry = tuple(torch.cat([bottom, bottom.new_zeros(upper)]) for bottom in mapped)
+        upper = (0, 0, 0, 0, 0, self.lstm.num_layers - 1)  # whose states are zeros
+        h, c = (nn.functional.pad(bottom, upper) for bottom in (self.map_h(state[0]), self.map_c(state[1])))
         hidden = []
         for chunk in self.embedding(previous).split(self.truncation):
-            output, carry = self.lstm(chunk, carry)
-            carry = tuple(s.detach() for s in carry)
+            output, (h, c) = self.lstm(chunk, (h, c))
+            h, c = h.detach(), c.detach()
             hidden.append(output)
         return self.head(torch.cat(hidden))
 
@@ -71,40 +70,37 @@ class Network(nn.Module):
         """Returns the state after more elements, `[steps, R, C]`."""
         return self.lstm(self.embedding(inputs), state)[1] if len(inputs) else state
 
-    def encode(self, inputs: Tensor, windows: Sequence[tuple[int, Truncation]]) -> list[State]:
-        """Returns the state at the end of every window `(end, T)` of `inputs`, `[L, B, C]`."""
-        begins = [end - steps_of(truncation, end) for end, truncation in windows]
+    def encode(self, inputs: Tensor, windows: Sequence[tuple[int, int]]) -> list[State]:
+        """Returns the state at the end of every window `(begin, end)` of `inputs`, `[L, B, C]`."""
         # A window that begins with the sequence is part of the first pass, which then needs a gradient up to its end.
-        stops = [begin or end for begin, (end, _) in zip(begins, windows, strict=True)]
-        differentiable = max((stop for begin, stop in zip(begins, stops, strict=True) if begin == 0), default=0)
+        stops = sorted({begin or end for begin, end in windows})
+        differentiable = max((end for begin, end in windows if begin == 0), default=0)
         zeros = inputs.new_zeros(1, inputs.shape[1], self.lstm.hidden_size)
         states = {0: (zeros, zeros)}
-        for last, stop in itertools.pairwise([0, *sorted(set(stops) - {0})]):
+        for last, stop in itertools.pairwise([0, *stops]):
             with torch.set_grad_enabled(stop <= differentiable):
                 states[stop] = self.advance(inputs[last:stop], states[last])
-        results = [states[stop] for stop in stops]
-        truncated = {k: end - begins[k] for k, (end, _) in enumerate(windows) if begins[k]}
-        for steps in set(truncated.values()):  # windows of the same length are rows of one call
-            group = [k for k in truncated if truncated[k] == steps]
-            rows = torch.cat([inputs[begins[k] : begins[k] + steps] for k in group], dim=1)
-            h, c = (torch.cat([results[k][part].detach() for k in group], dim=1) for part in (0, 1))
+        results = {(begin, end): states[end] for begin, end in windows if begin == 0}
+        for steps in {end - begin for begin, end in windows if begin}:  # windows of one length are rows of one call
+            group = [(begin, end) for begin, end in windows if begin and end - begin == steps]
+            rows = torch.cat([inputs[begin:end] for begin, end in group], dim=1)
+            h, c = (torch.cat([states[begin][part].detach() for begin, _ in group], dim=1) for part in (0, 1))
             h, c = self.advance(rows, (h, c))
-            for k, *state in zip(group, h.chunk(len(group), 1), c.chunk(len(group), 1), strict=True):
-                results[k] = (state[0], state[1])
-        return results
+            results |= zip(group, zip(h.chunk(len(group), 1), c.chunk(len(group), 1), strict=True), strict=True)
+        return [results[window] for window in windows]
 
     def forward(self, inputs: Tensor, labels: Tensor, anchors: Mapping[str, int]) -> Tensor:
         """Returns the training loss of `inputs`, float32 `[L, B, C]`."""
         model = self.model
-        windows = [(len(inputs), model.supervised_truncation)]
-        windows += [(anchors[kind], model.auxiliary_truncation) for kind in model.auxiliaries]
-        final, *states = self.encode(inputs, windows)
+        ends = [(len(inputs), model.supervised_truncation)]
+        ends += [(anchors[kind], model.auxiliary_truncation) for kind in model.auxiliaries]
+        final, *states = self.encode(inputs, [(end - steps_of(truncation, end), end) for end, truncation in ends])
         loss = nn.functional.cross_entropy(self.head(final[0][0]), labels)
-        padded = torch.cat([inputs.new_zeros(1, *inputs.shape[1:]), inputs])
+        previous = nn.functional.pad(inputs[:-1], (0, 0, 0, 0, 1, 0))
         for kind, state in zip(model.auxiliaries, states, strict=True):
             begin = anchors[kind] - (model.segment_length if kind == "reconstruct" else 0)
             span = slice(begin, begin + model.segment_length)
-            errors = nn.functional.mse_loss(self.decoders[kind](state, padded[span]), inputs[span])
+            errors = nn.functional.mse_loss(self.decoders[kind](state, previous[span]), inputs[span])
             loss = loss + model.auxiliary_weight * errors
         return loss
 
@@ -123,34 +119,25 @@ def draw_anchors(config: Config, length: int, random: np.random.Generator) -> di
 class Program:
     """Measures the step, as `jax_worker.Program` does."""
 
-    def load(self, config: Config, spec: SequenceSpec, platform: str) -> None:
-        """Raises ConfigError for sequences of tokens and for a platform of JAX that PyTorch does not have."""
-        if spec.vocabulary_size:
-            raise reject("dataset", config.data.dataset, "a data set of pixels for peer")
-        if platform not in ("cpu", "gpu"):
-            raise ConfigError(f"peer: JAX runs on a {platform}; the comparison needs a CPU or a GPU")
-        self.config, self.spec, self.device = config, spec, "cuda" if platform == "gpu" else "cpu"
+    def prepare(self, config: Config, spec: SequenceSpec, batch: dict[str, Any]) -> None:
+        """Creates the network and its optimizer. Raises ConfigError if JAX has an accelerator and PyTorch has none."""
+        if has_accelerator() and not torch.cuda.is_available():
+            raise ConfigError("peer: PyTorch finds no GPU, unlike JAX; JAX_PLATFORMS=cpu compares both on the CPU")
+        self.config, self.batch, self.device = config, batch, "cuda" if has_accelerator() else "cpu"
         torch.backends.cudnn.allow_tf32 = False  # float32 products, as in JAX
-
-    def prepare(self) -> None:
-        """Creates the network and its optimizer and runs two steps to warm up."""
-        rule, seed = self.config.optimizer, self.config.run.seed
-        torch.manual_seed(seed)
-        self.random = np.random.default_rng(seed)
-        self.network = Network(self.config, self.spec).to(self.device)
-        parameters = self.network.parameters()
-        self.optimizer = torch.optim.RMSprop(parameters, rule.learning_rate, alpha=rule.rmsprop_decay)
-        self.batch = make_batch(self.spec, self.config.run.batch_size, seed)
-        for _ in range(2):
-            self.step()
+        torch.manual_seed(config.run.seed)
+        self.random = np.random.default_rng(config.run.seed)
+        self.network = Network(config, spec).to(self.device)
+        rule = config.optimizer
+        self.optimizer = torch.optim.RMSprop(self.network.parameters(), rule.learning_rate, alpha=rule.rmsprop_decay)
 
     def step(self) -> float:
         """Runs a step and returns its seconds, including the transfer of the batch."""
         begin = time.perf_counter()
-        pixels = torch.as_tensor(self.batch["inputs"]).to(self.device).squeeze(2).float() / 255
-        labels = torch.as_tensor(self.batch["labels"]).long().to(self.device)
+        pixels = torch.as_tensor(self.batch["inputs"]).to(self.device).float() / 255
+        labels = torch.as_tensor(self.batch["labels"]).to(self.device).long()
         self.optimizer.zero_grad()
-        loss = self.network(pixels.swapaxes(0, 1), labels, draw_anchors(self.config, self.spec.length, self.random))
+        loss = self.network(pixels.swapaxes(0, 1), labels, draw_anchors(self.config, pixels.shape[1], self.random))
         loss.backward()
         if self.config.optimizer.clip_norm:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optimizer.clip_norm)
@@ -158,8 +145,8 @@ class Program:
         self.loss = loss.item()
         return time.perf_counter() - begin
 
-    def finish(self) -> dict[str, Any]:
-        """Returns the part of a record that the process knows: devices, version, memory in MiB, loss, differences."""
+    def describe(self) -> dict[str, Any]:
+        """Returns the program's part of a record: devices, version, memory in MiB, loss, differences."""
         is_cuda = self.device == "cuda"
         return {
             "devices": torch.cuda.get_device_name() if is_cuda else f"{torch.get_num_threads()} threads",

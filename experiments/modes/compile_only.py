@@ -8,18 +8,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-from benchmarking.batches import make_batch
 from jax.errors import JaxRuntimeError
 
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import Config
+from aux_rnn.datasets import evaluation_batches
 from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import shapes_of
 from aux_rnn.training.compilation import working_bytes
 from aux_rnn.training.memory_check import too_large
 from aux_rnn.training.steps import create_train_state, make_steps
 from modes.compiled_loops import Program, read_program
-from modes.dry_run import Row, format_bytes, format_flag_file, plan_run
+from modes.dry_run import Row, format_bytes, format_flag_file, make_examples, plan_run
 from modes.topologies import Topology, find_topology
 
 TPU_NOTE = "Never run on a TPU: cycles are the compiler's estimate, not times."
@@ -50,7 +50,8 @@ def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, Compiled
       ConfigError: the hardware or its compiler is missing, or a step does not fit its devices or their memory.
       DataError: a data set whose form is unknown until it has been prepared is not.
     """
-    (spec, _, plan, permutation), topology = plan_run(config), find_topology(name)
+    planned, topology = plan_run(config), find_topology(name)
+    spec, _, plan, permutation = planned
     count, batch_size = len(topology.devices), config.run.batch_size
     if batch_size % count:
         raise reject("batch_size", batch_size, f"a multiple of the {count} devices of --topology={name}")
@@ -58,7 +59,7 @@ def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, Compiled
     state = jax.eval_shape(partial(create_train_state, config, spec, plan))
     batch = {
         name: jax.ShapeDtypeStruct((count, batch_size // count, *row.shape[1:]), row.dtype)
-        for name, row in make_batch(spec, 1, config.run.seed).items()
+        for name, row in next(evaluation_batches(make_examples(config, planned), 1)).items()
     }
     phases = {"pretrain": (plan.pretrain_steps, state), "train": (plan.train_steps, state)}
     phases["evaluate"] = (1, state.params)

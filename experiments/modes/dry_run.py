@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from benchmarking.batches import make_batch
 from cli.tables import format_entry, format_table
 
 from aux_rnn.config.fields import format_value
@@ -127,16 +126,11 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
 
 
 def make_examples(config: Config, planned: Planned) -> Examples:
-    """Returns a random example as often as the training set has examples, for which the same programs are compiled."""
-    (spec, sizes, _, _), form = planned, find_dataset(config.data).form
-    random = make_batch(spec, config.run.batch_size, config.run.seed)
-    random["inputs"] = random["inputs"].reshape(-1, *form.shape(config.data)).astype(form.dtype)
-    repeated = {
-        name: np.broadcast_to(random[name][:1], (sizes.train, *random[name].shape[1:]))
-        for name in ("inputs", "labels", "lengths")
-        if name in random
-    }
-    return Examples(**repeated)
+    """Returns one example as often as the training set has examples, for which the same programs are compiled."""
+    form, count = find_dataset(config.data).form, planned.sizes.train
+    inputs = np.broadcast_to(np.ones((), form.dtype), (count, *form.shape(config.data)))
+    lengths = np.full(count, planned.spec.length, np.int32) if planned.spec.vocabulary_size else None
+    return Examples(inputs, np.zeros(count, np.int32), lengths)
 
 
 def median_seconds(call: Callable[[], Any]) -> float:

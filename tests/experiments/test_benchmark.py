@@ -1,6 +1,5 @@
 """benchmark.py: mistakes on the command line, worker processes, tables, and the real command."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -13,11 +12,9 @@ from pathlib import Path
 import benchmark
 import numpy as np
 import pytest
-from benchmark import parse
+from benchmark import format_records, parse
 from benchmarking import measurements
-from benchmarking.batches import make_batch
-from benchmarking.measurements import Worker, kill_workers
-from benchmarking.tables import format_records
+from benchmarking.measurements import Worker, kill_workers, make_batch
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import to_flat
@@ -54,6 +51,10 @@ MISTAKES = {
     "flag of another command": (["step", "--lengths=3"], "--lengths: not with the command step"),
     "zero length": (["lengths", "--lengths=0,64"], "--lengths=0,64: must be positive integers"),
     "no folder": (["step", "--output=/nonexistent/x.jsonl"], "--output=/nonexistent/x.jsonl: must be a file in"),
+    "peer of texts": (
+        ["peer", "--dataset=digits_text", "--optimizer=rmsprop"],
+        "--dataset=digits_text: must be a data",
+    ),
     "peer fed back": (["peer", "--noteacher_forcing"], "--teacher_forcing=false: must be true for peer"),
     "peer of layers": (["peer", "--decoder_sizes=4,5"], "--decoder_sizes=4,5: must be layers of one size"),
     "scan of a cell": (["scan", "--encoder=gru"], "--encoder=gru: must be lstm for scan"),
@@ -83,11 +84,10 @@ def test_a_flag_file_and_flags_of_both_kinds_are_read():
 
 
 def test_batches_of_pixels_and_of_texts():
-    pixels = make_batch(SequenceSpec(length=9, channels=3, num_classes=4), batch_size=5, seed=0)
-    assert (pixels["inputs"].shape, pixels["inputs"].dtype) == ((5, 9, 1, 3), np.uint8)
+    pixels = make_batch(SequenceSpec(length=9, channels=3, num_classes=4), 5)
+    assert (pixels["inputs"].shape, pixels["inputs"].dtype) == ((5, 9, 3), np.uint8)
     assert set(pixels) == {"inputs", "labels", "rows", "mask"}
-    texts = make_batch(SequenceSpec(length=9, channels=1, num_classes=4, vocabulary_size=256), batch_size=50, seed=0)
-    assert texts["inputs"].shape == (50, 9)
+    texts = make_batch(SequenceSpec(length=9, channels=1, num_classes=4, vocabulary_size=256), 50)
     assert set(texts["lengths"]) == {5, 6, 7, 8, 9}
     assert ((texts["inputs"] > 0).sum(axis=1) == texts["lengths"]).all()
     assert (texts["inputs"][:, -1] > 0).all()
@@ -114,56 +114,52 @@ class Clockwork:
         return next(self.seconds)
 
 
-def test_turns_are_taken_pair_by_pair_in_alternating_order(monkeypatch, capsys):
+def test_turns_are_taken_in_alternating_order(monkeypatch, capsys):
     """The second of the two steps of a turn counts."""
     monkeypatch.setattr(measurements, "PAUSE", 0)
     log = []
     workers = [Clockwork("a", [9, 1, 9, 2, 9, 3], log), Clockwork("b", [9, 4, 9, 5, 9, 6], log)]
     assert measurements.take_turns(workers, 3) == [[1, 2, 3], [4, 5, 6]]
     assert "".join(log) == "aabb" + "bbaa" + "aabb"
-    assert capsys.readouterr().err.endswith("pair 3 of 3: a 3 s, b 6 s\n")
+    assert capsys.readouterr().err.endswith("3 of 3: a 3 s, b 6 s\n")
 
 
 def test_a_worker_continues_after_a_refusal_and_its_death_is_noticed():
-    _, config, _ = parse(["benchmark.py", "step", *TINY])
     _, odd, _ = parse(["benchmark.py", "step", *TINY, "--batch_size=6"])
     _, long, _ = parse(["benchmark.py", "step", *TINY, "--auxiliary=reconstruct", "--segment_length=10"])
-    worker = Worker("aux_rnn")
+    spec, worker = SequenceSpec(length=9, channels=1, num_classes=10), Worker("aux_rnn")
     with pytest.raises(ConfigError, match="--batch_size=6: must be a multiple of the 4 devices"):
-        worker.ask("load", odd, 0)
+        worker.ask("prepare", odd, spec, {})
     with pytest.raises(ConfigError, match="--segment_length=10: must be at most 9 to reconstruct sequences of 9 ele"):
-        worker.ask("load", long, 9)
-    spec, platform = worker.ask("load", config, 20)
-    assert (spec.length, platform) == (20, "cpu")
+        worker.ask("prepare", long, spec, {})
     kill_workers()
     with pytest.raises(BrokenProcessPool):
-        worker.ask("prepare")
+        worker.ask("step")
 
 
-def make_record(command, length=1024, **values):
-    """A record with made-up numbers."""
+def make_record(length, **other):
+    """A record with made-up numbers, of one program or two."""
     program = dict(name="aux_rnn", devices="2 x cpu", versions=dict(jax="0.10.2", jaxlib="0.10.2", flax="0.12.8"))
     program |= dict(variables=dict(GLIBC_TUNABLES="glibc"), seconds=[3.5, 3.0, 4.0], seconds_per_step=3.5)
     program |= dict(compile_seconds=20.0, scratch_mib=800.0, gflop=467.3, peak_memory_mib=1500.0, loss=2.5)
+    program |= dict(product_gflop_per_second=178.0)
     cpu = "A processor with a name as long as they are"
     machine = dict(cpu=cpu, cores=2, memory_gib=16, os="Linux of some kind, x86_64", vector_extensions=["AVX2"])
     spec = dict(length=length, channels=3, num_classes=10, vocabulary_size=0)
-    origin = dict(machine=machine, commit="0123456789ab-dirty", date="2026-01-01T00:00:00+00:00")
-    return dict(benchmark=command, spec=spec, settings=to_flat(Config())) | program | values | origin
+    common = ("versions", "variables", "devices", "seconds", "peak_memory_mib", "loss")
+    programs = [program, *([{**{name: program[name] for name in common}, **other}] if other else [])]
+    return dict(spec=spec, settings=to_flat(Config()), machine=machine, commit="0123456789ab-dirty", programs=programs)
 
 
 def test_tables_show_the_results():
-    speeds = dict(product_size=2048, product_share=0.746, product_gflop_per_second=[180.0, 178.0])
-    lengths = format_records([make_record("lengths", **speeds), make_record("lengths", 16384, **speeds)])
+    lengths = format_records([make_record(length) | dict(ratios=[]) for length in (1024, 16384)])
     rows = [line.split() for line in lengths.splitlines()[1:3]]
-    cells = ["3.5", "3", "to", "4", "75", "%", "20", "800", "1,500", "2.5"]
-    assert rows == [["aux_rnn", "1,024", *cells], ["aux_rnn", "16,384", *cells]]
-    own, other = make_record("peer"), make_record("peer", name="PyTorch", seconds=[7.0, 6.0, 6.0], seconds_per_step=6.0)
-    del other["scratch_mib"]
-    other["notes"] = ["a remark"]
-    found = dict(programs=[own, other], ratios=[2.0, 2.0, 1.5], ratio=2.0)
-    peer = format_records([make_record("peer", **found)])
+    cells = ["3.5", "3", "4", "0.7501", "20", "800", "1500", "2.5"]
+    assert rows == [["aux_rnn", "1024", *cells], ["aux_rnn", "16384", *cells]]
+    other = dict(name="PyTorch", seconds_per_step=6.0, notes=["a remark"])
+    peer = format_records([make_record(1024, **other) | dict(ratios=[2.0, 2.0, 1.5])])
     assert "PyTorch takes 2.00 (1.50 to 2.00) times the seconds of aux_rnn" in peer
+    assert peer.splitlines()[2].split() == ["PyTorch", "1024", "6", "3", "4", "-", "-", "-", "1500", "2.5"]
     assert max(len(line) for text in (lengths, peer) for line in text.splitlines()) <= 80
     assert "a remark" in peer
     assert ", AVX2, " in lengths
@@ -180,27 +176,25 @@ def measure(folder, *arguments):
 @pytest.mark.slow
 def test_lengths_are_measured_on_all_devices(tmp_path):
     shown, records = measure(tmp_path, "lengths", "--pairs=2", "--lengths=20,24")
-    assert "digits, batch 8, auxiliary none" in shown
+    assert [line.split()[:2] for line in shown.splitlines()[1:3]] == [["aux_rnn", "20"], ["aux_rnn", "24"]]
     assert [record["spec"]["length"] for record in records] == [20, 24]
-    record = records[0]
-    assert (record["benchmark"], record["devices"], len(record["seconds"])) == ("lengths", "4 x cpu", 2)
+    assert records[0]["settings"]["hidden_size"] == 6
+    assert "data_dir" not in records[0]["settings"]
+    (program,) = records[0]["programs"]
+    assert (program["devices"], len(program["seconds"])) == ("4 x cpu", 2)
     # Per step: 4 gates of 6 units, from 6 units and the pixel. Head 6-5-10.
     encoder = 16 * 24 * (6 + 1) + 4 * 24 * (3 * 6 + 2 * 1)
-    assert record["gflop"] == pytest.approx(2e-9 * 8 * (encoder + 3 * (6 * 5 + 5 * 10)))
-    assert record["settings"]["hidden_size"] == 6
-    assert "data_dir" not in record["settings"]
-    for name in ("scratch_mib", "peak_memory_mib", "compile_seconds", "loss", "examples_per_second"):
-        assert record[name] > 0, name
-    assert all(speed > 0 for speed in record["product_gflop_per_second"])
+    assert program["gflop"] == pytest.approx(2e-9 * 8 * (encoder + 3 * (6 * 5 + 5 * 10)))
+    for name in ("scratch_mib", "peak_memory_mib", "compile_seconds", "loss", "product_gflop_per_second"):
+        assert program[name] > 0, name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["peer", "scan"])
-def test_programs_are_compared_in_turns(command, tmp_path):
-    if command == "peer" and importlib.util.find_spec("torch") is None:
-        pytest.skip("PyTorch is not installed")
+@pytest.mark.parametrize(("command", "name"), [("peer", "PyTorch"), ("scan", "nn.scan")])
+def test_programs_are_compared_in_turns(command, name, tmp_path):
+    if command == "peer":
+        pytest.importorskip("torch")
     shown, (record,) = measure(tmp_path, command, "--pairs=2")
-    name = {"peer": "PyTorch", "scan": "nn.scan"}[command]
     assert f"{name} takes" in shown
     assert [program["name"] for program in record["programs"]] == ["aux_rnn", name]
     assert all(len(program["seconds"]) == len(record["ratios"]) == 2 for program in record["programs"])
@@ -213,7 +207,7 @@ def test_only_the_worker_imports_jax_and_an_interruption_ends_it_as_well(tmp_pat
     command = [sys.executable, PROGRAM, "step", *TINY]
     popen = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     try:
-        assert popen.stderr.readline().startswith("compiling for 16 steps")
+        assert popen.stderr.readline().startswith("compiling for 16 steps, ")
         assert "jaxlib" not in Path(f"/proc/{popen.pid}/maps").read_text()
         children = Path(f"/proc/{popen.pid}/task/{popen.pid}/children").read_text().split()
         assert any("jaxlib" in Path(f"/proc/{child}/maps").read_text() for child in children)

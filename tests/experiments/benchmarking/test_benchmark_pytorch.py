@@ -16,6 +16,7 @@ from aux_rnn.training.steps import create_train_state
 torch = pytest.importorskip("torch")
 
 from benchmarking import pytorch  # noqa: E402 (not where there is no PyTorch)
+from benchmarking.measurements import make_batch  # noqa: E402
 
 ROWS, LENGTH = 3, 16
 SPEC = SequenceSpec(length=LENGTH, channels=2, num_classes=4)
@@ -135,8 +136,7 @@ def test_a_step_learns_and_draws_anchors_where_the_segment_fits():
     assert {d["reconstruct"] for d in drawn} == set(range(5, 17))
     assert {d["predict"] for d in drawn} == set(range(1, 12))
     program = pytorch.Program()
-    program.load(config, SPEC, "cpu")
-    program.prepare()
+    program.prepare(config, SPEC, make_batch(SPEC, ROWS))
     losses = [program.step() and program.loss for _ in range(30)]
     assert np.isfinite(losses).all()
     assert np.mean(losses[-5:]) < np.mean(losses[:5])

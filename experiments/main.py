@@ -12,6 +12,7 @@ Flags after --flagfile override the file. The same command continues a run that
 was interrupted.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,31 +38,29 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
         raise SystemExit(report(error, BAD_INPUT)) from None
 
 
-def configure_jax(config: Config, workdir: str) -> None:
+def configure_jax(config: Config, given: command_line.RunFlags) -> None:
     """Configures JAX for the batch size of the run in the folder or, if there is none, of the run to come."""
-    try:
-        batch_size = (read_config(Path(workdir)) or config).run.batch_size
-    except WorkdirError:  # reported when the run is opened
-        batch_size = config.run.batch_size
-    if flags.FLAGS.topology:
+    with contextlib.suppress(WorkdirError):  # reported when the run is opened
+        config = read_config(Path(given.workdir)) or config
+    if given.topology:
         os.environ["JAX_PLATFORMS"] = "cpu"  # the devices of the topology are none that JAX starts
-    host = flags.FLAGS.coordinator_address.rpartition(":")[0]
+    host = given.coordinator_address.rpartition(":")[0]
     are_all_here = host in ("localhost", "127.0.0.1", "[::1]")
-    environment.configure_jax(batch_size, flags.FLAGS.cpu_devices, max(1, flags.FLAGS.num_processes), are_all_here)
+    environment.configure_jax(config.run.batch_size, given.cpu_devices, max(1, given.num_processes), are_all_here)
 
 
 def main(argv: Sequence[str]) -> int:
     del argv
     try:
         with interrupt_on_signals() as stop:
-            invocation = command_line.invocation_from_flags()
+            config, given = command_line.read_flags()
             with delay_signals():
-                configure_jax(invocation.config, invocation.workdir)
+                configure_jax(config, given)
                 # Imported only now, as a mistake on the command line need not wait for JAX.
                 from modes.dispatch import run_mode
 
             with results_alone():
-                return run_mode(invocation, stop)
+                return run_mode(config, given, stop)
     except ConfigError as error:
         return report(error, BAD_INPUT)
     except KeyboardInterrupt:

@@ -65,16 +65,6 @@ class RunFlags:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Invocation:
-    """What a command line asks for: a mode, the experiment, the folder or address of the run, and all other flags."""
-
-    mode: str
-    config: Config
-    workdir: str
-    given: RunFlags = RunFlags()
-
-
 def define_flags() -> None:
     """Defines the flags of main.py: every setting and every field of `RunFlags`."""
     define_settings([*SETTINGS, *dataclasses.fields(RunFlags)], flags.FLAGS)
@@ -98,8 +88,8 @@ def config_from_flags(parsed: flags.FlagValues = flags.FLAGS) -> Config:
     return from_flat({field.name: getattr(parsed, field.name) for field in SETTINGS})
 
 
-def invocation_from_flags() -> Invocation:
-    """Returns what the parsed flags ask for. Raises ConfigError if they contradict each other."""
+def read_flags() -> tuple[Config, RunFlags]:
+    """Returns the settings and the other flags, with the workdir. Raises ConfigError if they contradict each other."""
     given = RunFlags(**{field.name: getattr(flags.FLAGS, field.name) for field in dataclasses.fields(RunFlags)})
     config = config_from_flags()
     if given.mode not in ("eval", "predict", "reconstruct") and given.checkpoint != "latest":
@@ -110,5 +100,5 @@ def invocation_from_flags() -> Invocation:
         raise reject("topology", given.topology, f"left out with --mode={given.mode}; it is for dry_run")
     name = config.data.dataset
     dataset = Path(name).stem if name.startswith("file:") else name.replace(":", "-").replace("/", "-")
-    workdir = os.path.expanduser(given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}")
-    return Invocation(given.mode, config, workdir, given)
+    workdir = given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}"
+    return config, dataclasses.replace(given, workdir=os.path.expanduser(workdir))

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
-from cli.command_line import Invocation
+from cli.command_line import RunFlags
 from cli.exits import BAD_INPUT, FAILED, IN_USE, INTERRUPTED, OUTSIDE_OF_TRAINING, report
 from jax.errors import JaxRuntimeError
 
 from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
+from aux_rnn.config.settings import Config
 from aux_rnn.datasets import DataError
 from aux_rnn.distributed import POLL_MS, ProcessError, ProcessGroup, find_processes, initialize
 from aux_rnn.errors import first_line
@@ -32,9 +33,8 @@ from aux_rnn.training.train import train_and_evaluate
 from modes.data_report import report_data
 
 
-def run_mode(invocation: Invocation, stop: StopRequest) -> int:
+def run_mode(config: Config, given: RunFlags, stop: StopRequest) -> int:
     """Runs the program as one of the processes of a run; returns the exit code. Raises ConfigError for bad flags."""
-    given = invocation.given
     try:
         processes = initialize(find_processes(given.num_processes, given.process_id, given.coordinator_address))
     except ProcessError as error:
@@ -45,7 +45,7 @@ def run_mode(invocation: Invocation, stop: StopRequest) -> int:
         faulthandler.disable()  # JAX aborts this process when another one ends; stacks of its threads would be noise
     try:
         with contextlib.closing(processes):
-            return run_mode_on_all(invocation, processes, stop)
+            return run_mode_on_all(config, given, processes, stop)
     except (StorageError, OSError) as error:
         code = report(error, FAILED)
     except KeyboardInterrupt:
@@ -64,16 +64,18 @@ def run_mode(invocation: Invocation, stop: StopRequest) -> int:
     return code if processes.count == 1 else exit_now(code)
 
 
-def run_mode_on_all(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> int:
+def run_mode_on_all(config: Config, given: RunFlags, processes: ProcessGroup, stop: StopRequest) -> int:
     """Runs a mode; the exit codes returned here are the same in all processes, and one of them reports the reason."""
     try:
-        if invocation.mode not in ("prepare", "report"):
+        if given.mode not in ("prepare", "report"):
             processes.run_on_all(require_devices)
         with standard_jax():
-            if invocation.mode == "train":
-                output, code = train(invocation, processes, stop)
+            if given.mode == "train":
+                output, code = train(config, given, processes, stop)
+            elif given.mode in ("prepare", "dry_run"):
+                output, code = describe(config, given, processes), 0
             else:
-                output, code = HANDLERS[invocation.mode](invocation, processes), 0
+                output, code = read_run(config, given, processes), 0
         if processes.is_main:
             print(output)
         return code
@@ -99,72 +101,50 @@ def require_devices() -> None:
         raise ConfigError(f"{asked}: JAX finds no such devices ({first_line(error, 200)}); {remedy}") from error
 
 
-def train(invocation: Invocation, processes: ProcessGroup, stop: StopRequest) -> tuple[str, int]:
+def train(config: Config, given: RunFlags, processes: ProcessGroup, stop: StopRequest) -> tuple[str, int]:
     """Trains to the end, continuing the run in the folder if there is one; returns the output and the exit code."""
-    with working_folder(invocation.workdir, processes) as (folder, remote):
+    with working_folder(given.workdir, processes) as (folder, remote):
         with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
-            arguments = invocation.config, folder, progress, processes, remote, stop
-            summary = train_and_evaluate(*arguments, extends=invocation.given.extend)
+            summary = train_and_evaluate(config, folder, progress, processes, remote, stop, extends=given.extend)
         made = REPORT if (folder / REPORT).is_file() else ""
-    return format_summary(summary, invocation.workdir, made), INTERRUPTED * (summary["status"] == "interrupted")
+    return format_summary(summary, given.workdir, made), INTERRUPTED * (summary["status"] == "interrupted")
 
 
-def prepare(invocation: Invocation, processes: ProcessGroup) -> str:
-    """Prepares the data set and describes it."""
-    config = invocation.config
-    return processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
-
-
-def run_dry_run(invocation: Invocation, processes: ProcessGroup) -> str:
-    """Describes the settings, size, memory and expected time of a run without starting it."""
+def describe(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Describes the data set, which is prepared before, or with `--mode=dry_run` a run that is not started."""
+    if given.mode == "prepare":
+        return processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
     # Imported here because no other mode needs them.
     from modes.compile_only import compile_for, format_compiled
     from modes.dry_run import dry_run, format_dry_run
 
-    if topology := invocation.given.topology:
-        return format_compiled(invocation.config, *compile_for(invocation.config, topology))
-    return format_dry_run(dry_run(invocation.config, processes), invocation.workdir, processes.count)
+    if given.topology:
+        return format_compiled(config, *compile_for(config, given.topology))
+    return format_dry_run(dry_run(config, processes), given.workdir, processes.count)
 
 
-def evaluate(invocation: Invocation, processes: ProcessGroup) -> str:
-    """Evaluates a checkpoint with its own settings."""
-    with working_folder(invocation.workdir, processes) as (folder, _):
-        summary = evaluate_run(folder, invocation.config.data, processes, invocation.given.checkpoint)
-    return format_summary(summary, invocation.workdir, "")
+def read_run(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Evaluates a checkpoint with its own settings, or writes predictions, pictures or the report of a run."""
+    with working_folder(given.workdir, processes) as (folder, remote):
+        if given.mode == "eval":
+            return format_summary(evaluate_run(folder, config.data, processes, given.checkpoint), given.workdir, "")
+        if given.mode == "predict":
+            # Imported here because importing scikit-learn takes a while.
+            from aux_rnn.analysis.predict import predict_run, save_predictions
 
+            found = predict_run(folder, config.data, given.split, processes, given.checkpoint)
+            files = save_in_main(processes, folder, remote, lambda: save_predictions(folder, found))
+            where = f"{', '.join(files)} in {given.workdir}"
+            return f"{found.report()}\n{found.split} split, after {found.step:,} steps: {where}"
+        # Imported here because importing Matplotlib takes a while.
+        from aux_rnn.plots.report import save_report
 
-def predict(invocation: Invocation, processes: ProcessGroup) -> str:
-    """Writes the predictions of a run for a split to its folder; returns the scores per class."""
-    # Imported here because importing scikit-learn takes a while.
-    from aux_rnn.analysis.predict import predict_run, save_predictions
+        def draw() -> list[str]:
+            is_report = given.mode == "report"
+            drawn = save_report(folder) if is_report else [reconstruct_run(folder, config.data, given.checkpoint)]
+            return [str(file.relative_to(folder)) for file in drawn]
 
-    data, given = invocation.config.data, invocation.given
-    with working_folder(invocation.workdir, processes) as (folder, remote):
-        found = predict_run(folder, data, given.split, processes, given.checkpoint)
-        files = save_in_main(processes, folder, remote, lambda: save_predictions(folder, found))
-    where = f"{', '.join(files)} in {invocation.workdir}"
-    return f"{found.report()}\n{found.split} split, after {found.step:,} steps: {where}"
-
-
-def reconstruct(invocation: Invocation, processes: ProcessGroup) -> str:
-    """Draws reconstructions of a run."""
-    data, checkpoint = invocation.config.data, invocation.given.checkpoint
-    return draw(invocation, processes, lambda folder: [reconstruct_run(folder, data, checkpoint)])
-
-
-def write_report(invocation: Invocation, processes: ProcessGroup) -> str:
-    """Writes the report of a run and its curves."""
-    # Imported here because importing Matplotlib takes a while.
-    from aux_rnn.plots.report import save_report
-
-    return draw(invocation, processes, save_report)
-
-
-def draw(invocation: Invocation, processes: ProcessGroup, save: Callable[[Path], list[Path]]) -> str:
-    """Draws files in process 0; returns their names."""
-    with working_folder(invocation.workdir, processes) as (folder, remote):
-        drawn = save_in_main(processes, folder, remote, lambda: [str(f.relative_to(folder)) for f in save(folder)])
-    return "\n".join(f"{invocation.workdir}/{name}" for name in drawn)
+        return "\n".join(f"{given.workdir}/{name}" for name in save_in_main(processes, folder, remote, draw))
 
 
 def save_in_main(
@@ -179,16 +159,6 @@ def save_in_main(
         return files
 
     return processes.run_on_all(lambda: save_and_copy() if processes.is_main else [])
-
-
-HANDLERS: dict[str, Callable[[Invocation, ProcessGroup], str]] = {
-    "eval": evaluate,
-    "predict": predict,
-    "reconstruct": reconstruct,
-    "report": write_report,
-    "dry_run": run_dry_run,
-    "prepare": prepare,
-}
 
 
 @contextlib.contextmanager

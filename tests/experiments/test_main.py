@@ -148,4 +148,5 @@ def test_another_configuration_on_a_used_workdir_names_the_difference(run, tmp_p
 
 def test_the_default_workdir_keeps_a_baseline_apart():
     parse("--flagfile=digits.flags", "--auxiliary=none", "--seed=3", "--workdir=")
-    assert command_line.invocation_from_flags().workdir == "runs/digits-none-seed3"
+    _, given = command_line.read_flags()
+    assert given.workdir == "runs/digits-none-seed3"

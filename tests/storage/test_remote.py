@@ -14,7 +14,7 @@ import uuid
 
 import fsspec
 import pytest
-from cli.command_line import Invocation
+from cli.command_line import RunFlags
 from modes.dispatch import run_mode_on_all
 
 from aux_rnn.config.fields import ConfigError
@@ -197,7 +197,7 @@ def test_a_file_that_is_removed_during_the_download_is_left_out(address, tmp_pat
 @pytest.mark.parametrize("protocol", ["gs", "s3"])
 def test_a_missing_bucket_is_refused_and_not_made(protocol, tiny, temporary, capsys):
     address = f"{protocol}://no-such-bucket/run"
-    assert run_mode_on_all(Invocation("train", tiny, address), SINGLE_PROCESS, StopRequest()) == 2
+    assert run_mode_on_all(tiny, RunFlags(workdir=address), SINGLE_PROCESS, StopRequest()) == 2
     assert f"error: --workdir={address}: there is no bucket no-such-bucket" in capsys.readouterr().err
     with pytest.raises(RemoteError, match="cannot be written"):
         owned(address, temporary)
@@ -310,7 +310,7 @@ def test_a_run_continues_on_another_machine(protocol, modes, tiny, quiet, tmp_pa
     copied, expected = ({tuple(n.split("/")[:2]) for n in read(tmp_path / f)} for f in ("copy", "alone"))
     assert copied == expected - {(".lock",)}
     for mode in modes:
-        assert run_mode_on_all(Invocation(mode, tiny, address), SINGLE_PROCESS, StopRequest()) == 0
+        assert run_mode_on_all(tiny, RunFlags(mode, address), SINGLE_PROCESS, StopRequest()) == 0
     made = set(downloaded(address, tmp_path / "products")) - set(read(tmp_path / "copy"))
     assert made == set().union(*(PRODUCTS[mode] for mode in modes))
     assert f"{address}/report.html" in capsys.readouterr().out.splitlines()

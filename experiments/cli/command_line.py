@@ -49,9 +49,7 @@ class RunFlags:
         0, "CPU devices to divide a batch over; 0: one per core, as long as each has 16 examples or more.", DEVICES
     )
     num_processes: int = setting(
-        0,
-        "Number of processes of the run; 0: detected on Cloud TPUs and SLURM, otherwise one.",
-        DEVICES,
+        0, "Number of processes of the run; 0: detected on Cloud TPUs and SLURM, otherwise one.", DEVICES
     )
     process_id: int = setting(-1, "Index of this process, from 0; -1: detected.", integer(-1))
     coordinator_address: str = setting(

@@ -65,21 +65,9 @@ def parse_words(argv: Sequence[str], into: flags.FlagValues) -> list[str]:
     argv = [argv[0], *expand_flag_files(argv[1:], [Path.cwd(), FLAG_FILES])]
     try:
         return into(argv)[1:]
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # the latter from some of absl's own flags
         text = str(error).strip().removeprefix("flag ")
         raise ConfigError(re.sub(r"\('Non-boolean argument.*", "must be true or false", text)) from error
-    except ValueError as error:  # some of absl's own flags leave out their name
-        raise ConfigError(f"{find_refused(argv, into)}: {error}") from error
-
-
-def find_refused(argv: Sequence[str], into: flags.FlagValues) -> str:
-    """Returns the first word that the flags do not accept."""
-    for count in range(2, len(argv)):
-        try:
-            into(list(argv[:count]))
-        except (flags.Error, ValueError):
-            return argv[count - 1]
-    return argv[-1]
 
 
 def parse_options(

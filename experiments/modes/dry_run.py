@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import pandas as pd
 from cli.tables import format_entry, format_table
 
 from aux_rnn.config.fields import format_value
@@ -161,13 +162,9 @@ def format_flags(config: Config) -> list[str]:
 
 
 def list_parameters(shapes: dict[str, list[int]]) -> list[str]:
-    counts = {path: math.prod(shape) for path, shape in shapes.items()}
-    columns = {
-        "parameter": [*shapes, "total"],
-        "shape": [*(" x ".join(map(str, shape)) for shape in shapes.values()), ""],
-        "count": [f"{count:,}" for count in (*counts.values(), sum(counts.values()))],
-    }
-    return format_table(columns).splitlines()
+    rows = [(path, " x ".join(map(str, shape)), f"{math.prod(shape):,}") for path, shape in shapes.items()]
+    rows.append(("total", "", f"{sum(map(math.prod, shapes.values())):,}"))
+    return format_table(pd.DataFrame(rows, columns=["parameter", "shape", "count"])).splitlines()
 
 
 def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[Row]:
@@ -191,20 +188,18 @@ def list_facts(found: DryRun, workdir: str, processes: int) -> Iterator[Row]:
 
 def list_times(found: DryRun) -> list[str]:
     """Returns the measured times and an estimate for the whole run, without reading data and writing checkpoints."""
-    plan = found.planned.plan
+    plan, rows, whole = found.planned.plan, [], 0.0
     counts = {"pretrain": plan.pretrain_steps, "train": plan.train_steps, "evaluate": found.evaluations()}
-    compiling = {phase: found.compiled[phase].seconds if phase in found.compiled else 0.0 for phase in found.seconds}
-    totals = {phase: seconds * counts[phase] for phase, seconds in found.seconds.items()}
-    whole = sum(compiling.values()) + sum(totals.values())
-    columns = {
-        "measured": [*found.seconds, "the run"],
-        "compiling": [*(f"{seconds:.1f} s" for seconds in compiling.values()), ""],
-        "per step": [*(f"{1000 * seconds:,.1f} ms" for seconds in found.seconds.values()), ""],
-        "steps": [*(f"{counts[phase]:,}" for phase in found.seconds), ""],
-        "all steps": [format_duration(seconds) for seconds in (*totals.values(), whole)],
-    }
+    for phase, seconds in found.seconds.items():
+        compiling = found.compiled[phase].seconds if phase in found.compiled else 0.0
+        total = seconds * counts[phase]
+        whole += compiling + total
+        times = f"{compiling:.1f} s", f"{1000 * seconds:,.1f} ms"
+        rows.append((phase, *times, f"{counts[phase]:,}", format_duration(total)))
+    rows.append(("the run", "", "", "", format_duration(whole)))
+    table = pd.DataFrame(rows, columns=["measured", "compiling", "per step", "steps", "all steps"])
     note = "Downloading and reading data and writing checkpoints are not included."
-    return [*format_table(columns).splitlines(), note]
+    return [*format_table(table).splitlines(), note]
 
 
 def format_bytes(size: int) -> str:

@@ -91,9 +91,9 @@ RECALL = "--mode=prepare --dataset=recall"
 MISTAKES = [
     ("--learning_rat=1", "Did you mean: learning_rate"),
     ("--teacher_forcing False", "'False': unexpected positional argument; write flags as --name=value"),
-    ("--noteacher_forcing=3", "--noteacher_forcing=3: "),
+    ("--noteacher_forcing=3", "--noteacher_forcing=3 does not take an argument"),
     ("--teacher_forcing=maybe", "--teacher_forcing=maybe: must be true or false"),
-    ("--logger_levels=x:y", "--logger_levels=x:y: Unknown level"),  # a flag of absl
+    ("--logger_levels=x:y", "Unknown level: 'y'"),  # a flag of absl
     ("--flagfile=nope.flags", "--flagfile=nope.flags: no such file in"),
     ("--flagfile=~nobody-here/x.flags", "--flagfile=~nobody-here/x.flags: no such file in"),
     ("--flagfile=" + "x" * 300, "no such file in"),

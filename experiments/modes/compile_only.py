@@ -8,15 +8,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.errors import JaxRuntimeError
 
 from aux_rnn.config.fields import reject
-from aux_rnn.config.settings import Config
-from aux_rnn.datasets import evaluation_batches
+from aux_rnn.config.settings import MOST_STEPS, Config
+from aux_rnn.datasets import Examples, evaluation_batches
 from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import shapes_of
 from aux_rnn.training.compilation import working_bytes
+from aux_rnn.training.dispatch import MAX_BYTES
 from aux_rnn.training.memory_check import too_large
+from aux_rnn.training.plan import Plan
 from aux_rnn.training.steps import create_train_state, make_steps
 from modes.compiled_loops import Program, read_program
 from modes.dry_run import Row, format_bytes, format_flag_file, make_examples, plan_run
@@ -40,11 +43,23 @@ class CompiledFor(NamedTuple):
     program: Program
 
 
-def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, CompiledFor], dict[str, list[int]]]:
-    """Compiles all steps that a run has, each as a program of its own.
+class CompiledRun(NamedTuple):
+    """A run that was compiled for a topology.
 
-    Returns:
-      The topology, the compiled steps 'pretrain', 'train' and 'evaluate', and the shapes of the parameters by path.
+    Attributes:
+      phases: the programs 'pretrain', 'train' and 'evaluate'.
+      shapes: of the parameters by path.
+      example_bytes: memory of the training examples on each device; 0 if the hosts send them.
+    """
+
+    topology: Topology
+    phases: dict[str, CompiledFor]
+    shapes: dict[str, list[int]]
+    example_bytes: int
+
+
+def compile_for(config: Config, name: str) -> CompiledRun:
+    """Compiles all programs that a run has: the dispatches of training steps, and the evaluation of a batch.
 
     Raises:
       ConfigError: the hardware or its compiler is missing, or a step does not fit its devices or their memory.
@@ -52,24 +67,48 @@ def compile_for(config: Config, name: str) -> tuple[Topology, dict[str, Compiled
     """
     planned, topology = plan_run(config), find_topology(name)
     spec, _, plan, permutation = planned
-    count, batch_size = len(topology.devices), config.run.batch_size
-    if batch_size % count:
-        raise reject("batch_size", batch_size, f"a multiple of the {count} devices of --topology={name}")
+    devices, batch_size = len(topology.devices), config.run.batch_size
+    if batch_size % devices:
+        raise reject("batch_size", batch_size, f"a multiple of the {devices} devices of --topology={name}")
     steps = make_steps(config, spec, plan, permutation, topology.devices)
     state = jax.eval_shape(partial(create_train_state, config, spec, plan))
+    examples = make_examples(config, planned)
     batch = {
-        name: jax.ShapeDtypeStruct((count, batch_size // count, *row.shape[1:]), row.dtype)
-        for name, row in next(evaluation_batches(make_examples(config, planned), 1)).items()
+        name: values.reshape(devices, -1, *values.shape[1:])
+        for name, values in next(evaluation_batches(examples, batch_size)).items()
     }
-    phases = {"pretrain": (plan.pretrain_steps, state), "train": (plan.train_steps, state)}
-    phases["evaluate"] = (1, state.params)
+    resident = resident_examples(config, examples, plan)
+    indices = np.zeros((devices, MOST_STEPS if resident else 1, batch_size // devices), np.int32)
+    dispatch: dict[str, Any] = {"rows": batch["rows"], "count": np.ones(devices, np.int32), "indices": indices}
+    if not resident:
+        dispatch["examples"] = {name: batch[name] for name in examples.arrays()}
+    programs: list[tuple[Any, ...]] = [
+        ("pretrain", plan.pretrain_steps, steps.pretrain_many, state, dispatch, resident),
+        ("train", plan.train_steps, steps.train_many, state, dispatch, resident),
+        ("evaluate", 1, steps.evaluate, state.params, batch),
+    ]
     with without_cache():
-        compiled = {
-            phase: compile_phase(config, topology, phase, partial(getattr(steps, phase).compile, replicated, batch))
-            for phase, (count, replicated) in phases.items()
+        phases = {
+            phase: compile_phase(config, topology, phase, partial(step.compile, *arguments))
+            for phase, count, step, *arguments in programs
             if count
         }
-    return topology, compiled, shapes_of(state.params)
+    return CompiledRun(topology, phases, shapes_of(state.params), count_bytes(resident))
+
+
+def resident_examples(config: Config, examples: Examples, plan: Plan) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of the examples that every device holds, as `pad_examples` makes them; {} if it holds none."""
+    rows = config.run.batch_size * (plan.steps_per_epoch + 1)
+    shapes = {
+        name: jax.ShapeDtypeStruct((rows, values[0].size) if name == "inputs" else (rows,), values.dtype)
+        for name, values in examples.arrays().items()
+    }
+    is_resident = {"always": True, "never": False}.get(config.run.data_on_device, count_bytes(shapes) <= MAX_BYTES)
+    return shapes if is_resident else {}
+
+
+def count_bytes(shapes: dict[str, jax.ShapeDtypeStruct]) -> int:
+    return sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
 
 
 @contextlib.contextmanager
@@ -103,30 +142,30 @@ def compile_phase(config: Config, topology: Topology, phase: str, compile_step: 
     return CompiledFor(seconds, memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, program)
 
 
-def format_compiled(
-    config: Config, topology: Topology, compiled: dict[str, CompiledFor], shapes: dict[str, list[int]]
-) -> str:
+def format_compiled(config: Config, found: CompiledRun) -> str:
     """Formats a flag file of at most 80 columns, apart from settings with longer values."""
-    note = TPU_NOTE if topology.devices[0].platform == "tpu" else GPU_NOTE
-    opening = [f"Compiled for {topology.name}; nothing was trained or written.", note]
-    loops = [line for phase, step in compiled.items() for line in ["", *list_loops(phase, step.program)]]
-    facts = list_facts(config, topology, shapes)
-    return format_flag_file(config, opening, shapes, facts, [*list_memory(compiled), *loops])
+    note = TPU_NOTE if found.topology.devices[0].platform == "tpu" else GPU_NOTE
+    opening = [f"Compiled for {found.topology.name}; nothing was trained or written.", note]
+    loops = [line for phase, step in found.phases.items() for line in ["", *list_loops(phase, step.program)]]
+    return format_flag_file(config, opening, found.shapes, list_facts(config, found), [*list_memory(found), *loops])
 
 
-def list_facts(config: Config, topology: Topology, shapes: dict[str, list[int]]) -> Iterator[Row]:
+def list_facts(config: Config, found: CompiledRun) -> Iterator[Row]:
+    topology, shapes = found.topology, found.shapes
     count, batch_size = len(topology.devices), config.run.batch_size
     hosts = "1 host" if topology.hosts == 1 else f"{topology.hosts} hosts, {count // topology.hosts} on each"
     yield "devices", f"{count} x {topology.devices[0].device_kind}, {hosts}"
     yield "rows", f"{batch_size // count} on each device, {batch_size // topology.hosts} from each host"
     yield "memory", f"{format_bytes(topology.usable_bytes)} on each device"
     yield "parameters", f"{format_bytes(4 * sum(map(math.prod, shapes.values())))} on each device"
+    if found.example_bytes:
+        yield "examples", f"{format_bytes(found.example_bytes)} of training examples on each device"
 
 
-def list_memory(compiled: dict[str, CompiledFor]) -> Iterator[str]:
+def list_memory(found: CompiledRun) -> Iterator[str]:
     """Yields the memory on each device during each step."""
     yield f"{'on a device':<18}{'compiling':>12}{'arguments':>16}{'scratch':>16}{'peak':>16}"
-    for phase, (seconds, *sizes, _) in compiled.items():
+    for phase, (seconds, *sizes, _) in found.phases.items():
         yield f"{phase:<18}{seconds:>10.1f} s" + "".join(f"{format_bytes(size):>16}" for size in sizes)
 
 

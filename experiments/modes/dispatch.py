@@ -119,7 +119,7 @@ def describe(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
     from modes.dry_run import dry_run, format_dry_run
 
     if given.topology:
-        return format_compiled(config, *compile_for(config, given.topology))
+        return format_compiled(config, compile_for(config, given.topology))
     return format_dry_run(dry_run(config, processes), given.workdir, processes.count)
 
 

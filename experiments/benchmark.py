@@ -104,7 +104,7 @@ def format_records(records: Sequence[Record]) -> str:
     table["least"], table["most"] = table["seconds"].map(min), table["seconds"].map(max)
     shown = table.reindex(columns=list(COLUMNS)).rename(columns=COLUMNS)
     lines = [shown.to_string(index=False, float_format="{:.4g}".format, na_rep="-"), ""]
-    lines.append(format_entry("columns", "seconds and MiB; product: share of the speed of a large matrix product"))
+    lines.append(format_entry("columns", "seconds and MiB; product: share of the speed of a matrix product"))
     (own, *others), ratios, machine = records[0]["programs"], records[0]["ratios"], records[0]["machine"]
     for other in others:
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"

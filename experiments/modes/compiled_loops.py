@@ -58,7 +58,6 @@ class Program:
     loops: tuple[Loop, ...]
     operations: int
     cycles: int
-    collectives: int
     kernels: int
 
 
@@ -71,8 +70,7 @@ def read_program(text: str) -> Program:
     operations, cycles = count_operations(computations, entry)
     operations += sum(loop.all_iterations * loop.operations for loop in loops)
     cycles += sum(loop.all_iterations * loop.cycles for loop in loops)
-    kernels = text.count('custom_call_target="tpu_custom_call"')
-    return Program(loops, operations, cycles, count_collectives(computations, entry), kernels)
+    return Program(loops, operations, cycles, kernels=text.count('custom_call_target="tpu_custom_call"'))
 
 
 def find_loops(computations: Computations, name: str, depth: int = 0, runs: int = 1) -> Iterator[Loop]:

@@ -52,7 +52,7 @@ def test_loops_are_read_from_the_text_of_a_program():
     (loop,) = program.loops
     assert (loop.name, loop.depth, loop.iterations) == ("decode/layers backward", 0, 40)
     assert (loop.operations, loop.cycles, loop.in_hbm, loop.collectives) == (1, 950, ("16,64",), 1)
-    assert (program.operations, program.cycles, program.collectives, program.kernels) == (41, 40 * 950 + 7, 1, 0)
+    assert (program.operations, program.cycles, program.kernels) == (41, 40 * 950 + 7, 0)
 
 
 @pytest.mark.parametrize(("data_on_device", "train_examples"), [("auto", 0), ("always", 100), ("never", 0)])
@@ -72,7 +72,6 @@ def check_programs(settings, topology, stays_on_chip=True):
     for phase, compiled in found.phases.items():
         assert found.example_bytes < compiled.peak_bytes < found.topology.usable_bytes or phase == "evaluate"
         assert compiled.program.cycles > compiled.program.operations > 0
-        assert compiled.program.collectives > 0
         # Around all others in training is the loop over the steps of a dispatch, whose number is an argument.
         dispatch, loops = compiled.program.loops[: phase != "evaluate"], compiled.program.loops[phase != "evaluate" :]
         assert all((loop.iterations, loop.depth) == (1, 0) and loop.collectives for loop in dispatch)

@@ -72,10 +72,8 @@ def run_mode_on_all(config: Config, given: RunFlags, processes: ProcessGroup, st
         with standard_jax():
             if given.mode == "train":
                 output, code = train(config, given, processes, stop)
-            elif given.mode in ("prepare", "dry_run"):
-                output, code = describe(config, given, processes), 0
             else:
-                output, code = read_run(config, given, processes), 0
+                output, code = HANDLERS[given.mode](config, given, processes), 0
         if processes.is_main:
             print(output)
         return code
@@ -110,10 +108,13 @@ def train(config: Config, given: RunFlags, processes: ProcessGroup, stop: StopRe
     return format_summary(summary, given.workdir, made), INTERRUPTED * (summary["status"] == "interrupted")
 
 
-def describe(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
-    """Describes the data set, which is prepared before, or with `--mode=dry_run` a run that is not started."""
-    if given.mode == "prepare":
-        return processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
+def prepare(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Prepares the data set and describes it."""
+    return processes.run_on_main_first(lambda: report_data(config.data, config.run.seed))
+
+
+def describe_run(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Describes the settings, size, memory and expected time of a run without starting it."""
     # Imported here because no other mode needs them.
     from modes.compile_only import compile_for, format_compiled
     from modes.dry_run import dry_run, format_dry_run
@@ -123,28 +124,47 @@ def describe(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
     return format_dry_run(dry_run(config, processes), given.workdir, processes.count)
 
 
-def read_run(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
-    """Evaluates a checkpoint with its own settings, or writes predictions, pictures or the report of a run."""
+def evaluate(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Evaluates a checkpoint with its own settings."""
+    with working_folder(given.workdir, processes) as (folder, _):
+        summary = evaluate_run(folder, config.data, processes, given.checkpoint)
+    return format_summary(summary, given.workdir, "")
+
+
+def predict(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Writes the predictions of a run for a split to its folder; returns the scores per class."""
+    # Imported here because importing scikit-learn takes a while.
+    from aux_rnn.analysis.predict import predict_run, save_predictions
+
     with working_folder(given.workdir, processes) as (folder, remote):
-        if given.mode == "eval":
-            return format_summary(evaluate_run(folder, config.data, processes, given.checkpoint), given.workdir, "")
-        if given.mode == "predict":
-            # Imported here because importing scikit-learn takes a while.
-            from aux_rnn.analysis.predict import predict_run, save_predictions
+        found = predict_run(folder, config.data, given.split, processes, given.checkpoint)
+        files = save_in_main(processes, folder, remote, lambda: save_predictions(folder, found))
+    return f"{found.report()}\n{found.split} split, after {found.step:,} steps: {', '.join(files)} in {given.workdir}"
 
-            found = predict_run(folder, config.data, given.split, processes, given.checkpoint)
-            files = save_in_main(processes, folder, remote, lambda: save_predictions(folder, found))
-            where = f"{', '.join(files)} in {given.workdir}"
-            return f"{found.report()}\n{found.split} split, after {found.step:,} steps: {where}"
-        # Imported here because importing Matplotlib takes a while.
-        from aux_rnn.plots.report import save_report
 
-        def draw() -> list[str]:
-            is_report = given.mode == "report"
-            drawn = save_report(folder) if is_report else [reconstruct_run(folder, config.data, given.checkpoint)]
-            return [str(file.relative_to(folder)) for file in drawn]
+def draw(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Draws reconstructions of a run, or with `--mode=report` its report and its curves; returns the files."""
+    # Imported here because importing Matplotlib takes a while.
+    from aux_rnn.plots.report import save_report
 
-        return "\n".join(f"{given.workdir}/{name}" for name in save_in_main(processes, folder, remote, draw))
+    def save(folder: Path) -> list[str]:
+        is_report = given.mode == "report"
+        files = save_report(folder) if is_report else [reconstruct_run(folder, config.data, given.checkpoint)]
+        return [str(file.relative_to(folder)) for file in files]
+
+    with working_folder(given.workdir, processes) as (folder, remote):
+        names = save_in_main(processes, folder, remote, lambda: save(folder))
+    return "\n".join(f"{given.workdir}/{name}" for name in names)
+
+
+HANDLERS: dict[str, Callable[[Config, RunFlags, ProcessGroup], str]] = {
+    "eval": evaluate,
+    "predict": predict,
+    "reconstruct": draw,
+    "report": draw,
+    "dry_run": describe_run,
+    "prepare": prepare,
+}
 
 
 def save_in_main(

@@ -60,15 +60,19 @@ def pair(tmp_path_factory, data_dir):
     return workdir, run_two(command(workdir, data_dir))
 
 
+def restore_both(workdir, expected_workdir):
+    experiment = create_experiment(from_json((workdir / "config.json").read_text()))
+    like = create_train_state(experiment.config, experiment.spec, experiment.plan)
+    return restore_state(workdir, like), restore_state(expected_workdir, like)
+
+
 def assert_same_end(workdir, expected_workdir):
     """Compares parameters, state of the optimizer and records up to rounding."""
     found, expected = (json.loads((path / "summary.json").read_text()) for path in (workdir, expected_workdir))
     assert found["status"] == "complete"
     assert found["steps"] == expected["steps"] == STEPS
     assert found["best"]["step"] == expected["best"]["step"]
-    experiment = create_experiment(from_json((workdir / "config.json").read_text()))
-    like = create_train_state(experiment.config, experiment.spec, experiment.plan)
-    ours, theirs = restore_state(workdir, like), restore_state(expected_workdir, like)
+    ours, theirs = restore_both(workdir, expected_workdir)
     chex.assert_trees_all_close(ours.params, theirs.params, atol=1e-5, rtol=0)
     chex.assert_trees_all_close(ours.opt_state, theirs.opt_state, atol=1e-5, rtol=1e-4)
     records = (
@@ -92,9 +96,7 @@ def test_two_processes_take_the_same_steps_per_dispatch(steps, tmp_path, data_di
     rarely = ["--log_every_steps=4", "--checkpoint_every_steps=100", "--evaluate_every_epochs=100"]
     argv = command(tmp_path / "run", data_dir, *rarely, f"--steps_per_dispatch={steps}")
     assert [each.code for each in run_two(argv)] == [0, 0]
-    experiment = create_experiment(from_json((tmp_path / "run/config.json").read_text()))
-    like = create_train_state(experiment.config, experiment.spec, experiment.plan)
-    ours, theirs = restore_state(tmp_path / "run", like), restore_state(single, like)
+    ours, theirs = restore_both(tmp_path / "run", single)
     assert int(ours.step) == STEPS
     chex.assert_trees_all_close(ours.params, theirs.params, atol=1e-5, rtol=0)
 
@@ -200,13 +202,13 @@ def test_a_process_that_dies_or_is_suspended_ends_the_other(index, number, tmp_p
 
 RAISING = """
 import runpy, sys
-from aux_rnn.training import actions
-log = actions.Actions.log
+from aux_rnn.training.loop import Loop
+log = Loop.log
 def log_or_fail(self, step, phase, metrics):
     if self.processes.index == {index} and step == 8:
         raise RuntimeError("a defect")
     return log(self, step, phase, metrics)
-actions.Actions.log = log_or_fail
+Loop.log = log_or_fail
 sys.path.insert(0, {folder!r})
 sys.argv[0] = {folder!r} + "/main.py"
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -6,7 +6,7 @@ from typing import Any
 from aux_rnn.analysis.restore import load_run
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
-from aux_rnn.training.evaluation import batches_of, evaluate_split, without_untrained
+from aux_rnn.training.evaluation import evaluate_split
 
 
 def evaluate_run(
@@ -20,17 +20,10 @@ def evaluate_run(
     `load_run`.
     """
     experiment, state = load_run(path, data, processes, checkpoint)
-    step = int(state.step)
-    phase = experiment.plan.phase(step - 1)
-
-    def evaluate(split: str) -> dict[str, float]:
-        batches = batches_of(experiment, split, processes)
-        return without_untrained(evaluate_split(experiment.steps.evaluate, state.params, batches) or {}, phase)
-
     return {
         "dataset": experiment.config.data.dataset,
         "auxiliary": experiment.config.model.auxiliary,
         "status": "evaluated",
-        "steps": step,
-        "results": {split: evaluate(split) for split in ("validation", "test")},
+        "steps": int(state.step),
+        "results": {split: evaluate_split(experiment, split, state, processes) for split in ("validation", "test")},
     }

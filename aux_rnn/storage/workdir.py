@@ -109,12 +109,11 @@ def unwritable(path: Path, error: OSError) -> WorkdirError:
 
 
 def write_config(path: Path, config: Config) -> None:
-    """Writes `config.json`, unless the folder has an equal one; a run that is extended is no longer complete."""
+    """Writes `config.json`; a run that is extended is no longer complete."""
     previous = read_config(path)
     if has_more_epochs(previous, config) and (summary := read_summary(path)):
         write_summary(path, {**summary, "status": "interrupted"})
-    if previous is None or diff_configs(previous, config):
-        write_atomically(path / "config.json", to_json(config))
+    write_atomically(path / "config.json", to_json(config))
 
 
 def read_config(path: Path) -> Config | None:

@@ -1,24 +1,19 @@
-"""Compiles the training steps before a run begins, and refuses a run that does not fit into memory."""
+"""Compiles steps, and refuses what does not fit into the memory of the devices."""
 
 import dataclasses
-import math
+import platform
 import time
-from functools import partial
 from typing import Any
 
 import jax
-import numpy as np
 
-from aux_rnn.config.settings import Config
-from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
-from aux_rnn.training.dispatch import Dispatcher
-from aux_rnn.training.memory_check import require_memory
-from aux_rnn.training.plan import Plan
+from aux_rnn.config.fields import reject
+from aux_rnn.distributed import ProcessGroup
+from aux_rnn.system.memory import available_bytes
 from aux_rnn.training.sharding import CompiledStep
-from aux_rnn.training.steps import TrainState, create_train_state
+from aux_rnn.training.steps import TrainState
 
-SIZES = ("embedding_size", "hidden_size", "head_sizes", "decoder_sizes", "decoder_head_sizes", "transformer_size")
+SMALLER_STEP = "smaller, or the sequences or truncation lengths shorter"  # what may be done about a step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,32 +22,6 @@ class CompiledPhase:
 
     seconds: float
     step_bytes: int
-
-
-def compile_steps(
-    config: Config,
-    spec: SequenceSpec,
-    plan: Plan,
-    dispatcher: Dispatcher,
-    processes: ProcessGroup = SINGLE_PROCESS,
-) -> dict[str, CompiledPhase]:
-    """Compiles the training steps of the phases that the plan has, 'pretrain' and 'train'.
-
-    All processes of a run call this together. Raises ConfigError if the training state or
-    a step needs more memory than is available, and ProcessError if it does in another process.
-    """
-    shapes = jax.eval_shape(partial(create_train_state, config, spec, plan))
-    state_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-    require_memory(state_bytes, largest_size(config), "the parameters and the optimizer need", processes)
-    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # several processes need arrays
-    counts = {"pretrain": plan.pretrain_steps, "train": plan.train_steps}
-    arguments = dispatcher.prepare(0, 1).arguments
-    phases = {
-        name: compile_step(dispatcher.step_of(name), state, *arguments) for name, count in counts.items() if count
-    }
-    step_bytes = state_bytes + max((phase.step_bytes for phase in phases.values()), default=0)
-    require_memory(step_bytes, ("batch_size", config.run.batch_size), "a training step needs", processes)
-    return phases
 
 
 def compile_step(step: CompiledStep, state: TrainState, *arguments: Any) -> CompiledPhase:
@@ -67,7 +36,21 @@ def working_bytes(memory: Any) -> int:
     return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 
 
-def largest_size(config: Config) -> tuple[str, Any]:
-    """Returns the name and value of the largest size of a layer."""
-    sizes = ((name, getattr(config.model, name)) for name in SIZES)
-    return max(sizes, key=lambda setting: np.max(setting[1]))
+def require_memory(device_bytes: int, setting: tuple[str, object, str], what: str, processes: ProcessGroup) -> None:
+    """Raises ConfigError if all local devices together need more memory than is available.
+
+    The error names the setting, its value and the remedy. Processes on one machine share its memory where the devices
+    are CPUs.
+    """
+    host = platform.node() if jax.default_backend() == "cpu" else f"{processes.index}"
+    needed = processes.all_gather([host, device_bytes * jax.local_device_count()])
+    here = sum(size for name, size in needed if name == host)
+
+    def check() -> None:
+        available = available_bytes()
+        if available is not None and here > available:
+            name, value, remedy = setting
+            figures = f"{what} {here / 2**30:,.1f} GiB and {available / 2**30:,.1f} GiB are available"
+            raise reject(name, value, f"{remedy}: {figures}")
+
+    processes.run_on_all(check)

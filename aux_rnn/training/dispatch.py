@@ -1,4 +1,4 @@
-"""Dispatches training steps: one with a batch from the host, or several on examples that the devices hold.
+"""Compiles and dispatches training steps: one on a batch from the host, or several on examples on the devices.
 
 The second leaves the host less to do per step, which limits small networks: it sends the indices of the examples
 instead of a batch, and starts several steps at once. Both compute the same up to rounding, and a step gives the same
@@ -6,17 +6,20 @@ bits in a dispatch of any size.
 """
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from aux_rnn.config.settings import MOST_STEPS, RunConfig
-from aux_rnn.datasets import TrainBatches, steps_per_epoch
+from aux_rnn.config.settings import MOST_STEPS, Config, ModelConfig
+from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets import Examples, TrainBatches, steps_per_epoch
 from aux_rnn.distributed import ProcessGroup
-from aux_rnn.training.memory_check import require_memory
-from aux_rnn.training.sharding import CompiledStep, replicate, shard
-from aux_rnn.training.steps import Steps, TrainState
+from aux_rnn.training.compilation import SMALLER_STEP, CompiledPhase, compile_step, require_memory
+from aux_rnn.training.plan import Plan
+from aux_rnn.training.sharding import replicate, shard
+from aux_rnn.training.steps import Steps, TrainState, create_train_state
 
 MAX_SECONDS = 0.1  # of a dispatch of several steps, so that a run stops soon when asked to
 MAX_BYTES = 2**28  # of examples; the choice does not depend on the free memory, as rounding depends on it
@@ -31,32 +34,51 @@ class Dispatch:
 
 
 class Dispatcher:
-    """Prepares and starts the training steps of a run. All processes of a run create and call it alike.
+    """Compiles, prepares and starts the training steps of a run. All processes of a run create and call it alike.
 
     Args:
-      run: the settings of the run, of which `data_on_device` and `steps_per_dispatch` count.
+      config: the settings of the run.
       steps: the steps for these examples and devices.
-      batches: this process's batches.
+      examples: the training set.
       processes: all processes of the run.
 
     Raises:
-      ConfigError: the devices have too little memory for the examples that they are to hold.
+      ConfigError: the batches do not fit the examples or the processes, or the devices have too little memory for the
+        examples that they are to hold.
     """
 
-    def __init__(self, run: RunConfig, steps: Steps, batches: TrainBatches, processes: ProcessGroup) -> None:
-        self._steps, self._batches, self._processes = steps, batches, processes
+    def __init__(self, config: Config, steps: Steps, examples: Examples, processes: ProcessGroup) -> None:
+        self._config, self._processes, run = config, processes, config.run
+        self._steps = {"pretrain": steps.pretrain_many, "train": steps.train_many}
+        self._batches = TrainBatches(examples, run.batch_size, run.seed, processes.index, processes.count)
         self._adapts = run.steps_per_dispatch == "auto"
         self._most = 1 if self._adapts else int(run.steps_per_dispatch)
-        keeps_examples = fits_devices(run.data_on_device, batches, processes)
-        self._examples = replicate(pad_examples(batches)) if keeps_examples else {}
+        keeps_examples = fits_devices(run.data_on_device, self._batches, processes)
+        self._examples = replicate(pad_examples(self._batches)) if keeps_examples else {}
 
     def example_bytes(self) -> int:
         """Returns the memory of the examples on each device."""
         return sum(values.nbytes for values in self._examples.values())
 
-    def step_of(self, phase: str) -> CompiledStep:
-        """Returns the compiled step of 'pretrain' or 'train', for the arguments that `prepare` returns."""
-        return {"pretrain": self._steps.pretrain_many, "train": self._steps.train_many}[phase]
+    def compile(self, spec: SequenceSpec, plan: Plan) -> dict[str, CompiledPhase]:
+        """Compiles the training steps of the phases that the plan has, 'pretrain' and 'train'.
+
+        Raises ConfigError if the training state or a step needs more memory than is available, and ProcessError if it
+        does in another process.
+        """
+        config, processes = self._config, self._processes
+        shapes = jax.eval_shape(partial(create_train_state, config, spec, plan))
+        state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+        size = largest_size(config.model)
+        require_memory(state_bytes, (*size, "smaller"), "the parameters and the optimizer need", processes)
+        state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # several processes need arrays
+        counts = {"pretrain": plan.pretrain_steps, "train": plan.train_steps}
+        arguments = self.prepare(0, 1).arguments
+        phases = {name: compile_step(self._steps[name], state, *arguments) for name, count in counts.items() if count}
+        step_bytes = state_bytes + max((phase.step_bytes for phase in phases.values()), default=0)
+        remedy = SMALLER_STEP + ", or --data_on_device=never" * bool(self._examples)
+        require_memory(step_bytes, ("batch_size", config.run.batch_size, remedy), "a training step needs", processes)
+        return phases
 
     def prepare(self, step: int, limit: int) -> Dispatch:
         """Returns the next dispatch after `step` steps, of at least one and at most `limit` steps."""
@@ -75,7 +97,7 @@ class Dispatcher:
 
     def start(self, phase: str, state: TrainState, dispatch: Dispatch) -> TrainState:
         """Starts the steps; returns the state after them, which takes the memory of the old one."""
-        return self.step_of(phase)(state, *dispatch.arguments)
+        return self._steps[phase](state, *dispatch.arguments)
 
     def adapt(self, steps_per_second: float) -> None:
         """Chooses how many steps the next dispatches have, unless that is set; process 0 decides."""
@@ -108,6 +130,12 @@ def fits_devices(when: str, batches: TrainBatches, processes: ProcessGroup) -> b
     row = sum(values[:1].nbytes for values in batches.examples.arrays().values())
     size = row * (len(batches.examples) + count_padding(batches))
     if when == "always":
-        require_memory(size, ("data_on_device", when), "the examples need", processes)
+        require_memory(size, ("data_on_device", when, "never"), "the examples need", processes)
     copies = jax.local_device_count() if jax.default_backend() == "cpu" else 1  # in the same memory
     return when == "always" or (when == "auto" and copies * size <= MAX_BYTES)
+
+
+def largest_size(config: ModelConfig) -> tuple[str, Any]:
+    """Returns the name and value of the largest size of a layer."""
+    sizes = {name: value for name, value in vars(config).items() if name.endswith(("_size", "_sizes"))}
+    return max(sizes.items(), key=lambda setting: np.max(setting[1]))

@@ -1,4 +1,4 @@
-"""The training loop: takes the steps of a run and calls its periodic actions."""
+"""The training loop: takes the steps of a run, logs, evaluates and saves."""
 
 import dataclasses
 from typing import Any
@@ -9,14 +9,18 @@ import optax
 
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.errors import OneLineError
+from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.metrics import Metrics
+from aux_rnn.plots.reconstructions.plotter import make_reconstruction_plotter
 from aux_rnn.storage.checkpoints import digest
 from aux_rnn.system.signals import StopRequest
-from aux_rnn.training.actions import Actions
+from aux_rnn.system.timing import Speed
 from aux_rnn.training.dispatch import Dispatch, Dispatcher
+from aux_rnn.training.evaluation import evaluate_split
 from aux_rnn.training.experiment import Experiment, require_same_data
+from aux_rnn.training.optimizer import make_learning_rate
 from aux_rnn.training.outputs import NullOutputs
-from aux_rnn.training.progress import Progress
+from aux_rnn.training.progress import Progress, format_metrics
 from aux_rnn.training.sharding import broadcast, replicate
 from aux_rnn.training.statistics import RunStats
 from aux_rnn.training.steps import NO_STEP, TrainState, create_train_state
@@ -37,13 +41,10 @@ def require_finite(first_nonfinite_step: jax.Array, files: NullOutputs) -> None:
     """Raises TrainingError if the loss or a gradient of any step so far was not finite."""
     bad = int(first_nonfinite_step)
     if bad != NO_STEP:
-        checkpoint = files.latest_checkpoint_path()
-        last, elsewhere = (
-            (f"; the last good checkpoint is {checkpoint}", " in another folder") if checkpoint else ("", "")
-        )
-        raise TrainingError(
-            f"step {bad}: the loss or its gradient is not finite{last}; try a smaller learning_rate{elsewhere}"
-        )
+        remedy = "try a smaller learning_rate"
+        if checkpoint := files.latest_checkpoint_path():
+            remedy = f"the last good checkpoint is {checkpoint}; {remedy} in another folder"
+        raise TrainingError(f"step {bad}: the loss or its gradient is not finite; {remedy}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,32 +85,64 @@ class Loop:
         processes: ProcessGroup,
         stop: StopRequest,
     ) -> None:
-        self.experiment, self.files, self.stop, self._dispatcher = experiment, files, stop, dispatcher
+        self.experiment, self.files, self.progress, self.processes = experiment, files, progress, processes
+        self._dispatcher, self._stop = dispatcher, stop
         state, meta = restore(experiment, files, processes)
         self.state: TrainState = replicate(broadcast(state))
         self.step = int(self.state.step)
-        self.stats = RunStats.restore(meta, experiment.splits)
+        self.stats = RunStats.restore(meta, experiment)
         records = meta["records"] if meta else 0
         processes.run_on_all(lambda: files.open(self.step, self.stats.is_evaluated, records))
-        saved = self.step, self.stats.is_evaluated
-        self._actions = Actions(experiment, self.stats, files, progress, processes, stop, saved)
+        # The step of the newest checkpoint, and whether it holds the evaluation that is due after that step.
+        self._saved = self.step, self.stats.is_evaluated
         self._pending: PendingSteps | None = None
+        config, plan = experiment.config, experiment.plan
+        self._learning_rate = make_learning_rate(config.optimizer, plan)
+        self._speed = {phase: Speed(self.stats.clock, phase) for phase in ("pretrain", "train")}
+        self._plot = make_reconstruction_plotter(
+            config, experiment.spec, experiment.splits, experiment.permutation, plan.total_steps
+        )
         if self.step:
-            progress.say(f"continues after step {self.step} of {experiment.plan.total_steps}")
+            progress.say(f"continues after step {self.step} of {plan.total_steps}")
+
+    def run(self) -> dict[str, Any]:
+        """Takes the remaining steps, writes `summary.json` and returns its content.
+
+        Stops after the current dispatch with a checkpoint when asked to. Raises TrainingError and StorageError.
+        """
+        try:
+            self.train()
+            params = jax.device_get(self.state.params)
+            summary = {
+                **self.stats.describe(self.step),
+                "parameters": optax.tree.size(params),
+                "params_digest": digest(params),
+            }
+            self.files.finish(summary)
+        except Exception:
+            # The parameters may have been lost in the step that failed.
+            self.files.write_failed_summary({**self.stats.describe(self.step), "status": "failed"})
+            raise
+        finally:
+            self.progress.end()
+        self._stop.is_over = True
+        return summary
 
     def train(self) -> None:
-        """Takes the remaining steps, or stops after the current dispatch with a checkpoint when asked to."""
-        plan = self.experiment.plan
-        self._actions.progress.begin(plan, self.step)
+        """Takes the remaining steps and leaves a checkpoint of the last one."""
+        self.progress.begin(self.experiment.plan, self.step)
         dispatch = self.prepare()
         if not self.stats.is_evaluated:
-            self._actions.evaluate(self.step, self.finished_state().params)
-        while self.step < plan.total_steps and not self._actions.is_stopping():
+            self.evaluate()
+        while self.step < self.experiment.plan.total_steps and not self.is_stopping():
             dispatch = self.take_steps(dispatch)
-            self.run_periodic_actions()
-        state = self.finished_state()
-        if self._actions.saved != (self.step, self.stats.is_evaluated):
-            self._actions.save(self.step, state)
+            self.evaluate_and_save()
+        if self._saved != (self.step, self.stats.is_evaluated):
+            self.save()
+
+    def is_stopping(self) -> bool:
+        """Returns whether to stop now, the same in all processes; all of them call this at the same points."""
+        return self.processes.is_stopping(bool(self._stop))
 
     def prepare(self) -> Dispatch:
         """Returns the next dispatch, which ends at the latest where the run has something else to do."""
@@ -135,13 +168,11 @@ class Loop:
         steps, self._pending = self._pending, None
         with self.stats.clock.section(steps.phase, entries=steps.count):
             jax.block_until_ready(steps.marker)
-        self._actions.progress.advance(steps.phase, steps.count)
+        self.progress.advance(steps.phase, steps.count)
         if steps.logged is not None:
             metrics, first_nonfinite_step = steps.logged
             require_finite(first_nonfinite_step, self.files)
-            speed = self._actions.log(steps.number, steps.phase, metrics)
-            if self.experiment.plan.log_every > 1:  # else no dispatch has several steps
-                self._dispatcher.adapt(speed)
+            self.log(steps.number, steps.phase, metrics)
 
     def finished_state(self) -> TrainState:
         """Returns the state once all steps are complete and logged. Raises TrainingError if it is not finite."""
@@ -149,27 +180,67 @@ class Loop:
         require_finite(self.state.first_nonfinite_step, self.files)
         return self.state
 
-    def run_periodic_actions(self) -> None:
+    def log(self, step: int, phase: str, metrics: Metrics) -> None:
+        """Logs the metrics since the last record, after `step` complete steps, the last one of which is in `phase`."""
+        plan, speed = self.experiment.plan, self._speed[phase].read()
+        values = metrics_lib.compute(metrics)
+        values["learning_rate"] = float(self._learning_rate(step - 1))
+        remaining = None
+        if speed:  # else not known
+            values["examples_per_second"] = speed * self.experiment.config.run.batch_size
+            remaining = (plan.total_steps - step) / speed
+        self.progress.log(phase, step, values, remaining)
+        self._record("train", step, phase, values)
+        if plan.log_every > 1:  # else no dispatch has several steps
+            self._dispatcher.adapt(speed)
+
+    def evaluate_and_save(self) -> None:
         """Evaluates and saves if that is due, after all records up to this step, as a checkpoint counts them."""
         plan, best = self.experiment.plan, self.stats.best
         if plan.should_evaluate(self.step):
-            self._actions.evaluate(self.step, self.finished_state().params)
+            self.evaluate()
         is_best = best is not self.stats.best
         if self.stats.is_evaluated and (is_best or plan.should_checkpoint(self.step)):
-            self._actions.save(self.step, self.finished_state())
+            self.save()
 
-    def describe(self) -> dict[str, Any]:
-        """Returns the part of the summary that is known at any time."""
-        return self.stats.describe(self.experiment.config, self.step, self.experiment.plan.total_steps)
+    def evaluate(self) -> None:
+        """Evaluates the validation split and, after the last step or where the settings say so, the test split.
 
-    def summary(self) -> dict[str, Any]:
-        """Returns the content of `summary.json`."""
-        params = jax.device_get(self.state.params)
-        return {**self.describe(), "parameters": optax.tree.size(params), "params_digest": digest(params)}
+        If the run is to stop meanwhile, nothing is recorded, and the next start evaluates instead.
+        """
+        step, state, run, plan = self.step, self.finished_state(), self.experiment.config.run, self.experiment.plan
+        includes_test = step == plan.total_steps or run.evaluate_test
+        self.stats.is_evaluated = False
+        measured = {}
+        for split in ("validation", "test") if includes_test else ("validation",):
+            with self.stats.clock.section("evaluate"):
+                values = evaluate_split(self.experiment, split, state, self.processes, self.is_stopping)
+            if values is None:
+                return
+            measured[split] = values
+        self.stats.is_evaluated = True
+        phase = plan.phase(step - 1)
+        for split, values in measured.items():
+            if values:
+                self.stats.results[split] = values
+                self._record(split, step, phase, values)
+                self.progress.say(f"{phase} {step}/{plan.total_steps}  {split}: {format_metrics(values)}")
+        self.stats.update_best(step)
+        if run.pictures and plan.should_draw(step):
+            # In process 0, unless the run is to stop; the others continue and wait for it.
+            with self.stats.clock.section("draw"):
+                self.files.show(step, lambda: self._plot(state.params, step, lambda: bool(self._stop)))
 
-    def close(self) -> None:
-        """Ends the display of the run."""
-        self._actions.progress.end()
+    def save(self) -> None:
+        """Saves the state together with the statistics."""
+        state = self.finished_state()
+        with self.stats.clock.section("checkpoint"):
+            self.files.save(self.step, state, self.stats.to_meta())
+        self._saved = self.step, self.stats.is_evaluated
+
+    def _record(self, kind: str, step: int, phase: str, values: dict[str, float]) -> None:
+        epoch = step / self.experiment.plan.steps_per_epoch
+        self.files.record(kind, step, {"phase": phase, "epoch": epoch, **values, "seconds": self.stats.clock.total()})
 
 
 def restore(

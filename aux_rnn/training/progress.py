@@ -72,19 +72,19 @@ class Progress:
         self._total = 0
 
     def begin(self, plan: Plan, step: int) -> None:
-        """Opens the bar; the steps have been compiled by now and do not count in its estimate of the time left."""
+        """Opens the bar on a terminal; its estimate of the time left does not include the compilation before."""
         self._total = plan.total_steps
-        self._bar = tqdm(
-            desc="starting ",
-            total=plan.total_steps,
-            initial=step,
-            file=self._stream,
-            disable=not is_terminal(self._stream),
-            dynamic_ncols=True,
-            leave=False,
-            smoothing=0.02,  # over some 50 updates, so that the phases count by their own speed
-            bar_format="{desc}|{bar}| {n}/{total} ETA {remaining}{postfix}",
-        )
+        if is_terminal(self._stream):
+            self._bar = tqdm(
+                desc="starting ",
+                total=plan.total_steps,
+                initial=step,
+                file=self._stream,
+                dynamic_ncols=True,
+                leave=False,
+                smoothing=0.02,  # over some 50 updates, so that the phases count by their own speed
+                bar_format="{desc}|{bar}| {n}/{total} ETA {remaining}{postfix}",
+            )
 
     def advance(self, phase: str, count: int) -> None:
         """Counts complete steps."""
@@ -94,7 +94,7 @@ class Progress:
 
     def log(self, phase: str, step: int, values: Mapping[str, float], remaining: float | None) -> None:
         """Shows training metrics in the bar or, where there is none, as a line with the seconds left."""
-        if self._bar is not None and not self._bar.disable:
+        if self._bar is not None:
             self._bar.set_postfix_str(self._fit_metrics(values), refresh=False)
         else:
             time_left = "" if remaining is None else f"  ETA {format_duration(remaining)}"
@@ -116,7 +116,7 @@ class Progress:
         """Writes a line, above the bar if there is one; a line that is too long for a terminal is wrapped."""
         if is_terminal(self._stream):
             line = wrap_line(line, shutil.get_terminal_size((WIDTH, 24)).columns, indent=2)
-        if self._bar is None or self._bar.disable:
+        if self._bar is None:
             print(line, file=self._stream, flush=True)
         else:
             self._bar.write(line, file=self._stream)

@@ -7,11 +7,10 @@ from typing import Any
 import jax
 
 from aux_rnn.config.fields import format_value
-from aux_rnn.config.settings import Config
-from aux_rnn.datasets import Splits
 from aux_rnn.system.machine import describe_machine, usable_cores
 from aux_rnn.system.memory import describe_devices, peak_memory_mib
 from aux_rnn.system.timing import Clock
+from aux_rnn.training.experiment import Experiment
 
 
 @dataclasses.dataclass
@@ -19,7 +18,7 @@ class RunStats:
     """Holds what a run has measured so far.
 
     Attributes:
-      splits: the examples.
+      experiment: the run.
       clock: seconds by section.
       results: metrics of the latest evaluation of each split.
       best: `step` and `validation_accuracy` of the evaluation with the highest accuracy; None before the first one.
@@ -28,7 +27,7 @@ class RunStats:
       earlier_peak_mib: the peak memory of earlier processes, in MiB.
     """
 
-    splits: Splits
+    experiment: Experiment
     clock: Clock = dataclasses.field(default_factory=Clock)
     results: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     best: dict[str, float] | None = None
@@ -36,12 +35,12 @@ class RunStats:
     earlier_peak_mib: float = 0.0
 
     @classmethod
-    def restore(cls, meta: Mapping[str, Any] | None, splits: Splits) -> "RunStats":
+    def restore(cls, meta: Mapping[str, Any] | None, experiment: Experiment) -> "RunStats":
         """Returns the statistics in a checkpoint's meta data, or those of a new run for None."""
         if meta is None:
-            return cls(splits)
+            return cls(experiment)
         clock = Clock(meta["seconds"], entries=meta["entries"])
-        return cls(splits, clock, meta["results"], meta["best"], meta["is_evaluated"], meta["peak_memory_mib"])
+        return cls(experiment, clock, meta["results"], meta["best"], meta["is_evaluated"], meta["peak_memory_mib"])
 
     def to_meta(self) -> dict[str, Any]:
         """Returns the meta data of a checkpoint."""
@@ -50,8 +49,8 @@ class RunStats:
             "entries": dict(self.clock.entries),
             "peak_memory_mib": self.peak_mib(),
             "results": self.results,
-            "examples": self.splits.counts(),
-            "data": self.splits.fingerprint,
+            "examples": self.experiment.splits.counts(),
+            "data": self.experiment.splits.fingerprint,
             "best": self.best,
             "is_evaluated": self.is_evaluated,
         }
@@ -66,15 +65,16 @@ class RunStats:
         if accuracy is not None and (self.best is None or accuracy > self.best["validation_accuracy"]):
             self.best = {"step": step, "validation_accuracy": accuracy}
 
-    def describe(self, config: Config, step: int, total_steps: int) -> dict[str, Any]:
-        """Returns `summary.json` without the parts about parameters; accuracies from 0 to 1."""
+    def describe(self, step: int) -> dict[str, Any]:
+        """Returns `summary.json` after `step` steps, without the parts about parameters; accuracies from 0 to 1."""
+        config, is_last = self.experiment.config, step == self.experiment.plan.total_steps
         return {
             "dataset": config.data.dataset,
             "auxiliary": config.model.auxiliary,
             "encoder": format_value(config.model.encoder),
             "seed": config.run.seed,
-            "examples": self.splits.counts(),
-            "status": "complete" if step == total_steps and self.is_evaluated else "interrupted",
+            "examples": self.experiment.splits.counts(),
+            "status": "complete" if is_last and self.is_evaluated else "interrupted",
             "steps": step,
             "test_accuracy": self.results.get("test", {}).get("accuracy"),
             "validation_accuracy": self.results.get("validation", {}).get("accuracy"),

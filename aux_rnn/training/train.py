@@ -9,13 +9,12 @@ import jax
 
 from aux_rnn.config.serialization import name_model
 from aux_rnn.config.settings import Config
-from aux_rnn.datasets import TrainBatches, find_dataset
+from aux_rnn.datasets import find_dataset
 from aux_rnn.datasets.arrays import Form
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.signals import StopRequest, catch_signals
-from aux_rnn.training.compilation import compile_steps
 from aux_rnn.training.dispatch import Dispatcher
 from aux_rnn.training.experiment import Experiment, check_together, create_experiment
 from aux_rnn.training.loop import Loop
@@ -83,16 +82,13 @@ def run_experiment(
     """Compiles and takes the steps; returns the summary and the parameters. `signals` makes the request to stop."""
     if files.extended_from:
         progress.say(describe_extension(experiment, files.extended_from))
-    run = experiment.config.run
-    batches = TrainBatches(experiment.splits.train, run.batch_size, run.seed, processes.index, processes.count)
-    dispatcher = Dispatcher(run, experiment.steps, batches, processes)
-    parts = experiment.config, experiment.spec, experiment.plan
-    compiled = compile_steps(*parts, dispatcher, processes)
+    dispatcher = Dispatcher(experiment.config, experiment.steps, experiment.splits.train, processes)
+    compiled = dispatcher.compile(experiment.spec, experiment.plan)
     processes.run_on_all(lambda: files.write_config(form))
-    caught = signals or nullcontext(StopRequest())
-    with caught as stop, closing(Loop(experiment, dispatcher, files, progress, processes, stop)) as loop:
+    with signals or nullcontext(StopRequest()) as stop:
+        loop = Loop(experiment, dispatcher, files, progress, processes, stop)
         loop.stats.clock.seconds["compile"] += sum(phase.seconds for phase in compiled.values())
-        return finish(loop), loop.state.params
+        return loop.run(), loop.state.params
 
 
 def describe_extension(experiment: Experiment, epochs: int) -> str:
@@ -104,20 +100,6 @@ def describe_extension(experiment: Experiment, epochs: int) -> str:
         f"extended from {epochs} to {config.run.train_epochs} epochs of training  the learning rate is halved at 30, "
         f"60 and 90 % of the new number  after {epochs} epochs it is {new:g} instead of {old:g}"
     )
-
-
-def finish(loop: Loop) -> dict[str, Any]:
-    """Takes the steps that are left and writes `summary.json`; returns its content."""
-    try:
-        loop.train()
-        summary = loop.summary()
-        loop.files.finish(summary)
-        loop.stop.is_over = True
-    except Exception:
-        # The parameters may have been lost in the step that failed.
-        loop.files.write_failed_summary({**loop.describe(), "status": "failed"})
-        raise
-    return summary
 
 
 def announce(experiment: Experiment, where: str, progress: Progress, process_count: int = 1) -> None:

@@ -16,9 +16,8 @@ from aux_rnn.config.settings import MOST_STEPS, Config
 from aux_rnn.datasets import Examples, evaluation_batches
 from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import shapes_of
-from aux_rnn.training.compilation import working_bytes
+from aux_rnn.training.compilation import SMALLER_STEP, working_bytes
 from aux_rnn.training.dispatch import MAX_BYTES
-from aux_rnn.training.memory_check import too_large
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.steps import create_train_state, make_steps
 from modes.compiled_loops import Program, read_program
@@ -137,7 +136,8 @@ def compile_phase(config: Config, topology: Topology, phase: str, compile_step: 
         reason = first_line(error).partition(": ")[2]
     if reason:
         share = f"{config.run.batch_size // len(topology.devices)} rows on each device of --topology={topology.name}"
-        raise too_large("batch_size", config.run.batch_size, f"the {phase} step with {share} does not fit ({reason})")
+        remedy = f"{SMALLER_STEP}: the {phase} step with {share} does not fit ({reason})"
+        raise reject("batch_size", config.run.batch_size, remedy)
     program = read_program(compiled.as_text())
     return CompiledFor(seconds, memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, program)
 

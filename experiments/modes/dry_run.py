@@ -23,7 +23,6 @@ from aux_rnn.config.spec import SequenceSpec, check_segment
 from aux_rnn.datasets import (
     Examples,
     SplitSizes,
-    TrainBatches,
     divide_examples,
     evaluation_batches,
     find_dataset,
@@ -35,7 +34,7 @@ from aux_rnn.storage.checkpoints import shapes_of
 from aux_rnn.system.machine import warn_of_precision
 from aux_rnn.system.memory import describe_devices
 from aux_rnn.system.timing import format_duration
-from aux_rnn.training.compilation import CompiledPhase, compile_steps
+from aux_rnn.training.compilation import CompiledPhase
 from aux_rnn.training.dispatch import Dispatch, Dispatcher
 from aux_rnn.training.experiment import check_pixel_loss, check_together
 from aux_rnn.training.plan import Plan
@@ -105,9 +104,8 @@ def dry_run(config: Config, processes: ProcessGroup = SINGLE_PROCESS) -> DryRun:
     spec, _, plan, permutation = planned
     steps = make_steps(config, spec, plan, permutation)
     examples = make_examples(config, planned)
-    batches = TrainBatches(examples, run.batch_size, run.seed, processes.index, processes.count)
-    dispatcher = Dispatcher(run, steps, batches, processes)
-    compiled = compile_steps(config, spec, plan, dispatcher, processes)
+    dispatcher = Dispatcher(config, steps, examples, processes)
+    compiled = dispatcher.compile(spec, plan)
     state = replicate(broadcast(create_train_state(config, spec, plan)))
     shapes, state_bytes = shapes_of(state.params), sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     batch = next(evaluation_batches(examples, run.batch_size, processes.index, processes.count))

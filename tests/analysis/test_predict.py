@@ -14,6 +14,7 @@ from aux_rnn.analysis.restore import load_run
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import to_json, with_settings
 from aux_rnn.datasets import Examples, evaluation_batches, load_splits
+from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.plots import confusion
 from aux_rnn.plots.confusion import draw_confusion
 from aux_rnn.storage.checkpoints import CheckpointWriter
@@ -37,7 +38,8 @@ def run(tiny, shared_steps, tmp_path_factory):
     config = with_settings(tiny, auxiliary="none", batch_size=16)
     experiment = create_experiment(config)
     checkpoints = CheckpointWriter(path / "checkpoints")
-    checkpoints.save(1, create_train_state(config, experiment.spec, experiment.plan), {}, None)
+    state = create_train_state(config, experiment.spec, experiment.plan).replace(step=np.int32(1))
+    checkpoints.save(1, state, {}, None)
     checkpoints.close()
     (path / "config.json").write_text(to_json(config))
     return path
@@ -49,8 +51,7 @@ def test_every_example_of_a_split_is_predicted_once_as_the_evaluation_counts_it(
     assert found.logits.shape == (360, 10)
     assert found.logits.dtype == np.float32
     np.testing.assert_array_equal(found.labels, experiment.splits.test.labels)
-    batches = evaluation_batches(experiment.splits.test, 16)
-    accuracy = evaluate_split(experiment.steps.evaluate, state.params, batches)["accuracy"]
+    accuracy = evaluate_split(experiment, "test", state, SINGLE_PROCESS)["accuracy"]
     assert np.mean(found.logits.argmax(-1) == found.labels) == pytest.approx(accuracy)
     assert found.classes == [str(digit) for digit in range(10)]
     # The last example, in a batch that is filled up, alone.

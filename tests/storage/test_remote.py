@@ -24,7 +24,7 @@ from aux_rnn.storage.addresses import is_address, local_copy, open_remote
 from aux_rnn.storage.remote import OwnershipLostError, RemoteCopy, RemoteError
 from aux_rnn.storage.workdir import WorkdirError
 from aux_rnn.system.signals import StopRequest
-from aux_rnn.training.actions import Actions
+from aux_rnn.training.loop import Loop
 from aux_rnn.training.train import train_and_evaluate
 
 pytestmark = pytest.mark.usefixtures("shared_steps")
@@ -270,15 +270,15 @@ def train_at(address, config, quiet):
 
 def after_save(monkeypatch, step, action):
     """Calls `action` once, after the run has saved at a step."""
-    save = Actions.save
+    save = Loop.save
 
-    def save_and_act(self, saved_step, state):
-        save(self, saved_step, state)
-        if saved_step == step:
-            monkeypatch.setattr(Actions, "save", save)
+    def save_and_act(self):
+        save(self)
+        if self.step == step:
+            monkeypatch.setattr(Loop, "save", save)
             action()
 
-    monkeypatch.setattr(Actions, "save", save_and_act)
+    monkeypatch.setattr(Loop, "save", save_and_act)
 
 
 # What each mode makes of a run.

@@ -1,6 +1,7 @@
 """Steps on batches from the host and on examples that the devices hold, one or several per dispatch."""
 
-import dataclasses
+import json
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -13,10 +14,10 @@ from aux_rnn.config.serialization import with_settings
 from aux_rnn.datasets import Examples, TrainBatches
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.system.signals import StopRequest
-from aux_rnn.training import dispatch, memory_check
-from aux_rnn.training.actions import Actions
+from aux_rnn.training import compilation, dispatch
 from aux_rnn.training.dispatch import Dispatcher
 from aux_rnn.training.experiment import create_experiment
+from aux_rnn.training.loop import Loop
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import replicate, shard
 from aux_rnn.training.steps import create_train_state
@@ -36,9 +37,8 @@ def experiment(tiny):
 
 
 def make_dispatcher(experiment, processes=SINGLE_PROCESS, **settings):
-    run = dataclasses.replace(experiment.config.run, **settings)
-    batches = TrainBatches(experiment.splits.train, run.batch_size, run.seed)
-    return Dispatcher(run, experiment.steps, batches, processes)
+    config = with_settings(experiment.config, **settings)
+    return Dispatcher(config, experiment.steps, experiment.splits.train, processes)
 
 
 def initial_state(experiment):
@@ -81,13 +81,14 @@ def test_runs_are_equal_bit_by_bit_for_any_number_of_steps_per_dispatch_and_else
 def test_a_run_may_continue_in_another_way(tiny, quiet, tmp_path, monkeypatch):
     tiny = with_settings(tiny, log_every_steps=100, checkpoint_every_steps=100)
     whole = train_and_evaluate(with_settings(tiny, **WAYS["one"]), tmp_path / "whole", quiet)
-    evaluate, stop = Actions.evaluate, StopRequest()
-    monkeypatch.setattr(Actions, "evaluate", lambda *args: evaluate(*args) or setattr(stop, "signal_name", "SIGTERM"))
+    evaluate, stop = Loop.evaluate, StopRequest()
+    monkeypatch.setattr(Loop, "evaluate", lambda *args: evaluate(*args) or setattr(stop, "signal_name", "SIGTERM"))
     first = train_and_evaluate(with_settings(tiny, **WAYS["one"]), tmp_path / "run", quiet, stop=stop)
     assert (first["status"], first["steps"]) == ("interrupted", 3)
-    monkeypatch.setattr(Actions, "evaluate", evaluate)
+    monkeypatch.setattr(Loop, "evaluate", evaluate)
     ended = train_and_evaluate(with_settings(tiny, **WAYS["three"]), tmp_path / "run", quiet)
     assert (ended["status"], ended["params_digest"]) == ("complete", whole["params_digest"])
+    assert json.loads((tmp_path / "run/config.json").read_text())["steps_per_dispatch"] == 3
 
 
 def test_a_dispatch_ends_where_the_run_has_something_to_do():
@@ -113,13 +114,10 @@ def test_the_steps_of_a_dispatch_take_a_tenth_of_a_second_unless_they_are_given(
 
 
 def test_process_0_chooses_for_all(experiment):
-    class Second:
-        """The second one of two processes, the first of which chose five steps."""
-
-        def broadcast(self, value):
-            return 5
-
-    dispatcher = make_dispatcher(experiment, Second())
+    second = SimpleNamespace(
+        index=1, count=2, broadcast=lambda value: 5
+    )  # the second process, of which the first chose five steps
+    dispatcher = make_dispatcher(experiment, second)
     dispatcher.adapt(1000)
     assert dispatcher.prepare(0, 100).count == 5
 
@@ -130,9 +128,9 @@ def test_examples_stay_on_the_host_where_they_take_too_much_memory(experiment, m
     for limit, most in ((size, 3), (size - 1, 1)):
         monkeypatch.setattr(dispatch, "MAX_BYTES", limit)
         assert make_dispatcher(experiment, steps_per_dispatch=3).prepare(0, 100).count == most
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: size)
+    monkeypatch.setattr(compilation, "available_bytes", lambda: size)
     assert make_dispatcher(experiment, **WAYS["three"]).prepare(0, 100).count == 3
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: size - 1)
+    monkeypatch.setattr(compilation, "available_bytes", lambda: size - 1)
     with pytest.raises(ConfigError, match=r"^--data_on_device=always: must be never: the examples need .* GiB"):
         make_dispatcher(experiment, **WAYS["three"])
 

@@ -6,7 +6,6 @@ import math
 import shutil
 import signal
 
-import numpy as np
 import pytest
 from faulty import read_metrics
 
@@ -16,9 +15,7 @@ from aux_rnn.datasets import DataError
 from aux_rnn.storage.workdir import WorkdirError, lock, read_summary, require_same_config
 from aux_rnn.training import loop as loop_lib
 from aux_rnn.training import steps as steps_lib
-from aux_rnn.training.actions import Actions
-from aux_rnn.training.evaluation import evaluate_split
-from aux_rnn.training.loop import TrainingError
+from aux_rnn.training.loop import Loop, TrainingError
 from aux_rnn.training.progress import Progress
 from aux_rnn.training.train import train_and_evaluate
 
@@ -72,88 +69,68 @@ def test_curves_of_the_test_split_are_written_on_request_and_change_nothing(refe
     assert summary["results"] == reference["results"]
 
 
-def test_evaluation_weighs_an_uneven_last_batch_by_its_rows():
-    def evaluate(params, batch):
-        del params
-        return {"accuracy": steps_lib.Mean.of(batch["labels"] == 1, batch["mask"])}
+def stop_before(monkeypatch, owner, name, step):
+    """Sends a signal before a method is called after `step` steps of the loop, which a method of `Progress` is once."""
+    method = getattr(owner, name)
 
-    batches = [
-        dict(labels=np.array([1, 1, 1, 1]), mask=np.ones(4, bool)),
-        dict(labels=np.array([0, 1, 1, 1]), mask=np.array([True, False, False, False])),
-    ]
-    assert evaluate_split(evaluate, None, batches) == {"accuracy": pytest.approx(0.8)}
-    assert evaluate_split(evaluate, None, []) == {}
-
-
-# Step 1 lies between two records.
-@pytest.mark.parametrize("steps", [1, 8])
-def test_a_run_stopped_and_continued_equals_one_left_alone(
-    steps, reference, finished, tiny, quiet, tmp_path, monkeypatch
-):
-    taken = []
-    advance, start = Progress.advance, loop_lib.PendingSteps.of
-
-    def count(self, phase, number):
-        taken.extend([phase] * number)
-        advance(self, phase, number)
-
-    def stop(state, number, count, phase, is_recorded):
-        if number == steps and not (tmp_path / "run/summary.json").exists():
+    def stop(self, *args):
+        if getattr(self, "step", step) == step:
+            monkeypatch.setattr(owner, name, method)
             signal.raise_signal(signal.SIGTERM)
-        return start(state, number, count, phase, is_recorded)
+        return method(self, *args)
 
-    monkeypatch.setattr(Progress, "advance", count)
-    monkeypatch.setattr(loop_lib.PendingSteps, "of", stop)
-    interrupted = train_and_evaluate(tiny, tmp_path / "run", quiet)
-    assert [interrupted[name] for name in ("status", "steps", "test_accuracy")] == ["interrupted", steps, None]
-    assert json.loads((tmp_path / "run/summary.json").read_text()) == interrupted
-    ended = train_and_evaluate(tiny, tmp_path / "run", quiet)
-    assert ended["params_digest"] == reference["params_digest"]
-    assert ended["results"] == reference["results"]
-    assert read_metrics(tmp_path / "run") == read_metrics(finished)
-    assert len(taken) == 9, "a step was taken twice or left out"
+    monkeypatch.setattr(owner, name, stop)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "step"),
+    [
+        (Progress, "begin", 0),
+        (Loop, "evaluate_and_save", 1),  # between two records
+        (Loop, "evaluate_and_save", 8),
+        (Loop, "evaluate", 9),  # the last evaluation, which names the best checkpoint
+    ],
+)
+def test_a_run_stopped_and_continued_equals_one_left_alone(
+    owner, name, step, reference, finished, tiny, quiet, tmp_path, monkeypatch
+):
+    path, taken, advance = tmp_path / "run", [], Progress.advance
+    monkeypatch.setattr(
+        Progress, "advance", lambda self, phase, count: taken.append(count) or advance(self, phase, count)
+    )
+    stop_before(monkeypatch, owner, name, step)
+    interrupted = train_and_evaluate(tiny, path, quiet)
+    assert [interrupted[name] for name in ("status", "steps", "test_accuracy")] == ["interrupted", step, None]
+    assert read_summary(path) == interrupted
+    assert read_metrics(path) == read_metrics(finished)[: len(read_metrics(path))]
+    ended = train_and_evaluate(tiny, path, quiet)
+    for name in ("params_digest", "results", "best"):
+        assert ended[name] == reference[name]
+    assert read_metrics(path) == read_metrics(finished)
+    assert sum(taken) == 9, "a step was taken twice or left out"
+    for folder in (finished, path):
+        assert int(load_run(folder, tiny.data, checkpoint="best")[1].step) == reference["best"]["step"]
 
 
 def test_a_crash_between_record_and_checkpoint_leaves_no_gap_and_no_duplicate(
     reference, finished, tiny, quiet, tmp_path, monkeypatch
 ):
-    save = Actions.save
+    save = Loop.save
 
-    def crash(self, step, state):
-        if step == 4:
+    def crash(self):
+        if self.step == 4:
             raise KeyError("crash")
-        save(self, step, state)
+        save(self)
 
-    monkeypatch.setattr(Actions, "save", crash)
+    monkeypatch.setattr(Loop, "save", crash)
     with pytest.raises(KeyError):
         train_and_evaluate(tiny, tmp_path / "run", quiet)
     with (tmp_path / "run/metrics.jsonl").open("a") as file:
         file.write('{"kind": "train", "st')  # what a crash leaves of a line
     assert json.loads((tmp_path / "run/summary.json").read_text())["status"] == "failed"
-    monkeypatch.setattr(Actions, "save", save)
+    monkeypatch.setattr(Loop, "save", save)
     assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
     assert read_metrics(tmp_path / "run") == read_metrics(finished)
-
-
-def test_a_run_stopped_in_its_last_evaluation_keeps_the_best_checkpoint(
-    reference, finished, tiny, quiet, tmp_path, monkeypatch
-):
-    evaluate = Actions.evaluate
-
-    def stop(self, step, params):
-        if step == 9:
-            signal.raise_signal(signal.SIGTERM)
-        evaluate(self, step, params)
-
-    monkeypatch.setattr(Actions, "evaluate", stop)
-    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["status"] == "interrupted"
-    assert read_metrics(tmp_path / "run") == read_metrics(finished)[:-2]
-    monkeypatch.setattr(Actions, "evaluate", evaluate)
-    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["best"] == reference["best"]
-    assert read_metrics(tmp_path / "run") == read_metrics(finished)
-    for path in (finished, tmp_path / "run"):
-        _, state = load_run(path, tiny.data, checkpoint="best")
-        assert int(state.step) == reference["best"]["step"]
 
 
 def test_a_complete_run_is_left_alone_wherever_its_data_is(reference, finished, tiny, quiet, tmp_path):
@@ -241,15 +218,3 @@ def test_a_run_that_never_began_leaves_the_folder_free(tiny, quiet, tmp_path):
         train_and_evaluate(blocked, tmp_path / "run", quiet)
     lock(tmp_path / "run").close()
     require_same_config(tmp_path / "run", with_settings(tiny, seed=1))
-
-
-def test_a_stop_before_the_first_step_changes_nothing(reference, finished, tiny, quiet, tmp_path, monkeypatch):
-    begin = Progress.begin
-    monkeypatch.setattr(
-        Progress, "begin", lambda self, plan, step: (signal.raise_signal(signal.SIGINT), begin(self, plan, step))
-    )
-    for _ in range(2):
-        assert train_and_evaluate(tiny, tmp_path / "run", quiet)["steps"] == 0
-    monkeypatch.setattr(Progress, "begin", begin)
-    assert train_and_evaluate(tiny, tmp_path / "run", quiet)["params_digest"] == reference["params_digest"]
-    assert read_metrics(tmp_path / "run") == read_metrics(finished)

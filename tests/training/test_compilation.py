@@ -1,6 +1,7 @@
 """What XLA says a step needs, and runs that are refused because of it."""
 
 import functools
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -9,15 +10,13 @@ import pytest
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.datasets import Examples, TrainBatches
+from aux_rnn.datasets import Examples
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.system.memory import available_system_bytes
-from aux_rnn.training import memory_check
-from aux_rnn.training.compilation import compile_steps
+from aux_rnn.training import compilation
 from aux_rnn.training.dispatch import Dispatcher
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.steps import make_steps
-from aux_rnn.training.train import train_and_evaluate
 
 SPEC = SequenceSpec(length=240, channels=3, num_classes=10)
 PLAN = Plan(10, 0, 10, log_every=10, evaluate_every=10, checkpoint_every=10)
@@ -26,29 +25,17 @@ TRUNCATIONS = dict(supervised_truncation=60, auxiliary_truncation=60, decoder_tr
 SETTINGS = SIZES | TRUNCATIONS | dict(segment_length=120, batch_size=64)
 
 
-class Two:
-    """Two processes alike on this machine."""
-
-    index = 0
-
-    def all_gather(self, value):
-        return [value, value]
-
-    def run_on_all(self, action):
-        return action()
-
-
-@functools.cache
-def find_steps(config, spec):
-    return make_steps(config, spec, PLAN)
+# Two processes alike on this machine.
+TWO = SimpleNamespace(index=0, all_gather=lambda value: [value, value], run_on_all=lambda action: action())
+find_steps = functools.cache(make_steps)
 
 
 def compile_on(spec, **settings):
     config = from_flat({**SETTINGS, **settings})
     size = config.run.batch_size
     examples = Examples(np.zeros((size, spec.length, 1, spec.channels), np.uint8), np.zeros(size, np.int32))
-    dispatcher = Dispatcher(config.run, find_steps(config, spec), TrainBatches(examples, size, 0), SINGLE_PROCESS)
-    phases = compile_steps(config, spec, PLAN, dispatcher)
+    dispatcher = Dispatcher(config, find_steps(config, spec, PLAN), examples, SINGLE_PROCESS)
+    phases = dispatcher.compile(spec, PLAN)
     return phases["train"].step_bytes * jax.local_device_count()
 
 
@@ -63,21 +50,22 @@ def test_a_step_that_does_not_fit_is_refused_with_both_figures(monkeypatch):
     small = dict(auxiliary="none", hidden_size=8, supervised_truncation=5)
     needed = compile_on(SPEC, **small)
     assert needed > 0
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: int(1.5 * needed) + 2**22)
+    monkeypatch.setattr(compilation, "available_bytes", lambda: int(1.5 * needed) + 2**22)
     compile_on(SPEC, **small)
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: needed)
-    message = r"^--batch_size=64: must be smaller, or .*: a training step needs .* GiB and"
-    with pytest.raises(ConfigError, match=message):
-        compile_on(SPEC, **small)
+    monkeypatch.setattr(compilation, "available_bytes", lambda: needed)
+    for where, remedy in (("always", ", or --data_on_device=never"), ("never", "")):
+        message = f"^--batch_size=64: must be smaller, or [a-z ]*{remedy}: a training step needs .* GiB and"
+        with pytest.raises(ConfigError, match=message):
+            compile_on(SPEC, **small, data_on_device=where)
 
 
 def test_processes_on_one_machine_share_its_memory(monkeypatch):
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: 3 * jax.local_device_count())
-    memory_check.require_memory(3, ("batch_size", 8), "a step needs", SINGLE_PROCESS)
+    monkeypatch.setattr(compilation, "available_bytes", lambda: 3 * jax.local_device_count())
+    compilation.require_memory(3, ("batch_size", 8, "smaller"), "a step needs", SINGLE_PROCESS)
     with pytest.raises(ConfigError, match=r"^--batch_size=8: "):
-        memory_check.require_memory(3, ("batch_size", 8), "a step needs", Two())
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: None)
-    memory_check.require_memory(10**20, ("batch_size", 8), "a step needs", Two())
+        compilation.require_memory(3, ("batch_size", 8, "smaller"), "a step needs", TWO)
+    monkeypatch.setattr(compilation, "available_bytes", lambda: None)
+    compilation.require_memory(10**20, ("batch_size", 8, "smaller"), "a step needs", TWO)
 
 
 @pytest.mark.parametrize("name", ["hidden_size", "decoder_sizes"])
@@ -85,13 +73,6 @@ def test_sizes_whose_parameters_do_not_fit_are_refused_by_name_before_anything_i
     value = (4, 10**7) if name.endswith("sizes") else 10**7
     with pytest.raises(ConfigError, match=f"^--{name}=[0-9,]*: must be smaller: the parameters .* GiB are available"):
         compile_on(SPEC, **{name: value})
-
-
-def test_a_run_that_does_not_fit_leaves_its_folder_free(tiny, tmp_path, quiet, monkeypatch):
-    monkeypatch.setattr(memory_check, "available_bytes", lambda: 1)
-    with pytest.raises(ConfigError, match=r"need .* GiB are available"):
-        train_and_evaluate(tiny, tmp_path / "run", quiet)
-    assert not (tmp_path / "run/config.json").exists()
 
 
 def test_the_memory_that_is_available(tmp_path):

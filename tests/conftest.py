@@ -3,8 +3,6 @@
 import functools
 import os
 import re
-import textwrap
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,21 +52,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="long; --all runs it"))
         elif marks & {"slow", "faults"} and not runs_slow:
             item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the seconds of each part, and which moments the tests of faults have hit, as some are random."""
-    seconds: Counter[str] = Counter()
-    hits: Counter[str] = Counter()
-    for report in (report for reports in terminalreporter.stats.values() for report in reports):
-        if isinstance(report, pytest.TestReport):
-            folder, _, file = report.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
-            seconds[folder if file else "top"] += report.duration
-            hits.update(str(value) for name, value in report.user_properties if name == "hit")
-    counts = ", ".join(f"{hit} {count}" for hit, count in sorted(hits.items()))
-    times = ", ".join(f"{part} {round(total)}" for part, total in seconds.most_common())
-    for line in (f"faults hit: {counts}" * bool(hits), f"seconds of each part: {times}"):
-        terminalreporter.write_line(textwrap.fill(line, 80, subsequent_indent="  "))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -130,6 +113,13 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory, data_dir: str) -> Path
     workdir = tmp_path_factory.mktemp("interrupted") / "run"
     assert interrupt(command(workdir, data_dir)).code == INTERRUPTED
     return workdir
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Computes in float64, where rounding cannot hide or excuse a difference."""
+    with jax.enable_x64(True):
+        yield
 
 
 @pytest.fixture

@@ -120,11 +120,6 @@ def interrupt(argv: Sequence[str]) -> Ended:
         return program.end()
 
 
-def after(seconds: float) -> Moment:
-    """So long after the start."""
-    return lambda program: time.monotonic() >= program.started + seconds
-
-
 def shown(beginning: str) -> Moment:
     """Once a line on standard error starts like this."""
     return lambda program: any(line.startswith(beginning) for line in program.err)

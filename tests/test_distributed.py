@@ -153,13 +153,6 @@ def test_a_missing_process_and_a_port_in_use_are_reported():
     assert used == (f"--coordinator_address={addresses[1]}: {line}", 2)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
-def test_processes_connect_at_an_ipv6_address():
-    address = find_address("[::1]")
-    assert connect((2, 0, address), (2, 1, address)) == [("[0, 1]", 0)] * 2
-
-
 def test_different_numbers_of_processes_are_reported():
     address = find_address("[::1]" if socket.has_ipv6 else "127.0.0.1")
     (first, second) = connect((2, 0, address), (3, 1, address))

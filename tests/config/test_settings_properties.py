@@ -118,31 +118,6 @@ def test_any_words_are_taken_or_refused_in_one_line(words):
     assert_taken_or_refused(words)
 
 
-FILES = ("a", "b", "c")
-LINES = st.one_of(
-    st.tuples(st.sampled_from(FLAGS), VALUES).map(lambda pair: f"--{pair[0]}={pair[1]}"),
-    st.sampled_from([*FILES, "missing", "folder", ".", "/dev/null", "", "\0"]).map("--flagfile={}".format),
-    st.sampled_from(["# comment", "// comment", "", "--flagfile", "--noteacher_forcing", "--seed=1", "\ufeff--seed=1"]),
-    TEXTS,
-)
-CONTENTS = st.one_of(
-    st.binary(max_size=200),
-    st.lists(LINES, max_size=8).map(lambda lines: "\n".join(lines).encode("utf-8", "surrogatepass")),
-)
-
-
-@examples(50)
-@given(st.lists(CONTENTS, min_size=len(FILES), max_size=len(FILES)))
-@example([b"--flagfile=b\n" * 2, b"--flagfile=c\n" * 2, b"--flagfile=a\n"])
-def test_any_flag_files_are_taken_or_refused_in_one_line(contents):
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "folder").mkdir()
-        for name, content in zip(FILES, contents, strict=True):
-            (Path(folder) / name).write_bytes(content)
-        assume(not any(b"help" in content for content in contents))
-        assert_taken_or_refused([f"--flagfile={folder}/a"])
-
-
 OBJECTS = st.dictionaries(st.one_of(st.sampled_from(list(FIELDS)), TEXTS), st.one_of(JSON, VALUES), max_size=4)
 DEEP = st.integers(1, 200_000).map(lambda depth: "[" * depth)
 

@@ -35,12 +35,6 @@ def test_squared_error_is_a_mean_over_channels_and_targets():
     assert float(auxiliary_loss(outputs, segments, jnp.array([False, True])).compute()) == pytest.approx(0.125)
 
 
-def test_tokens_get_cross_entropy():
-    outputs = jnp.log(jnp.array([[[[0.5, 0.5], [0.9, 0.1]]]]))
-    loss = auxiliary_loss(outputs, make_segments([[[1, 0]]], [[[True, True]]]), jnp.array([True]))
-    assert float(loss.compute()) == pytest.approx(-(math.log(0.5) + math.log(0.9)) / 2)
-
-
 def test_metrics_merge_by_counts():
     first = {"accuracy": Mean.of(jnp.array([True, True, False]), jnp.ones(3, bool)), "loss": Mean.empty()}
     second = {"accuracy": Mean.of(jnp.array([False, True]), jnp.array([True, False])), "loss": Mean.empty()}
@@ -53,16 +47,3 @@ def test_a_value_that_does_not_count_may_even_be_infinite():
     assert float(Mean.of(jnp.array([1.0, jnp.inf]), jnp.array([True, False])).compute()) == 1.0
     gradient = jax.grad(lambda x: Mean.of(1 / x, jnp.array([True, False])).compute())(jnp.array([1.0, 2.0]))
     np.testing.assert_allclose(gradient, [-1, 0])
-
-
-def test_levels_of_pixels_get_cross_entropy():
-    targets = jnp.array([[[[0.0, 1.0]], [[2 / 255, 0.0]]]])  # [B, A, S, C] = [1, 2, 1, 2]
-    logits = jnp.zeros((1, 2, 1, 2, 256))
-    logits = logits.at[0, 0, 0, 1, 255].set(math.log(255))  # the second channel of the first target: probability 1/2
-    segments = make_segments(targets, [[[True], [True]]])
-    loss = auxiliary_loss(logits, segments, jnp.array([True]))
-    expected = (math.log(256) + math.log(2) + 2 * math.log(256)) / 4
-    assert float(loss.compute()) == pytest.approx(expected, rel=1e-6)
-    # Level 2 of 255, not its neighbours.
-    exact = auxiliary_loss(logits.at[0, 1, 0, 0, 2].set(50.0), segments, jnp.array([True]))
-    assert float(exact.compute()) == pytest.approx((math.log(2) + 2 * math.log(256)) / 4, rel=1e-6)

@@ -19,12 +19,6 @@ from aux_rnn.recurrence.scan import GPU_UNROLL, traced_for
 R, C, H = 3, 2, 4
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def draw(random, *shape):
     return jnp.asarray(random.normal(size=shape), float)
 

@@ -51,11 +51,7 @@ UNEQUAL = "must be [L, C] or [L], and differ in L alone"
         (FLOATS, dict(num_classes=2), "labels: 2 is unknown; must be one of the 2 classes 0, 1 (see num_classes)"),
         (FLOATS, dict(test=(FLOATS[:, :5], LABELS)), "test inputs: are sequences of 5 x 2 of float32; must be of 6"),
         (FLOATS, dict(test=(FLOATS, LABELS + 1)), "test labels: 3 is unknown; must be one of the 3 classes 0, 1, 2"),
-        (
-            FLOATS,
-            dict(test=(FLOATS, LABELS, LABELS), padding="left"),
-            "test lengths: must be given if and only if they",
-        ),
+        (FLOATS, dict(test=(FLOATS, LABELS, LABELS + 1), padding="left"), "test lengths: must be given if and only"),
         (FLOATS, dict(test=0.2), "test: is 0.2; must be (inputs, labels) or (inputs, labels, lengths)"),
         (FLOATS, dict(test=FLOATS), "test: has 24 parts; must be (inputs, labels) or (inputs, labels, lengths)"),
         (FLOATS, dict(lengths=LABELS), "lengths: are from 0 to 2; must be from 1 to 6"),

@@ -98,11 +98,11 @@ def test_a_fit_with_another_seed_compiles_nothing(monkeypatch):
     lower = CompiledStep.lower
     monkeypatch.setattr(CompiledStep, "lower", lambda self, *args: compiled.append(1) or lower(self, *args))
     find_steps.cache_clear()
-    settings, counts = {**SMALL_NETWORK, "auxiliary": "none"}, []
-    for changes in (dict(seed=0), dict(seed=1), dict(train_epochs=2)):
-        aux_rnn.fit(FLOATS, LABELS, **{**settings, **changes})
+    counts = []
+    for seed in range(2):
+        aux_rnn.fit(FLOATS, LABELS, **{**SMALL_NETWORK, "auxiliary": "none"}, seed=seed)
         counts.append(len(compiled))
-    assert 0 < counts[0] == counts[1] == counts[2] / 2
+    assert 0 < counts[0] == counts[1]
 
 
 @pytest.mark.slow

@@ -147,17 +147,6 @@ def later(moment: Moment, seconds: float) -> Moment:
     return has_come
 
 
-def find_stage(program: Program, workdir: Path) -> str:
-    """Returns the stage of a run, as far as its output and files show it."""
-    stages = {
-        "end": exists(workdir, "summary.json"),
-        "save": exists(workdir, "*/*.orbax-checkpoint-tmp*"),
-        "training": lambda program: shown("pretrain ")(program) or shown("train ")(program),
-        "compilation": exists(workdir, "checkpoints"),
-    }
-    return next((stage for stage, moment in stages.items() if moment(program)), "start")
-
-
 def read_end(workdir: Path) -> dict[str, Any]:
     """Returns what two runs of the same command have in common: everything except times and memory."""
     summary = json.loads((workdir / "summary.json").read_text())

@@ -3,7 +3,7 @@
 import datetime
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
@@ -13,24 +13,18 @@ class Clock:
     The seconds, and how often each section was entered, begin with those of earlier processes.
     """
 
-    def __init__(
-        self,
-        seconds: dict[str, float] | None = None,
-        now: Callable[[], float] = time.monotonic,
-        entries: dict[str, int] | None = None,
-    ) -> None:
+    def __init__(self, seconds: dict[str, float] | None = None, entries: dict[str, int] | None = None) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float, seconds or {})
         self.entries: defaultdict[str, int] = defaultdict(int, entries or {})
-        self._now = now
 
     @contextmanager
     def section(self, name: str, entries: int = 1) -> Iterator[None]:
         """Adds the seconds inside to a section, and `entries` to its count."""
-        begin = self._now()
+        begin = time.monotonic()
         try:
             yield
         finally:
-            self.seconds[name] += self._now() - begin
+            self.seconds[name] += time.monotonic() - begin
             self.entries[name] += entries
 
     def total(self) -> float:

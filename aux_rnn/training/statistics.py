@@ -39,7 +39,7 @@ class RunStats:
         """Returns the statistics in a checkpoint's meta data, or those of a new run for None."""
         if meta is None:
             return cls(experiment)
-        clock = Clock(meta["seconds"], entries=meta["entries"])
+        clock = Clock(meta["seconds"], meta["entries"])
         return cls(experiment, clock, meta["results"], meta["best"], meta["is_evaluated"], meta["peak_memory_mib"])
 
     def to_meta(self) -> dict[str, Any]:

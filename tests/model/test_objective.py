@@ -94,12 +94,7 @@ def test_programs_with_other_settings_of_jax_have_the_loss_and_its_gradient(sett
         (np.zeros((3, 12, 2), np.uint8), None, "inputs: are uint8; must be floats, as the spec says"),
         (np.zeros((3, 5, 2)), None, "inputs: have the shape [3, 5, 2]; must be [B, 12, 2], as the spec"),
         (np.zeros((3, 12)), None, "inputs: have the shape [3, 12]; must be [B, 12, 2], as the spec"),
-        (np.zeros((3, 12, 1)), None, "inputs: have the shape [3, 12, 1]; must be [B, 12, 2], as the spec"),
-        (
-            np.zeros((3, 12, 2)),
-            np.ones((3, 12), bool),
-            "lengths: are bool [3, 12]; must be integers [B]; for a mask of",
-        ),
+        (np.zeros((3, 12, 2)), np.ones((3, 12), bool), "lengths: are bool [3, 12]; must be integers [B]; for a mask"),
         (np.zeros((3, 12, 2)), np.ones(2, int), "[2]; must be integers [B]"),
     ],
 )

@@ -125,7 +125,6 @@ def test_an_embedding_is_folded_without_a_change():
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("recurrence", "fused", "auto or scan"),
         ("recurrence", "pallas", "auto or scan"),
         ("precision", "bfloat16", "float32"),
     ],

@@ -213,6 +213,21 @@ def test_gradient_reaches_exactly_the_window(case):
     check_windows(make_problem(num_anchors=3, decoder_sizes=(5,), **WINDOW_CASES[case]))
 
 
+def test_truncation_of_zero_leaves_the_encoder_alone():
+    problem = make_problem(lengths=PADDED, decoder_sizes=(5,), **truncate(0, 0, "full"))
+    own_part = {"supervised": "head", "reconstruct": "decoders_reconstruct", "predict": "decoders_predict"}
+
+    def picked(params: Any, weights: dict[str, float]) -> jax.Array:
+        each = problem.losses(params)[1]
+        return sum(weights[name] * each[name] for name in each)
+
+    gradient = jax.jit(jax.grad(picked))
+    for name, own in own_part.items():
+        parts = gradient(problem.params, {other: float(other == name) for other in own_part})
+        moved = {part for part, leaves in parts.items() if any(np.any(leaf != 0) for leaf in jax.tree.leaves(leaves))}
+        assert moved == {own}
+
+
 # ---- The method, step by step: losses and all parameter gradients
 
 GRU = {"encoder": "gru", "cell": functools.partial(nn.GRUCell, param_dtype=jnp.float64)}

@@ -52,6 +52,28 @@ def test_an_anchor_depends_on_step_and_row_and_not_on_the_layout():
     np.testing.assert_array_equal(now[32:], half)
 
 
+# One example that fills the sequence of 6, and one of 3 elements behind 3 of padding.
+TOKENS = jnp.array([[1, 2, 3, 4, 5, 6], [0, 0, 0, 7, 8, 9]])
+LENGTHS = jnp.array([6, 3])
+
+
+# Anchors, segments of 4 of the first example, the elements that count of the first segment of the second, and masks.
+@pytest.mark.parametrize(
+    ("kind", "anchors", "targets", "inputs", "short_targets", "short_inputs", "count"),
+    [
+        ("reconstruct", [[4], [6]], [[1, 2, 3, 4]], [[0, 1, 2, 3]], [7, 8, 9], [0, 7, 8], 3),
+        ("predict", [[1, 2], [4, 4]], [[2, 3, 4, 5], [3, 4, 5, 6]], [[1, 2, 3, 4], [2, 3, 4, 5]], [8, 9], [7, 8], 2),
+    ],
+)
+def test_a_segment_ends_or_starts_at_its_anchor(kind, anchors, targets, inputs, short_targets, short_inputs, count):
+    segments = sequences.slice_segments(kind, TOKENS, LENGTHS, jnp.array(anchors), 4)
+    np.testing.assert_array_equal(segments.targets[0], targets)
+    np.testing.assert_array_equal(segments.inputs[0], inputs)
+    np.testing.assert_array_equal(segments.targets[1, 0, :count], short_targets)
+    np.testing.assert_array_equal(segments.inputs[1, 0, :count], short_inputs)
+    np.testing.assert_array_equal(segments.mask[:, 0], [[True] * 4, [place < count for place in range(4)]])
+
+
 def test_drawn_segments_lie_within_each_example():
     inputs = jnp.tile(jnp.arange(20.0)[None, :, None], (50, 1, 1))
     lengths = jnp.arange(1, 51) % 20 + 1

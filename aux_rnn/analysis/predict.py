@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from sklearn.metrics import classification_report, confusion_matrix
 
 from aux_rnn.analysis.restore import load_run
@@ -15,9 +14,7 @@ from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import find_dataset
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
-from aux_rnn.errors import first_line
-from aux_rnn.storage.plots_folder import save_plot
-from aux_rnn.storage.workdir import StorageError, write_atomically
+from aux_rnn.storage.workdir import StorageError, save_plot, write_atomically
 from aux_rnn.training.evaluation import batches_of
 from aux_rnn.training.sharding import shard
 
@@ -86,32 +83,21 @@ def predict_run(
 def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     """Writes `predictions-SPLIT.npz` and `plots/confusion-SPLIT.png` into a run's folder and returns their names.
 
-    The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`. If the figure
-    cannot be drawn, the reason is logged. Raises StorageError if they cannot be written.
+    The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`. Raises StorageError
+    if they cannot be written.
     """
+    # Imported here because Matplotlib takes a second, which the other processes need not wait for.
+    from aux_rnn.plots.confusion import draw_confusion
+    from aux_rnn.plots.style import render
+
     npz, png = f"predictions-{predictions.split}.npz", f"confusion-{predictions.split}.png"
     arrays: dict[str, Any] = {name: getattr(predictions, name) for name in ("logits", "labels", "ids", "step")}
     content = io.BytesIO()
     np.savez(content, **arrays, classes=np.array(predictions.classes))
+    title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
     try:
         write_atomically(path / npz, content.getvalue())
-        if (figure := draw(predictions)) is None:
-            return [npz]
-        save_plot(path, png, figure)
+        save_plot(path, png, render(draw_confusion(predictions.confusion(), predictions.classes, title), "png"))
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); make room, then do it again") from error
     return [npz, f"plots/{png}"]
-
-
-def draw(predictions: Predictions) -> bytes | None:
-    """Returns the confusion matrix as a PNG, or None if it cannot be drawn."""
-    title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
-    try:
-        # Imported here because Matplotlib takes a second, which the other processes need not wait for.
-        from aux_rnn.plots.confusion import draw_confusion
-        from aux_rnn.plots.style import render
-
-        return render(draw_confusion(predictions.confusion(), predictions.classes, title), "png")
-    except Exception as error:  # the predictions are more important
-        logging.warning("the figure of the confusion matrix could not be made (%s)", first_line(error))
-        return None

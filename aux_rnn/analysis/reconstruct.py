@@ -7,8 +7,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_data_paths
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.plots.reconstructions.plotter import make_reconstruction_plotter
-from aux_rnn.storage.plots_folder import save_reconstructions
-from aux_rnn.storage.workdir import require_config, unwritable
+from aux_rnn.storage.workdir import require_config, save_reconstructions, unwritable
 from aux_rnn.training.experiment import create_experiment
 from aux_rnn.training.steps import empty_train_state
 
@@ -16,9 +15,7 @@ from aux_rnn.training.steps import empty_train_state
 def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") -> Path:
     """Draws the reconstructions of a checkpoint of a run into `plots/` of its folder, and returns the file.
 
-    Raises:
-      WorkdirError, CheckpointError: there is no run or no checkpoint of it, or the figure cannot be written.
-      ConfigError, DataError: it has no decoder, or the data cannot be read.
+    Raises ConfigError if it has no decoder, WorkdirError if the figure cannot be written, and the errors of `load_run`.
     """
     config = require_config(path)
     if not config.model.auxiliaries:

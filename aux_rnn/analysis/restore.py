@@ -16,20 +16,11 @@ from aux_rnn.training.steps import TrainState, empty_train_state
 def load_run(
     path: Path, data: DataConfig, processes: ProcessGroup = SINGLE_PROCESS, checkpoint: str = "latest"
 ) -> tuple[Experiment, TrainState]:
-    """Loads a run at one of its checkpoints; writes nothing. All processes call this.
+    """Loads the experiment of a run, with its data, and the state of a checkpoint, replicated over all devices.
 
-    Args:
-      path: the run's folder, which only process 0 reads; the configuration in it is used.
-      data: the folders of the data.
-      processes: those of the run.
-      checkpoint: see `restore_state`.
-
-    Returns:
-      The experiment, with its data, and the state, replicated over this process's devices.
-
-    Raises:
-      WorkdirError, CheckpointError, ConfigError, DataError: the run, its checkpoint or the data cannot be read.
-      ProcessError: one of these, in another process.
+    All processes call this; only process 0 reads the folder, which has the configuration, except for the locations of
+    the data. The checkpoint is named as for `restore_state`. Raises WorkdirError, CheckpointError, ConfigError or
+    DataError if the run, its checkpoint or the data cannot be read, and ProcessError for one of these elsewhere.
     """
     text = processes.broadcast(
         processes.run_on_all(lambda: to_json(require_config(path)) if processes.is_main else None)
@@ -45,18 +36,11 @@ def load_run(
 
 
 def restore_state(path: Path, like: TrainState, checkpoint: str = "latest", splits: Splits | None = None) -> TrainState:
-    """Reads a state of a run, on the host; nothing is written.
+    """Reads a state of the run in a folder, on the host, into one like `like`, as `empty_train_state` makes it.
 
-    Args:
-      path: the folder of the run.
-      like: a state of the same structure, shapes and types, as `empty_train_state` makes it.
-      checkpoint: 'latest' (the newest that is intact), 'best' (by the accuracy on the validation split), or a step in
-        digits.
-      splits: the examples that the run must have been trained on; None accepts any.
-
-    Raises:
-      CheckpointError: there is no such checkpoint, or it is damaged or of another architecture.
-      WorkdirError: the run was trained on other examples.
+    The checkpoint is 'latest' (the newest that is intact), 'best' (by the accuracy on the validation split), or a step
+    in digits. Raises CheckpointError if there is none, or it is damaged or of another architecture, and WorkdirError if
+    the run was trained on other examples than `splits`, unless that is None.
     """
     restored = read_named(path, like, checkpoint)
     if splits is not None:
@@ -65,7 +49,6 @@ def restore_state(path: Path, like: TrainState, checkpoint: str = "latest", spli
 
 
 def read_named(path: Path, like: TrainState, checkpoint: str) -> Restored:
-    """Reads the checkpoint 'latest', 'best' or of a step in digits."""
     folder = path / "checkpoints"
     if checkpoint.isdigit():
         step: int | None = int(checkpoint)

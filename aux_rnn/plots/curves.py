@@ -10,7 +10,7 @@ from aux_rnn.datasets import sequence_spec
 from aux_rnn.datasets.arrays import TOKENS, is_arrays
 from aux_rnn.model.metric_names import AUXILIARY_UNIT, DRAWN, Metric
 from aux_rnn.plots.style import BLACK, BLUE, VERMILION, Axes, Figure, LogLocator, MaxNLocator
-from aux_rnn.storage.metrics_file import Record, curve_of, end_of_pretraining
+from aux_rnn.storage.metrics_file import Record, curve_of
 
 # Lines differ in marker and dashes as well as in their colours.
 SPLITS: dict[str, dict[str, Any]] = {
@@ -51,10 +51,11 @@ def draw_curves(records: Sequence[Record], config: Config, title: str) -> Figure
     for axis in axes[len(panels) :]:
         axis.remove()
     lines: dict[str, Any] = {}
+    pretrained = max((record["epoch"] for record in records if record["phase"] == "pretrain"), default=0.0)
     for axis, panel in zip(axes, panels, strict=False):
         lines |= draw_panel(axis, panel, records)
         label_values(axis, panel.label, panel.scale)
-        mark_phases(axis, end_of_pretraining(records))
+        mark_phases(axis, pretrained)
     for axis in axes[len(panels) - 2 : len(panels)]:
         axis.tick_params(labelbottom=True)
         axis.set_xlabel("epoch")

@@ -16,8 +16,15 @@ from aux_rnn.datasets.arrays import is_arrays
 from aux_rnn.plots.curves import draw_curves
 from aux_rnn.plots.style import plot_style, render
 from aux_rnn.storage.metrics_file import Record, read_records
-from aux_rnn.storage.plots_folder import find_reconstructions, save_plot
-from aux_rnn.storage.workdir import REPORT, read_summary, require_config, unwritable, write_atomically
+from aux_rnn.storage.workdir import (
+    REPORT,
+    find_reconstructions,
+    read_summary,
+    require_config,
+    save_plot,
+    unwritable,
+    write_atomically,
+)
 from aux_rnn.system.timing import format_duration
 
 

@@ -17,7 +17,6 @@ from aux_rnn.storage.remote import MAX_REASON, RemoteCopy
 from aux_rnn.system.logs import filtered_log
 
 GLOB_CHARACTERS = "*?["
-EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}  # of this package, per protocol
 
 
 def is_address(path: str) -> bool:
@@ -42,7 +41,7 @@ def local_copy(address: str) -> Iterator[tuple[Path, RemoteCopy]]:
         return True
 
     try:
-        with filtered_log(name_address):
+        with filtered_log(name_address), contextlib.closing(remote):
             remote.download(folder)
             yield folder, remote
     except OneLineError as error:
@@ -50,27 +49,20 @@ def local_copy(address: str) -> Iterator[tuple[Path, RemoteCopy]]:
         text = str(error).replace(str(folder), address) + (kept if remote.upload_failed else "")
         raise type(error)(text) from error
     finally:
-        remote.close()
         if not remote.upload_failed:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def open_remote(address: str) -> RemoteCopy:
     """Returns the copy at an address, which is not read yet. Raises ConfigError if there is no way to use it."""
-    protocol = address.partition("://")[0]
     if any(character in address for character in GLOB_CHARACTERS):
         raise ConfigError(f"--workdir={address}: must not contain any of {' '.join(GLOB_CHARACTERS)}")
     try:
         filesystem, root = fsspec.url_to_fs(address)
-    except ImportError as error:
-        extra = EXTRAS.get(protocol)
-        remedy = f"pip install 'aux_rnn[{extra}]'" if extra else str(error)
-        raise ConfigError(
-            f"--workdir={address}: {protocol}:// needs a package that is not installed; {remedy}"
-        ) from error
-    except Exception as error:  # each protocol has its own errors
+    except Exception as error:  # each protocol has its own; that of a missing package says what to install
         raise ConfigError(f"--workdir={address}: cannot be used ({first_line(error, MAX_REASON)})") from error
     if isinstance(filesystem, AsyncFileSystem) and not root.partition("/")[0]:
+        protocol = address.partition("://")[0]
         raise ConfigError(f"--workdir={address}: must name a bucket, as in {protocol}://BUCKET/RUN")
     return RemoteCopy(address, filesystem, root)
 

@@ -7,26 +7,26 @@ content, which is verified when the checkpoint is read.
 
 import hashlib
 import json
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from orbax.checkpoint import checkpoint_managers as policies
 
 from aux_rnn.errors import OneLineError, first_line
 
 STATE, META, DIGEST = "state", "meta", "sha256"
 NEWEST_KEPT = 3
 MAX_REASON = 160  # characters
-# Orbax tells the operations of one process apart by a counter, and waits for minutes if two threads use it at once.
-ORBAX = threading.Lock()
-T = TypeVar("T")
+# The thread of all calls of Orbax, which numbers the operations of a process and waits for minutes if two threads call
+# it at once. Orbax also runs an event loop, and the caller's thread may have one.
+ORBAX = ThreadPoolExecutor(1)
 
 
 class CheckpointError(OneLineError):
@@ -96,21 +96,11 @@ def read_checkpoint(folder: Path, step: int, like: Any) -> Restored:
     Raises CheckpointError if the checkpoint is missing, damaged, or of another architecture.
     """
     try:
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(alone, _read, folder.resolve() / str(step), step, jax.device_get(like)).result()
+        return ORBAX.submit(_read, folder.resolve() / str(step), step, jax.device_get(like)).result()
     except Exception as error:  # Orbax raises a different type for each kind of damage.
         reason = first_line(error, MAX_REASON)
         remedy = "choose another --checkpoint"
         raise CheckpointError(f"{folder / str(step)}: cannot be used ({reason}); {remedy}") from error
-
-
-def alone(function: Callable[..., T], *arguments: Any) -> T:
-    """Calls a function that uses Orbax while no other thread does.
-
-    It is called in a thread of its own, because Orbax runs an event loop, and the caller's thread may have one.
-    """
-    with ORBAX:
-        return function(*arguments)
 
 
 def _read(path: Path, step: int, like: Any) -> Restored:
@@ -154,21 +144,6 @@ def read_latest(folder: Path, like: Any) -> Restored | None:
     return None
 
 
-class KeepStep:
-    """A preservation policy of Orbax for one step.
-
-    Orbax's `BestN` stores the metric in a file of each checkpoint, and fails to start if one of them is damaged. The
-    best step is part of our metadata instead, which the digest covers.
-    """
-
-    step: int | None = None
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        """Returns a flag for each checkpoint."""
-        del context
-        return [checkpoint.step == self.step for checkpoint in checkpoints]
-
-
 class CheckpointWriter:
     """Writes checkpoints to `folder/STEP` in the background, and keeps the newest three and the best one.
 
@@ -177,19 +152,19 @@ class CheckpointWriter:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._best = KeepStep()
-        managers = ocp.checkpoint_managers
+        # `BestN` would store the metric in a file of each checkpoint, and fail to start if one of them is damaged. The
+        # best step is part of our metadata instead, which the digest covers.
+        self._kept = [policies.LatestN(NEWEST_KEPT), policies.CustomSteps([])]
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=managers.AnyPreservationPolicy([managers.LatestN(NEWEST_KEPT), self._best]),
+            preservation_policy=policies.AnyPreservationPolicy(self._kept),
             cleanup_tmp_directories=True,
             create=False,  # Orbax refuses to create a folder if only some of the processes take part.
             multiprocessing_options=ocp.options.MultiprocessingOptions(
                 primary_host=0, active_processes={0}, barrier_sync_key_prefix=folder.name
             ),
         )
-        self._thread = ThreadPoolExecutor(1)
-        make = partial(ocp.CheckpointManager, folder.resolve(), options=options, item_names=(STATE, META))
-        self._last: Future = self._thread.submit(alone, make)
+        create = partial(ocp.CheckpointManager, folder.resolve(), options=options, item_names=(STATE, META))
+        self._last: Future = ORBAX.submit(create)
         self._manager: ocp.CheckpointManager = self._last.result()
 
     def save(self, step: int, state: Any, meta: dict[str, Any], best_step: int | None) -> None:
@@ -201,7 +176,7 @@ class CheckpointWriter:
         """
         host = jax.device_get(state)
         self.wait()
-        self._best.step = best_step
+        self._kept[1] = policies.CustomSteps([] if best_step is None else [best_step])
         meta = {**meta, DIGEST: digest_of(step, host, meta)}
         items = ocp.args.Composite(**{STATE: ocp.args.StandardSave(host), META: ocp.args.JsonSave(meta)})
 
@@ -211,13 +186,12 @@ class CheckpointWriter:
             self._manager.save(step, args=items, force=True)
             self._manager.wait_until_finished()
 
-        self._last = self._thread.submit(alone, write)
+        self._last = ORBAX.submit(write)
 
     def wait(self) -> None:
         """Waits until all checkpoints are on disk. Raises the error of the last save, if it failed."""
         self._last.result()
 
     def close(self) -> None:
-        """Waits, and ends the threads of Orbax."""
-        with self._thread:
-            self._thread.submit(alone, self._manager.close).result()
+        """Waits, and ends the threads that Orbax has started."""
+        ORBAX.submit(self._manager.close).result()

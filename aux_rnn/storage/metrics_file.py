@@ -94,8 +94,3 @@ def curve_of(records: Iterable[Record], split: str, name: str) -> Curve:
     """Returns the values of `name` ('accuracy', 'supervised_loss', ...) on a split ('train', 'validation', 'test')."""
     found = [(record["epoch"], record[name]) for record in records if record["kind"] == split and name in record]
     return Curve([epoch for epoch, _ in found], [math.nan if value is None else value for _, value in found])
-
-
-def end_of_pretraining(records: Iterable[Record]) -> float:
-    """Returns the epoch at which pretraining ends, or that it has reached; 0 without pretraining."""
-    return max((record["epoch"] for record in records if record["phase"] == "pretrain"), default=0.0)

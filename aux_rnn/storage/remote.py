@@ -6,11 +6,10 @@ reveals; the checkpoint before it is removed only later.
 """
 
 import contextlib
-import itertools
 import os
 import secrets
-import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,9 +20,9 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.errors import OneLineError, first_line
 from aux_rnn.storage.workdir import StorageError
 
+MAX_LISTINGS = 20
 OWNER = "owner"  # the file at the address that names the run it belongs to
 SUMMARY = "summary.json"
-MAX_LISTINGS = 20
 MAX_REASON = 200  # characters
 
 
@@ -48,10 +47,8 @@ class RemoteCopy:
         self._token = secrets.token_hex(8)
         self._listed: dict[str, Any] = {}  # what was downloaded, by name, as the address described it
         self._copied: dict[str, tuple[int, int]] = {}  # what is at the address, by name, see `list_files`
-        self._uploading = threading.Lock()
-        self._requests = 0
-        self._lost: OwnershipLostError | None = None
-        self._is_closed = False
+        self._thread = ThreadPoolExecutor(1)  # of uploads
+        self._latest: Future = Future()
 
     def download(self, folder: Path) -> None:
         """Makes a folder the same as the address; what was downloaded before and did not change is left alone.
@@ -64,7 +61,7 @@ class RemoteCopy:
                 found = self._list()
                 if found == self._listed:
                     break
-                for name in set(self._listed) - set(found):
+                for name in self._listed.keys() - found.keys():
                     remove_file(folder, name)
                 self._listed = {name: info if self._listed.get(name) == info else None for name, info in found.items()}
                 changed = [name for name, info in self._listed.items() if info is None]
@@ -87,7 +84,7 @@ class RemoteCopy:
 
     def add(self, folder: Path, names: Sequence[str]) -> None:
         """Uploads the files of a command other than training, whoever owns the address. Raises RemoteError."""
-        with self._noting_failure():
+        with self._errors("written", is_upload=True):
             self._put(folder, names)
 
     def upload(self, folder: Path) -> None:
@@ -96,49 +93,38 @@ class RemoteCopy:
         One upload runs at a time, and of those that wait only the latest takes place. A failed one is logged; the next
         one copies what is missing. Raises OwnershipLostError if an earlier one found that another run owns the address.
         """
-        if self._lost:
-            raise self._lost
-        self._requests += 1
-        threading.Thread(target=self._upload_in_turn, args=(folder, self._requests), daemon=True).start()
-
-    def _upload_in_turn(self, folder: Path, request: int) -> None:
-        with self._uploading:
-            if request != self._requests:
-                return
-            failed_before = self.upload_failed
-            try:
-                self._upload(folder)
-            except OwnershipLostError:
-                pass  # for the next call to raise
-            except RemoteError as error:
-                if not failed_before and not self._is_closed:
-                    logging.warning("%s; training continues, and the next checkpoints try again", error)
+        if not self._latest.cancel() and self._latest.done():
+            self._latest.result()
+        self._latest = self._thread.submit(self._upload_or_warn, folder)
 
     def sync(self, folder: Path) -> None:
         """Waits for the upload in progress, if any, and copies the rest; raises OwnershipLostError and RemoteError."""
-        self._requests += 1  # replaces those that wait
-        with self._uploading:
-            self._upload(folder)
+        self._latest.cancel()
+        self._thread.submit(self._upload, folder).result()
 
     def close(self) -> None:
-        """Makes an upload in progress end early; the folder may be removed then."""
-        self._is_closed = True
+        """Waits for the upload in progress, if any."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _upload_or_warn(self, folder: Path) -> None:
+        failed_before = self.upload_failed
+        try:
+            self._upload(folder)
+        except RemoteError as error:
+            if not failed_before:
+                logging.warning("%s; training continues, and the next checkpoints try again", error)
 
     def _upload(self, folder: Path) -> None:
-        """Copies what is new or changed, then removes what is gone. Raises OwnershipLostError, RemoteError."""
-        if self._lost:
-            raise self._lost
-        with self._noting_failure():
-            while not self._upload_listed(folder, list_files(folder)):
+        with self._errors("written", is_upload=True):
+            while not self._copy_changes(folder):
                 pass
 
-    def _upload_listed(self, folder: Path, files: dict[str, tuple[int, int]]) -> bool:
-        """Uploads what is new in `files`; returns False if some of it has been removed since it was listed."""
+    def _copy_changes(self, folder: Path) -> bool:
+        """Copies what is new or changed, then removes what is gone; returns False if it must list the files again."""
+        files = list_files(folder)
         changed = [name for name, state in files.items() if self._copied.get(name) != state]
-        gone = set(self._copied) - set(files)
-        for names in (*group_in_order(changed), []):
-            if self._is_closed:
-                return True
+        for order in range(3):
+            names = [name for name in changed if upload_order(name) == order]
             self._require_ownership()
             try:
                 self._put(folder, names)
@@ -147,18 +133,18 @@ class RemoteCopy:
                     raise
                 return False
             self._copied |= {name: files[name] for name in names}
-        if gone:
+        if gone := sorted(self._copied.keys() - files.keys()):
+            self._require_ownership()
             with contextlib.suppress(FileNotFoundError):
-                self._filesystem.rm(self._paths(sorted(gone)))
-            self._copied = {name: state for name, state in self._copied.items() if name not in gone}
+                self._filesystem.rm(self._paths(gone))
+            self._copied = {name: self._copied[name] for name in files}
         return True
 
     def _require_ownership(self) -> None:
         if self._filesystem.cat_file(str(self._root / OWNER)).decode() != self._token:
-            self._lost = OwnershipLostError(
+            raise OwnershipLostError(
                 f"--workdir={self.address}: another run was started with this address and owns it now; this one ends"
             )
-            raise self._lost
 
     def _list(self) -> dict[str, Any]:
         self._filesystem.invalidate_cache()
@@ -189,24 +175,17 @@ class RemoteCopy:
         return [str(self._root / name) for name in names]
 
     @contextlib.contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
+    def _errors(self, what: str, is_upload: bool = False) -> Iterator[None]:
+        """Converts the errors of a protocol, each of which has its own, and notes whether the upload failed."""
         try:
             yield
         except OneLineError:
             raise
-        except Exception as error:  # each protocol has its own errors
+        except Exception as error:
+            self.upload_failed |= is_upload
             reason = first_line(error, MAX_REASON)
             raise RemoteError(f"--workdir={self.address}: cannot be {what} ({reason})") from error
-
-    @contextlib.contextmanager
-    def _noting_failure(self) -> Iterator[None]:
-        try:
-            with self._errors("written"):
-                yield
-        except RemoteError:
-            self.upload_failed = True
-            raise
-        self.upload_failed = False
+        self.upload_failed &= not is_upload
 
 
 def list_files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -231,11 +210,6 @@ def remove_file(folder: Path, name: str) -> None:
             (folder / parent).rmdir()
 
 
-def group_in_order(names: Sequence[str]) -> list[list[str]]:
-    """Divides files into those to copy first, next and last, each group at once.
-
-    Records go before the checkpoints that cover them, and the summary, which says how the run ended, goes last.
-    """
-    ranks = {name: 2 if name == SUMMARY else int("/" in name) for name in names}
-    groups = itertools.groupby(sorted(names, key=ranks.__getitem__), ranks.__getitem__)
-    return [list(group) for _, group in groups]
+def upload_order(name: str) -> int:
+    """Returns 0 for records, 1 for files in folders, such as the checkpoints that cover them, and 2 for the summary."""
+    return 2 if name == SUMMARY else int("/" in name)

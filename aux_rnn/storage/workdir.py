@@ -1,4 +1,4 @@
-"""The folder of one run: its lock, `config.json` and `summary.json`."""
+"""The folder of one run: its lock, `config.json`, `summary.json` and `plots/`."""
 
 import fcntl
 import json
@@ -13,6 +13,7 @@ from aux_rnn.config.settings import Config
 from aux_rnn.errors import OneLineError
 
 REPORT = "report.html"
+RECONSTRUCTIONS = "reconstructions-{}.png"
 
 
 class WorkdirError(OneLineError):
@@ -149,3 +150,22 @@ def read_summary(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return summary if isinstance(summary, dict) and {"status", "steps", "results"} <= set(summary) else None
+
+
+def save_plot(path: Path, name: str, content: bytes) -> Path:
+    """Writes a figure into `plots/` and returns the path of its file. Raises OSError."""
+    file = path / "plots" / name
+    file.parent.mkdir(exist_ok=True)
+    write_atomically(file, content)
+    return file
+
+
+def save_reconstructions(path: Path, step: int, content: bytes) -> Path:
+    """Writes the figure of the decoder outputs after a step. Raises OSError."""
+    return save_plot(path, RECONSTRUCTIONS.format(step), content)
+
+
+def find_reconstructions(path: Path) -> dict[int, Path]:
+    """Returns the figures of decoder outputs by step, in the order of the steps."""
+    found = {file.stem.rpartition("-")[2]: file for file in (path / "plots").glob(RECONSTRUCTIONS.format("*"))}
+    return {int(step): found[step] for step in sorted(filter(str.isdigit, found), key=int)}

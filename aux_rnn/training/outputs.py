@@ -16,15 +16,16 @@ from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import MAX_REASON, CheckpointWriter, Restored, list_steps, read_latest
 from aux_rnn.storage.metrics_file import MetricsFile, read_lines
 from aux_rnn.storage.model_file import write_form
-from aux_rnn.storage.plots_folder import find_reconstructions, save_reconstructions
 from aux_rnn.storage.remote import RemoteCopy
 from aux_rnn.storage.workdir import (
     REPORT,
     StorageError,
+    find_reconstructions,
     has_more_epochs,
     lock,
     read_summary,
     require_same_config,
+    save_reconstructions,
     write_config,
     write_summary,
 )

@@ -3,22 +3,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from aux_rnn.analysis.reconstruct import reconstruct_run
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.datasets import Examples
-from aux_rnn.model.inputs import Batch, read_batch
-from aux_rnn.model.losses import auxiliary_loss
-from aux_rnn.model.objective import compute_losses, draw_all_segments, init_params, make_model, total_loss
+from aux_rnn.datasets import Examples, Splits
+from aux_rnn.model.inputs import Batch
+from aux_rnn.model.objective import draw_all_segments, init_params, make_model
 from aux_rnn.model.segments import slice_segments
-from aux_rnn.plots.reconstructions import figure as plot_reconstructions
-from aux_rnn.plots.reconstructions.images import OUTSIDE, canvas_shape, paint
+from aux_rnn.plots.reconstructions import plotter
+from aux_rnn.plots.reconstructions.figure import OUTSIDE, canvas_shape, draw_reconstructions, paint, to_text
 from aux_rnn.plots.reconstructions.samples import DecodedSegments, make_decode_fn, pick_examples, spread_anchors
-from aux_rnn.plots.reconstructions.texts import to_text
 from aux_rnn.storage.workdir import WorkdirError, write_config
 from aux_rnn.training.outputs import RunOutputs
 from aux_rnn.training.plan import Plan
@@ -29,8 +26,6 @@ SPEC = SequenceSpec(length=12, channels=1, num_classes=3)
 # Three images of 3 x 4 pixels that have nothing in common.
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 3, 4, 1), np.uint8)
 EXAMPLES = Examples(IMAGES, np.arange(3, dtype=np.int32))
-
-
 PERMUTATION = np.random.default_rng(2).permutation(12)
 
 
@@ -39,67 +34,15 @@ def tiny(tiny):
     return with_settings(tiny, auxiliary="both")
 
 
-def never():
-    return False
-
-
 @pytest.fixture(scope="module")
-def params(tiny):
-    return init(tiny, SPEC)[1]
-
-
-@pytest.fixture(scope="module")
-def decode(tiny):
-    """Returns the decoding of permuted images, which is compiled once."""
-    return make_decode_fn(tiny, SPEC, PERMUTATION)
-
-
-@pytest.fixture(scope="module")
-def decoded(decode, params):
-    return decode(params, EXAMPLES, never)
+def decoded(tiny):
+    """Returns the segments of permuted images."""
+    decode, params = make_decode_fn(tiny, SPEC, PERMUTATION), init(tiny, SPEC)
+    return [decode(params, EXAMPLES, kind) for kind in ("reconstruct", "predict")]
 
 
 def init(config, spec):
-    model = make_model(config.model, spec)
-    return model, init_params(model, jax.random.key(1))
-
-
-def memorise(config, permutation=None, steps=1500):
-    """Parameters that were trained on the three images alone, without a classifier."""
-    model, params = init(config, SPEC)
-    raw = dict(inputs=IMAGES, labels=EXAMPLES.labels, rows=np.arange(3, dtype=np.int32), mask=np.ones(3, bool))
-    batch = read_batch(raw, SPEC, permutation)
-    optimizer = optax.adam(5e-3)
-
-    @jax.jit
-    def train(params):
-        def step(number, carry):
-            params, state = carry
-            key = jax.random.fold_in(jax.random.key(0), number)
-            gradient = jax.grad(lambda p: total_loss(compute_losses(model, p, key, batch, None), 1.0))(params)
-            updates, state = optimizer.update(gradient, state, params)
-            return optax.apply_updates(params, updates), state
-
-        return jax.lax.fori_loop(0, steps, step, (params, optimizer.init(params)))[0]
-
-    return train(params)
-
-
-@pytest.fixture
-def memory(tiny):
-    sizes = dict(embedding_size=16, hidden_size=48, decoder_sizes=(48,), decoder_head_sizes=(32,), num_anchors=4)
-    return with_settings(tiny, **sizes, auxiliary_truncation="full", decoder_input_dropout=0.5)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("permutation", [None, np.random.default_rng(1).permutation(12)])
-def test_a_network_that_has_memorised_its_data_gives_the_segments_back(memory, permutation):
-    decoded = make_decode_fn(memory, SPEC, permutation)(memorise(memory, permutation), EXAMPLES, never)
-    assert [found.kind for found in decoded] == ["reconstruct", "predict"]
-    for found in decoded:
-        spread = np.square(found.targets - found.targets.mean()).mean()
-        assert np.square(found.teacher_forced - found.targets).mean() < 0.1 * spread
-        assert np.square(found.free_running - found.targets).mean() < 0.1 * spread
+    return init_params(make_model(config.model, spec), jax.random.key(1))
 
 
 def test_segments_lie_where_the_anchors_say(decoded):
@@ -124,23 +67,22 @@ def test_anchors_of_texts_are_spread_over_what_each_allows():
 
 @pytest.mark.parametrize(("loss", "dropout"), [("squared", 0.5), ("softmax", 0.0)])
 @pytest.mark.slow
-def test_teacher_forced_outputs_are_those_that_the_loss_sees(tiny, loss, dropout):
+def test_outputs_are_those_that_the_loss_sees(tiny, loss, dropout):
     # A segment as long as the sequence leaves one anchor, so that an evaluation has the same one.
-    config = with_settings(
-        tiny, pixel_loss=loss, decoder_input_dropout=dropout, auxiliary="reconstruct", segment_length=12
-    )
-    model, params = init(config, SPEC)
-    (found,) = make_decode_fn(config, SPEC)(params, EXAMPLES, never)
+    options = dict(pixel_loss=loss, decoder_input_dropout=dropout, auxiliary="reconstruct", segment_length=12)
+    config = with_settings(tiny, **options)
+    params = init(config, SPEC)
+    found = make_decode_fn(config, SPEC)(params, EXAMPLES, "reconstruct")
     inputs = jnp.asarray(IMAGES.reshape(3, 12, 1) / np.float32(255))
-    batch = Batch(inputs, None, jnp.arange(3), jnp.ones(3, bool))
-    segments = draw_all_segments(config.model, jax.random.key(0), batch)
-    outputs = jax.jit(model.apply)({"params": params}, inputs, None, segments)[1]["reconstruct"]
+    segments = draw_all_segments(config.model, jax.random.key(0), Batch(inputs, None, jnp.arange(3), jnp.ones(3, bool)))
     np.testing.assert_array_equal(segments["reconstruct"].targets, found.targets)
-    if loss == "softmax":
-        np.testing.assert_allclose(found.teacher_forced, outputs.argmax(-1) / 255)
-    else:
-        expected = float(auxiliary_loss(outputs, segments["reconstruct"], jnp.ones(3, bool)).compute())
-        assert np.square(found.teacher_forced - found.targets).mean() == pytest.approx(expected, rel=1e-5)
+    for is_forced, decoded in ((True, found.teacher_forced), (False, found.free_running)):
+        model = make_model(with_settings(config, teacher_forcing=is_forced).model, SPEC)
+        outputs = jax.jit(model.apply)({"params": params}, inputs, None, segments)[1]["reconstruct"]
+        if loss == "softmax":
+            np.testing.assert_allclose(decoded, outputs.argmax(-1) / 255)
+        else:
+            np.testing.assert_allclose(decoded, outputs, rtol=1e-5, atol=1e-6)
 
 
 def test_a_free_running_decoder_gets_the_true_element_in_its_first_step_only(decoded):
@@ -149,10 +91,14 @@ def test_a_free_running_decoder_gets_the_true_element_in_its_first_step_only(dec
     assert difference[:, :, 1:].max() > 1e-4
 
 
-def test_a_stop_is_heard_before_each_decoder(decode, params):
-    for heard in (1, 2):
-        asked = iter([False] * (heard - 1) + [True])
-        assert decode(params, EXAMPLES, lambda asked=asked: next(asked)) is None
+def test_a_figure_is_left_out_once_the_run_is_to_stop(tiny, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(plotter, "make_decode_fn", lambda *_: lambda params, examples, kind: decoded.append(kind))
+    plot = plotter.make_reconstruction_plotter(tiny, SPEC, Splits(EXAMPLES, EXAMPLES, EXAMPLES), None, 9)
+    for count in range(3):
+        decoded.clear()
+        assert plot(None, 3, lambda count=count: len(decoded) == count) is None
+        assert decoded == ["reconstruct", "predict"][:count]
 
 
 def test_examples_are_of_different_classes():
@@ -172,7 +118,7 @@ def test_pixels_are_painted_where_they_belong_and_the_rest_is_shaded():
 
 
 def test_a_permuted_segment_is_drawn_over_the_image_it_comes_from(decoded):
-    figure = plot_reconstructions.draw_reconstructions(decoded, EXAMPLES, "title", PERMUTATION)
+    figure = draw_reconstructions(decoded, EXAMPLES, "title", PERMUTATION)
     for part, found in zip(figure.subfigs, decoded, strict=True):
         pictures = np.array([panel.images[0].get_array() for panel in part.axes]).reshape(4, 9, 3, 4, 3)
         original, segment = pictures[0], pictures[1]
@@ -191,14 +137,13 @@ def test_texts_are_side_by_side_with_wrong_bytes_in_bold(tiny):
     inputs[1, 8:] = np.frombuffer(b"wxyz", np.uint8)
     examples = Examples(inputs, np.arange(2, dtype=np.int32), np.array([12, 4], np.int32))
     config = with_settings(tiny, auxiliary="reconstruct")
-    _, params = init(config, spec)
-    (found,) = make_decode_fn(config, spec)(params, examples, never)
+    found = make_decode_fn(config, spec)(init(config, spec), examples, "reconstruct")
     assert to_text(found.targets[0, 0]) == "a$b c"
     assert to_text(found.targets[0, 2]) == "·· ef"
     assert found.mask[1].sum(-1).tolist() == [4, 4, 4]
     assert to_text(found.targets[1, 0][found.mask[1, 0]]) == "wxyz"
     wrong = found._replace(free_running=np.where(found.targets == ord("$"), ord(" "), found.targets))
-    figure = plot_reconstructions.draw_reconstructions([wrong], examples, "title")
+    figure = draw_reconstructions([wrong], examples, "title")
     lines = {(text.get_weight(), text.get_text()) for text in figure.subfigs[0].axes[0].texts}
     assert {("normal", "a$b c"), ("normal", "a\u00a0b c"), ("bold", "\u00a0\u2423")} <= lines
 
@@ -212,7 +157,7 @@ def test_other_sequences_are_lines_with_the_segment_in_its_place(vocabulary):
     anchors = spread_anchors("predict", lengths, 5)
     segments = jax.device_get(slice_segments("predict", inputs, lengths, anchors + (12 - lengths)[:, None], 5))
     found = DecodedSegments("predict", anchors, segments.anchors, segments.mask, *[segments.targets] * 3)
-    (part,) = plot_reconstructions.draw_reconstructions([found], examples, "title").subfigs
+    (part,) = draw_reconstructions([found], examples, "title").subfigs
     channels = 1 if vocabulary else 3
     panels = np.array(part.axes).reshape(3, channels, 3)
     for (example, channel, number), panel in np.ndenumerate(panels):

@@ -18,8 +18,7 @@ from aux_rnn.plots.curves import SPLITS, draw_curves
 from aux_rnn.plots.report import save_report
 from aux_rnn.plots.style import COLORS, DASHES, MARKERS, plot_style, render
 from aux_rnn.storage.metrics_file import read_records
-from aux_rnn.storage.plots_folder import save_reconstructions
-from aux_rnn.storage.workdir import WorkdirError
+from aux_rnn.storage.workdir import WorkdirError, save_reconstructions
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def test_the_same_records_give_the_same_bytes(config, ending):
 
 def test_a_missing_backend_of_a_notebook_does_not_prevent_figures():
     code = "from aux_rnn.plots.style import Figure, render; assert render(Figure(), 'png')"
-    environment = {**os.environ, "MPLBACKEND": "module://not_installed.backend"}
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
 
 
@@ -93,10 +92,6 @@ class Page(html.parser.HTMLParser):
         self.references += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
         if tag not in self.VOID:
             self._open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
 
     def handle_endtag(self, tag):
         if tag not in self.VOID:

@@ -10,7 +10,6 @@ from aux_rnn.model.metrics import Mean
 from aux_rnn.storage.checkpoints import (
     CheckpointError,
     CheckpointWriter,
-    describe_shapes,
     digest,
     list_steps,
     read_checkpoint,
@@ -119,15 +118,3 @@ def test_the_digest_depends_on_values_names_shapes_and_types():
     ]
     assert len({digest(tree) for tree in [base, *others]}) == 5
     assert digest(dict(reversed(base.items()))) == digest(base)
-
-
-def test_what_has_another_shape_is_named_before_what_is_missing():
-    found = {"opt/nu": [2], "params/a": [2], "params/b": [3]}
-    assert describe_shapes(found, found) == ""
-    assert describe_shapes(found, {**found, "params/b": [4], "params/0": [1]}) == (
-        "params/b is [3] there, and [4] by the settings"
-    )
-    assert describe_shapes(found, {**found, "params/0": [1], "opt/nu": [1]}) == (
-        "opt/nu is [2] there, and [1] by the settings"
-    )
-    assert describe_shapes(found, {**found, "params/0": [1]}) == "params/0 is missing there, and [1] by the settings"

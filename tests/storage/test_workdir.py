@@ -57,6 +57,7 @@ def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
             '{"dataset": "digits", "colour": 3}',
             r"not a configuration of this version \(--colour: no",
         ),
+        ("run/config.json/folder", "", r"config.json: not a configuration of this version \(.*Is a directory"),
         ("run/checkpoints/2", "", r"has checkpoints but no config.json"),
     ],
 )
@@ -100,6 +101,8 @@ def test_records_that_the_checkpoint_does_not_cover_are_dropped(tmp_path):
     with pytest.raises(WorkdirError, match="has 2 records, and the checkpoint was saved after 3; restore it"):
         MetricsFile(path, 3)
     assert path.read_text().splitlines() == lines
+    with pytest.raises(WorkdirError, match=r"cannot be continued .*Is a directory"):
+        MetricsFile(tmp_path)
 
 
 @examples(150)
@@ -126,6 +129,7 @@ def test_a_damaged_summary_is_ignored(tmp_path):
     for content in (b"", b"{", b"[]", b"\xff", b'{"status": "complete"}'):
         (tmp_path / "summary.json").write_bytes(content)
         assert read_summary(tmp_path) is None
+    assert read_summary(tmp_path / "summary.json") is None
 
 
 def test_numbers_that_are_not_finite_are_null_in_a_summary(tmp_path):
@@ -133,13 +137,3 @@ def test_numbers_that_are_not_finite_are_null_in_a_summary(tmp_path):
     found = read_summary(tmp_path)
     assert found == {**SUMMARY, "results": {"test": {"accuracy": 0.5, "reconstruct_loss": None}}}
     assert "accuracy 50.0 %  reconstruct nan" in format_summary(found, tmp_path)
-
-
-def test_a_folder_in_place_of_a_file_is_refused_or_ignored(tmp_path):
-    for name in ("config.json", "metrics.jsonl", "summary.json"):
-        (tmp_path / name).mkdir()
-    assert read_summary(tmp_path) is None
-    with pytest.raises(WorkdirError, match=r"config.json: not a configuration"):
-        read_config(tmp_path)
-    with pytest.raises(WorkdirError, match=r"metrics.jsonl: cannot be continued"):
-        MetricsFile(tmp_path / "metrics.jsonl")

@@ -10,16 +10,14 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Splits
 from aux_rnn.plots.reconstructions.samples import make_decode_fn, pick_examples
 
-# `(params, step, is_stopping) -> PNG`, or None if there is no decoder or it was stopped.
-Plotter = Callable[[Any, int, Callable[[], bool]], bytes | None]
-
 
 def make_reconstruction_plotter(
     config: Config, spec: SequenceSpec, splits: Splits, permutation: np.ndarray | None, total_steps: int
-) -> Plotter:
-    """Returns the function that draws reconstructions of a few examples after a step.
+) -> Callable[[Any, int, Callable[[], bool]], bytes | None]:
+    """Returns the function `(params, step, is_stopping) -> PNG` that draws reconstructions after a step.
 
-    It uses one device of the process that calls it, and compiles in the first call.
+    It uses one device of the process that calls it, and compiles in the first call. It returns None if there is no
+    decoder, or once `is_stopping` returns true.
     """
     # Arrays given to `fit` may have no test examples.
     split = next(name for name in ("test", "validation", "train") if len(getattr(splits, name)))
@@ -27,15 +25,18 @@ def make_reconstruction_plotter(
     decode = make_decode_fn(config, spec, permutation)
 
     def draw(params: Any, step: int, is_stopping: Callable[[], bool]) -> bytes | None:
-        decoded = decode(params, examples, is_stopping) if config.model.auxiliaries else None
-        if decoded is None or is_stopping():
+        decoded = []
+        for kind in config.model.auxiliaries:
+            if is_stopping():  # compilation takes seconds
+                return None
+            decoded.append(decode(params, examples, kind))
+        if not decoded or is_stopping():
             return None
         # Imported here because matplotlib takes a second, which a run without figures need not wait for.
         from aux_rnn.plots.reconstructions.figure import draw_reconstructions
         from aux_rnn.plots.style import plot_style, render
 
-        steps = f"after {step:,} of {total_steps:,} steps"
-        title = f"{config.data.dataset}, {split} examples, {steps}"
+        title = f"{config.data.dataset}, {split} examples, after {step:,} of {total_steps:,} steps"
         with plot_style("reconstructions"):
             dropout = config.model.decoder_input_dropout
             return render(draw_reconstructions(decoded, examples, title, permutation, dropout), "png")

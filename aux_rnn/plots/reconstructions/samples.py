@@ -47,10 +47,6 @@ class DecodedSegments(NamedTuple):
     free_running: np.ndarray
 
 
-# `(params, examples, is_stopping) -> [DecodedSegments]`, one per decoder, or None if it was stopped.
-DecodeFn = Callable[[Any, Examples, Callable[[], bool]], list[DecodedSegments] | None]
-
-
 def pick_examples(examples: Examples, count: int = NUM_EXAMPLES) -> Examples:
     """Returns the first example of each of the first `count` classes; the same in every run on the same data."""
     rows = np.unique(examples.labels, return_index=True)[1][:count]
@@ -58,19 +54,10 @@ def pick_examples(examples: Examples, count: int = NUM_EXAMPLES) -> Examples:
     return Examples(examples.inputs[rows], examples.labels[rows], lengths)
 
 
-def spread_anchors(kind: str, lengths: np.ndarray, segment_length: int, count: int = NUM_ANCHORS) -> np.ndarray:
-    """Returns anchors from the first to the last allowed one in equal strides, for lengths int32 `[N]`.
-
-    They are int32 `[N, A]`, counted from the start of each example's own sequence; A is at most `count`.
-    """
-    first, last, _ = (np.asarray(x) for x in anchor_range(kind, jnp.asarray(lengths), segment_length))
-    count = min(count, int((last - first).max()) + 1)
-    shares = np.linspace(0.0, 1.0, count) if count > 1 else np.ones(1)
-    return np.rint(first[:, None] + shares * (last - first)[:, None]).astype(np.int32)
-
-
-def make_decode_fn(config: Config, spec: SequenceSpec, permutation: np.ndarray | None = None) -> DecodeFn:
-    """Builds the function that computes the decoders' outputs; the permutation is as `image_to_sequence` takes it.
+def make_decode_fn(
+    config: Config, spec: SequenceSpec, permutation: np.ndarray | None = None
+) -> Callable[[Any, Examples, str], DecodedSegments]:
+    """Returns the function `(params, examples, kind) -> DecodedSegments`; `image_to_sequence` takes the permutation.
 
     The inputs of a teacher-forced decoder are dropped with `decoder_input_dropout`, as in the loss; a free-running
     decoder gets all of its own outputs.
@@ -80,7 +67,7 @@ def make_decode_fn(config: Config, spec: SequenceSpec, permutation: np.ndarray |
 
     @partial(jax.jit, static_argnames="kind")
     @highest_precision
-    def decode(params: Any, inputs: jax.Array, lengths: jax.Array | None, anchors: jax.Array, kind: str) -> Any:
+    def run_decoders(params: Any, inputs: jax.Array, lengths: jax.Array | None, anchors: jax.Array, kind: str) -> Any:
         own = jnp.full(len(inputs), inputs.shape[1]) if lengths is None else lengths
         segments = slice_segments(kind, inputs, own, anchors, settings.segment_length)
         # The keys of an evaluation, see `draw_all_segments`.
@@ -94,21 +81,26 @@ def make_decode_fn(config: Config, spec: SequenceSpec, permutation: np.ndarray |
 
         return segments, [model.apply({"params": params}, method=run) for model in models]
 
-    def decode_all(params: Any, examples: Examples, is_stopping: Callable[[], bool]) -> list[DecodedSegments] | None:
+    def decode(params: Any, examples: Examples, kind: str) -> DecodedSegments:
         params = jax.device_get(params)  # a state in training lies on all devices
         inputs, padded = read_inputs(examples.arrays(), spec, permutation)
         length = inputs.shape[1]
         lengths = np.full(len(examples), length, np.int32) if padded is None else np.asarray(padded, np.int32)
-        decoded = []
-        for kind in settings.auxiliaries:
-            if is_stopping():  # compilation takes seconds
-                return None
-            anchors = spread_anchors(kind, lengths, settings.segment_length)
-            positions = anchors + (length - lengths)[:, None]
-            segments, outputs = jax.device_get(decode(params, inputs, padded, positions, kind=kind))
-            begins = segments.anchors - segments.mask.sum(axis=-1) if kind == "reconstruct" else segments.anchors
-            arrays = (begins.astype(np.int32), segments.mask, segments.targets, *outputs)
-            decoded.append(DecodedSegments(kind, anchors, *arrays))
-        return decoded
+        anchors = spread_anchors(kind, lengths, settings.segment_length)
+        positions = anchors + (length - lengths)[:, None]
+        segments, outputs = jax.device_get(run_decoders(params, inputs, padded, positions, kind=kind))
+        begins = segments.anchors - segments.mask.sum(axis=-1) if kind == "reconstruct" else segments.anchors
+        return DecodedSegments(kind, anchors, begins.astype(np.int32), segments.mask, segments.targets, *outputs)
 
-    return decode_all
+    return decode
+
+
+def spread_anchors(kind: str, lengths: np.ndarray, segment_length: int, count: int = NUM_ANCHORS) -> np.ndarray:
+    """Returns anchors from the first to the last allowed one in equal strides, for lengths int32 `[N]`.
+
+    They are int32 `[N, A]`, counted from the start of each example's own sequence; A is at most `count`.
+    """
+    first, last, _ = (np.asarray(x) for x in anchor_range(kind, jnp.asarray(lengths), segment_length))
+    count = min(count, int((last - first).max()) + 1)
+    shares = np.linspace(0.0, 1.0, count) if count > 1 else np.ones(1)
+    return np.rint(first[:, None] + shares * (last - first)[:, None]).astype(np.int32)

@@ -18,7 +18,7 @@ from aux_rnn.config.serialization import PATH_SETTINGS, from_flat, to_json, with
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import evaluation_batches
 from aux_rnn.datasets.arrays import Form
-from aux_rnn.datasets.permutation import make_permutation
+from aux_rnn.datasets.dataset import make_permutation
 from aux_rnn.errors import first_line
 from aux_rnn.model.inputs import RawBatch, read_inputs
 from aux_rnn.model.objective import make_model

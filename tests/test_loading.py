@@ -16,7 +16,7 @@ from aux_rnn.config.serialization import from_flat, to_json, with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import find_dataset, load_splits
 from aux_rnn.datasets.arrays import Form
-from aux_rnn.datasets.permutation import make_permutation
+from aux_rnn.datasets.dataset import make_permutation
 from aux_rnn.model.objective import make_model
 from aux_rnn.storage.checkpoints import CheckpointWriter
 from aux_rnn.storage.model_file import read_form, write_form

@@ -13,29 +13,30 @@ from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import UserDataset
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.forms import Images, StoredForm, Values
-from aux_rnn.datasets.prepared import FEATURES_FILE, PreparedFolder, data_folder
+from aux_rnn.datasets.forms import Images, StoredForm
+from aux_rnn.datasets.prepared import FEATURES_FILE, data_folder, open_builder, read_builder
 
 IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official files, without tfds
 
 
 def open_catalogue(config: DataConfig) -> UserDataset:
     """Reads the description, and no example, of the data set that `tfds:NAME` or `tfds:NAME/CONFIG` denotes."""
-    folder = PreparedFolder.read(find_folder(config.dataset, data_folder(config)), how_to_prepare(config.dataset))
-    input_name, form, label_name = find_features(folder.features, folder.path)
-    counts = folder.counts
+    folder, remedy = find_folder(config.dataset, data_folder(config)), how_to_prepare(config.dataset)
+    builder = read_builder(folder, remedy)
+    input_name, form, label_name = find_features(builder.info.features, folder)
+    counts = {name: split.num_examples for name, split in builder.info.splits.items() if split.num_examples}
     test_split = next((name for name in ("test", "validation") if name in counts), "")
     if "train" not in counts or not test_split:
         found = ", ".join(f"{name} with {count:,}" for name, count in counts.items()) or "none"
-        raise DataError(f"{folder.path}: needs examples in the splits train and test (or validation); it has {found}")
+        raise DataError(f"{folder}: needs examples in the splits train and test (or validation); it has {found}")
     return UserDataset(
         name=config.dataset,
         form=form,
-        num_classes=folder.features[label_name].num_classes,
+        num_classes=builder.info.features[label_name].num_classes,
         train_examples=counts["train"],
         test_examples=counts[test_split],
         test_split=test_split,
-        opened=folder.open(input_name, label_name),
+        opened=open_builder(builder, input_name, label_name, remedy),
     )
 
 
@@ -90,5 +91,5 @@ def form_of(feature: Any) -> StoredForm | None:
     if feature.np_dtype == np.uint8 and len(shape) == 3 and shape[2] and 0 not in shape:
         return Images(shape)
     if feature.np_dtype == np.float32 and len(shape) == 2 and all(shape):
-        return Values(shape)
+        return StoredForm(shape)
     return None

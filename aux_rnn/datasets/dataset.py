@@ -13,7 +13,6 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets.arrays import Form
 from aux_rnn.datasets.examples import Examples
 from aux_rnn.datasets.forms import StoredForm
-from aux_rnn.datasets.permutation import make_permutation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +26,9 @@ class Records:
         return self.count
 
 
-class ArrayRecords(Records):
-    """Examples in memory: N sequences, and labels `[N]`."""
-
-    def __init__(self, sequences: Sequence[np.ndarray] | np.ndarray, labels: np.ndarray) -> None:
-        super().__init__(len(labels), lambda rows: ([sequences[row] for row in rows], labels[list(rows)]))
+def array_records(sequences: Sequence[np.ndarray] | np.ndarray, labels: np.ndarray) -> Records:
+    """Returns records of examples in memory: N sequences, and labels `[N]`."""
+    return Records(len(labels), lambda rows: ([sequences[row] for row in rows], labels[list(rows)]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +66,6 @@ class Dataset(abc.ABC):
 
     def sequence_spec(self, config: DataConfig) -> SequenceSpec:
         """Returns the shape of the sequences; raises ConfigError for settings that do not apply to this data set."""
-        self.form.check(config)
         shape, vocabulary_size = self.form.shape(config), self.form.vocabulary_size
         length, channels = (shape[0], 1) if vocabulary_size else (math.prod(shape[:-1]), shape[-1])
         return SequenceSpec(length, channels, self.num_classes, vocabulary_size)
@@ -118,3 +114,9 @@ class UserDataset(Dataset):
 
     def describe(self, config: DataConfig) -> Form:
         return self.array_form or super().describe(config)
+
+
+def make_permutation(length: int, seed: int) -> np.ndarray:
+    """Returns the permutation of `0 .. length - 1` for a seed, int64 `[length]`; the same on every machine."""
+    # NumPy guarantees the raw output of a bit generator across versions; `Generator.permutation` may change.
+    return np.argsort(np.random.PCG64(seed).random_raw(length), kind="stable")

@@ -1,21 +1,109 @@
-"""Reading a data set into arrays: resizing or padding, and holding out a validation part."""
+"""Finding a data set by its name, dividing it into splits, and reading these into arrays."""
 
 import dataclasses
+import importlib
 import math
+import pkgutil
+from typing import NamedTuple
 
 import numpy as np
 from absl import logging
 
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import ConfigError, reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records
+from aux_rnn.config.spec import SequenceSpec
+from aux_rnn.datasets import builtin
+from aux_rnn.datasets.arrays import is_arrays
+from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records, make_permutation
 from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.examples import Examples, Splits
-from aux_rnn.datasets.permutation import make_permutation
-from aux_rnn.datasets.registry import SplitSizes, divide_examples, find_dataset, split_sizes
 from aux_rnn.system.memory import available_system_bytes
 
+EMNIST = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
+VARIANTS = {"emnist": [f"emnist/{name}" for name in EMNIST]}  # data sets of modules with several
 PIECE_ROWS = 64  # stored sequences that are read together; photographs may take megabytes each
+
+
+class SplitSizes(NamedTuple):
+    """Examples of each split as a run uses them."""
+
+    train: int
+    validation: int
+    test: int
+
+
+def dataset_names() -> list[str]:
+    """Returns the names of the data sets in `aux_rnn.datasets.builtin`, one per module except those of EMNIST."""
+    modules = [module.name for module in pkgutil.iter_modules(builtin.__path__)]
+    return [name for module in modules for name in VARIANTS.get(module, [module])]
+
+
+def find_dataset(config: DataConfig) -> Dataset:
+    """Returns the data set of a configuration, of which only the description is read.
+
+    Raises ConfigError if there is none of this name, or a setting does not apply to it, and DataError if `tfds:NAME` or
+    `file:PATH` cannot be read.
+    """
+    name = config.dataset
+    # Imported here and not above: tfds and pandas take a second each, and not every data set needs them.
+    if name.startswith("tfds:"):
+        from aux_rnn.datasets.catalogue import open_catalogue
+
+        dataset: Dataset = open_catalogue(config)
+    elif name.startswith("file:"):
+        from aux_rnn.datasets.own_files import open_file
+
+        dataset = open_file(config)
+    elif name in dataset_names():
+        module = importlib.import_module(f"{builtin.__name__}.{name.partition('/')[0]}")
+        dataset = module.DATASETS[name] if "/" in name else module.DATASET
+    elif is_arrays(name):
+        remedy = "call aux_rnn.fit there again, with the same workdir"
+        raise ConfigError(f"--dataset={name}: arrays of a program, which are not kept; {remedy}")
+    else:
+        raise reject("dataset", name, f"one of {', '.join(dataset_names())}, tfds:NAME or file:PATH")
+    for setting in ("padding", "channels"):
+        if (value := getattr(config, setting)) != "auto" and not name.startswith("file:"):
+            raise reject(setting, value, "auto (only the arrays of file:PATH may differ)")
+    dataset.sequence_spec(config)
+    return dataset
+
+
+def sequence_spec(config: DataConfig) -> SequenceSpec:
+    """Returns the shape of the sequences, without reading any example; raises the errors of `find_dataset`."""
+    return find_dataset(config).sequence_spec(config)
+
+
+def split_sizes(config: DataConfig) -> SplitSizes | None:
+    """Returns the examples of each split, without reading any; None if the user may have a part of the data.
+
+    Raises the errors of `divide_examples` and `find_dataset`.
+    """
+    dataset = find_dataset(config)
+    return None if config.allow_partial else divide_examples(config, dataset.train_examples, dataset.test_examples)
+
+
+def divide_examples(config: DataConfig, train: int, test: int) -> SplitSizes:
+    """Returns the examples of each split, given the numbers of stored training and test examples.
+
+    Raises ConfigError if fewer examples are left to train on than `train_examples` asks for, or none.
+    """
+    validation = round(train * config.validation_fraction)
+    available = train - validation
+    if available == 0:
+        allowed = f"small enough to leave training data (all {train:,} examples of {config.dataset} are held out)"
+        raise reject("validation_fraction", config.validation_fraction, allowed)
+    if config.train_examples > available:
+        held_out = f"{validation:,} of {train:,} are held out by --validation_fraction"
+        allowed = f"at most {available:,}, the training examples that {config.dataset} has ({held_out})"
+        raise reject("train_examples", config.train_examples, allowed)
+    return SplitSizes(config.train_examples or available, validation, test)
+
+
+def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divides the rows 0 .. count - 1 at random into int64 [count - held_out] and [held_out], both in random order."""
+    order = make_permutation(count, seed)
+    return order[held_out:], order[:held_out]
 
 
 def load_splits(config: DataConfig, seed: int) -> Splits:
@@ -56,12 +144,6 @@ def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset) -> None:
     takes = f"{count:,} examples take {wanted / 2**30:,.1f} GiB and there are {available / 2**30:,.1f}"
     zero = " (0 takes all)" * (name == "train_examples")
     raise reject(name, getattr(config, name), f"smaller{zero}: {takes}")
-
-
-def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divides the rows 0 .. count - 1 at random into int64 [count - held_out] and [held_out], both in random order."""
-    order = make_permutation(count, seed)
-    return order[held_out:], order[:held_out]
 
 
 def read_examples(

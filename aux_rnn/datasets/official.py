@@ -16,14 +16,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
+from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.files import Source, locate
-from aux_rnn.datasets.prepared import PreparedFolder, data_folder, manual_folder
+from aux_rnn.datasets.prepared import data_folder, local_folder, open_builder, read_builder
 from aux_rnn.errors import first_line
 
-VERSION = "1.0.0"
+VERSION = tfds.core.Version("1.0.0")
 PREPARE_AGAIN = "move this folder away to have it prepared again, or name another --data_dir"
 
 Files = Mapping[str, Path]
@@ -44,9 +45,14 @@ class OfficialDataset(Dataset):
     read_class_names: Callable[[Files], Sequence[str]]
     variant: str = ""
 
+    @property
+    def input_name(self) -> str:
+        """Returns the name of the sequence in a stored record."""
+        return "text" if self.form.vocabulary_size else "image"
+
     def folder(self, config: DataConfig) -> Path:
         """Returns the folder of the prepared data."""
-        return data_folder(config) / f"sequential_{self.source.name}" / self.variant / VERSION
+        return data_folder(config) / f"sequential_{self.source.name}" / self.variant / str(VERSION)
 
     def is_prepared(self, config: DataConfig) -> bool:
         return os.path.lexists(self.folder(config))
@@ -55,13 +61,14 @@ class OfficialDataset(Dataset):
         manual_dir = manual_folder(config)
         if not self.is_prepared(config):
             self._prepare(config, manual_dir)
-        prepared = PreparedFolder.read(self.folder(config), PREPARE_AGAIN)
+        folder = self.folder(config)
+        builder = read_builder(folder, PREPARE_AGAIN)
         for split, published in (("train", self.train_examples), ("test", self.test_examples)):
-            found = prepared.counts.get(split, 0)
+            found = builder.info.splits[split].num_examples if split in builder.info.splits else 0
             if found == 0 or (found != published and not config.allow_partial):
                 reason = f"{split} has {found:,} examples instead of the published {published:,}"
-                raise DataError(f"{prepared.path}: {reason}; --allow_partial accepts a part, or {PREPARE_AGAIN}")
-        return prepared.open(self.form.input_name, "label")
+                raise DataError(f"{folder}: {reason}; --allow_partial accepts a part, or {PREPARE_AGAIN}")
+        return open_builder(builder, self.input_name, "label", PREPARE_AGAIN)
 
     def _prepare(self, config: DataConfig, manual_dir: Path | None) -> None:
         data_dir = data_folder(config)
@@ -71,9 +78,7 @@ class OfficialDataset(Dataset):
             with contextlib.redirect_stdout(io.StringIO()):  # tfds prints what it does
                 files = locate(self.source, manual_dir, data_dir / "downloads", config.allow_partial)
                 logging.info("Preparing %s in %s", self.name, data_dir)
-                self._make_builder(data_dir, files).download_and_prepare(
-                    file_format="array_record", download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-                )
+                self._make_builder(data_dir, files).download_and_prepare(file_format="array_record")
         except DataError:
             raise
         except Exception as error:  # tfds and array_record raise many kinds of errors
@@ -85,16 +90,16 @@ class OfficialDataset(Dataset):
         """Returns the builder that writes the prepared data."""
         dataset, form = self, self.form
         features = {
-            form.input_name: tfds.features.Tensor(shape=form.stored_shape, dtype=form.dtype, encoding="bytes"),
+            self.input_name: tfds.features.Tensor(shape=form.stored_shape, dtype=form.dtype, encoding="bytes"),
             "label": tfds.features.ClassLabel(names=list(self.read_class_names(files))),
         }
 
         class Official(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-            VERSION = tfds.core.Version(VERSION)
+            VERSION = VERSION
             name = f"sequential_{dataset.source.name}"
 
             def _info(self) -> tfds.core.DatasetInfo:
-                return LocalDatasetInfo(
+                return tfds.core.DatasetInfo(
                     builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
                 )
 
@@ -103,13 +108,16 @@ class OfficialDataset(Dataset):
 
             def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
                 for number, (sequence, label) in enumerate(dataset.read_split(files, split)):
-                    yield number, {form.input_name: sequence, "label": int(label)}
+                    yield number, {dataset.input_name: sequence, "label": int(label)}
 
         return Official(data_dir=data_dir, config=tfds.core.BuilderConfig(name=self.variant) if self.variant else None)
 
 
-class LocalDatasetInfo(tfds.core.DatasetInfo):
-    """Does not ask Google's bucket of prepared data sets, which needs a network and has none of these."""
-
-    def initialize_from_bucket(self) -> None:
-        pass
+def manual_folder(config: DataConfig) -> Path | None:
+    """Returns the user's folder of official files, or None; raises ConfigError if it does not exist."""
+    if not config.manual_dir:
+        return None
+    folder = local_folder("manual_dir", config.manual_dir)
+    if not os.path.isdir(folder):  # not Path.is_dir, which raises for a name that is too long
+        raise reject("manual_dir", config.manual_dir, "an existing folder")
+    return folder

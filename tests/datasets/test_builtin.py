@@ -19,14 +19,12 @@ from aux_rnn.datasets import (
     find_dataset,
     load_splits,
     loading,
-    registry,
     sequence_spec,
     split_sizes,
 )
-from aux_rnn.datasets.dataset import ArrayDataset, ArrayRecords, OpenedDataset
-from aux_rnn.datasets.forms import Values
+from aux_rnn.datasets.dataset import ArrayDataset, OpenedDataset, array_records
+from aux_rnn.datasets.forms import StoredForm, crop_and_shrink
 from aux_rnn.datasets.loading import divide_rows
-from aux_rnn.datasets.shrinking import shrink_images
 
 # Registry.
 
@@ -100,12 +98,12 @@ def test_a_data_set_may_hold_floats(monkeypatch):
     def read_split(split, config):
         count = 40 if split == "train" else 8
         values = np.linspace(-2, 2, count * 6 * 2, dtype=np.float32).reshape(count, 6, 2)
-        return ArrayRecords(values, np.arange(count) % 3)
+        return array_records(values, np.arange(count) % 3)
 
-    facts = dict(name="waves", form=Values((6, 2)), num_classes=3, train_examples=40, test_examples=8)
+    facts = dict(name="waves", form=StoredForm((6, 2)), num_classes=3, train_examples=40, test_examples=8)
     waves = ArrayDataset(**facts, class_names=("a", "b", "c"), read_split=read_split)
     monkeypatch.setitem(sys.modules, "aux_rnn.datasets.builtin.waves", types.SimpleNamespace(DATASET=waves))
-    monkeypatch.setattr(registry, "dataset_names", lambda: ["waves"])
+    monkeypatch.setattr(loading, "dataset_names", lambda: ["waves"])
     splits = load_splits(DataConfig(dataset="waves"), seed=0)
     assert (splits.train.inputs.dtype, splits.test.inputs.shape) == (np.float32, (8, 6, 2))
     assert splits.test.inputs.min() == -2
@@ -121,7 +119,7 @@ def test_a_data_set_may_hold_floats(monkeypatch):
 
 def test_overlaps_and_rounding_of_halves_worked_out_by_hand():
     def shrink(image, side):
-        return shrink_images(np.array(image, np.uint8)[None, :, :, None], side)[0, :, :, 0].tolist()
+        return crop_and_shrink(np.array(image, np.uint8)[None, :, :, None], side)[0, :, :, 0].tolist()
 
     # The corner is (1 * 0 + 1/2 * 30 + 1/2 * 90 + 1/4 * 120) / (9/4) = 40.
     assert shrink([[0, 30, 60], [90, 120, 150], [180, 210, 240]], 2) == [[40, 80], [160, 200]]
@@ -133,8 +131,8 @@ def test_shrinking_equals_enlarging_then_block_means(old, new):
     images = np.random.default_rng(new).integers(0, 256, (3, old, old, 2), np.uint8)
     images[0] = 255
     sums = images.repeat(new, axis=1).repeat(new, axis=2).reshape(3, new, old, new, old, 2).astype(np.int64).sum((2, 4))
-    np.testing.assert_array_equal(shrink_images(images, new), (2 * sums + old**2) // (2 * old**2))
-    assert shrink_images(images, old) is images
+    np.testing.assert_array_equal(crop_and_shrink(images, new), (2 * sums + old**2) // (2 * old**2))
+    assert np.shares_memory(crop_and_shrink(images, old), images)
 
 
 # Splitting.
@@ -182,10 +180,10 @@ def test_capped_examples_are_a_part_of_all_and_validation_stays():
     everything = digits()
     capped = digits(train_examples=100, image_size=4)
     assert capped.train.inputs.shape == (100, 4, 4, 1)
-    whole = {image.tobytes() for image in shrink_images(everything.train.inputs, 4)}
+    whole = {image.tobytes() for image in crop_and_shrink(everything.train.inputs, 4)}
     assert {image.tobytes() for image in capped.train.inputs} <= whole
     np.testing.assert_array_equal(capped.validation.labels, everything.validation.labels)
-    np.testing.assert_array_equal(capped.test.inputs, shrink_images(everything.test.inputs, 4))
+    np.testing.assert_array_equal(capped.test.inputs, crop_and_shrink(everything.test.inputs, 4))
 
 
 def test_reading_holds_only_a_piece_at_full_size(monkeypatch):

@@ -11,7 +11,6 @@ import chex
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from absl import logging
 from array_record.python import array_record_module
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,8 +23,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import DataError, find_dataset, load_splits, sequence_spec, split_sizes
-from aux_rnn.datasets.prepared import without_advice
-from aux_rnn.datasets.shrinking import crop_square, shrink_images
+from aux_rnn.datasets.forms import crop_and_shrink
 
 SIZES = {"train": 20, "test": 5}
 
@@ -108,7 +106,7 @@ def test_images_of_one_size_are_read_as_they_are(prepared):
 
 def test_images_are_shrunk_to_a_square(prepared):
     splits = load_splits(catalogue_config(prepared, "tfds:plain", image_size=2), seed=0)
-    expected = shrink_images(crop_square(np.stack([draw(number) for number in range(20)])), 2)
+    expected = crop_and_shrink(np.stack([draw(number) for number in range(20)]), 2)
     assert sort_rows(splits.train.inputs) == sort_rows(expected)
     with pytest.raises(ConfigError, match="--image_size=5: must be at most 4, the shorter side"):
         find_dataset(catalogue_config(prepared, "tfds:plain", image_size=5))
@@ -121,7 +119,7 @@ def test_images_of_varying_size_need_a_side_and_validation_may_stand_in_for_test
     config = catalogue_config(prepared, "tfds:varying/wide", image_size=5)
     assert sequence_spec(config) == SequenceSpec(25, 3, 3)
     splits = load_splits(config, seed=0)
-    expected = [shrink_images(crop_square(draw(number, True)[None]), 5)[0] for number in range(20)]
+    expected = [crop_and_shrink(draw(number, True)[None], 5)[0] for number in range(20)]
     assert sort_rows(splits.train.inputs) == sort_rows(expected)
     assert len(splits.test) == 7
     assert "has no test split; its validation split is used instead" in caplog.text
@@ -273,11 +271,3 @@ def test_sequences_of_floats_are_read(tmp_path):
     write(tmp_path, "broken", features, lambda n: {"wave": waves[n], "kind": n % 3})
     with pytest.raises(DataError, match="a value is not finite"):
         load_splits(catalogue_config(tmp_path, "tfds:broken"), seed=0)
-
-
-def test_advice_about_opencv_is_dropped_while_records_are_read(caplog):
-    with without_advice():
-        logging.warning("OpenCV is not installed.")
-        logging.warning("damaged")
-    logging.warning("OpenCV again")
-    assert [record.message for record in caplog.records] == ["damaged", "OpenCV again"]

@@ -37,7 +37,7 @@ from aux_rnn.config.settings import Config, DataConfig, ModelConfig, RunConfig
 from aux_rnn.datasets import DataError, files, find_dataset, load_splits
 from aux_rnn.datasets.builtin import cifar10, stanford_dogs
 from aux_rnn.datasets.files import OfficialFile, Source, locate
-from aux_rnn.datasets.shrinking import crop_square, shrink_images
+from aux_rnn.datasets.forms import crop_and_shrink
 from aux_rnn.training import experiment
 
 CONTENTS = {"one.bin": b"one", "two.bin": b"second"}
@@ -252,12 +252,12 @@ def dogs(tmp_path_factory):
 def test_photographs_are_cropped_shrunk_in_the_order_of_the_lists_and_named_after_their_folders(dogs):
     splits = load_splits(official_config(dogs, "stanford_dogs"), seed=0)
     decoded = np.stack([photograph(seed)[1] for seed in range(len(PHOTOGRAPHS))])
-    expected = shrink_images(crop_square(decoded), 128)
+    expected = crop_and_shrink(decoded, 128)
     np.testing.assert_array_equal(splits.train.inputs, expected[:12])
     np.testing.assert_array_equal(splits.test.inputs, expected[12:])
     assert splits.train.labels.tolist() == [0] * 4 + [1] * 4 + [119] * 4
     smaller = load_splits(official_config(dogs, "stanford_dogs", image_size=30), seed=0)
-    np.testing.assert_array_equal(smaller.test.inputs, shrink_images(expected[12:], 30))
+    np.testing.assert_array_equal(smaller.test.inputs, crop_and_shrink(expected[12:], 30))
     names = find_dataset(DataConfig(dataset="stanford_dogs")).open(official_config(dogs, "stanford_dogs")).class_names
     assert (names[0], names[1], names[2], names[119]) == ("n01-Afghan", "n02-Basenji", "breed-3", "n03-Corgi")
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aux_rnn.datasets.permutation import make_permutation
+from aux_rnn.datasets.dataset import make_permutation
 from aux_rnn.model import segments as sequences
 
 

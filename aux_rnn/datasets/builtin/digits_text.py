@@ -6,7 +6,7 @@ import numpy as np
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.builtin import digits
-from aux_rnn.datasets.dataset import ArrayRecords
+from aux_rnn.datasets.dataset import Records, array_records
 from aux_rnn.datasets.forms import Texts
 
 CHARACTERS = " .:-=+*#%@"
@@ -19,9 +19,9 @@ def draw_digit(greys: np.ndarray) -> bytes:
     return "\n".join("".join(CHARACTERS[level] for level in row).rstrip() for row in levels).encode()
 
 
-def read_split(split: str, config: DataConfig) -> ArrayRecords:
+def read_split(split: str, config: DataConfig) -> Records:
     greys, labels = digits.read_grey_values(split)
-    return ArrayRecords([np.frombuffer(draw_digit(grey), np.uint8) for grey in greys], labels)
+    return array_records([np.frombuffer(draw_digit(grey), np.uint8) for grey in greys], labels)
 
 
 DATASET = dataclasses.replace(digits.DATASET, name="digits_text", form=Texts(longest=64), read_split=read_split)

@@ -22,10 +22,10 @@ BYTES_PER_WORD = 8
 class RecallForm(StoredForm):
     """Images of one row, whose width is `sequence_length`."""
 
-    input_name = "image"
     size_setting = "sequence_length"
 
     def shape(self, config: DataConfig) -> tuple[int, int, int]:
+        super().shape(config)
         if config.sequence_length == 1:
             raise reject("sequence_length", 1, f"at least 2 for {config.dataset} (0: {DEFAULT_LENGTH})")
         return 1, config.sequence_length or DEFAULT_LENGTH, 1
@@ -50,7 +50,7 @@ def read_split(split: str, config: DataConfig) -> Records:
 
 DATASET = ArrayDataset(
     name="recall",
-    form=RecallForm((1, None, 1)),
+    form=RecallForm((1, None, 1), np.uint8),
     num_classes=NUM_CLASSES,
     train_examples=TRAIN_EXAMPLES,
     test_examples=TEST_EXAMPLES,

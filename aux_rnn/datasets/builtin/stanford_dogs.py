@@ -11,9 +11,8 @@ import numpy as np
 
 from aux_rnn.datasets.errors import reporting_damage
 from aux_rnn.datasets.files import OfficialFile, Source, read_member
-from aux_rnn.datasets.forms import Images
+from aux_rnn.datasets.forms import Images, crop_and_shrink
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
-from aux_rnn.datasets.shrinking import crop_square, shrink_images
 
 ADDRESS = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 IMAGES, LISTS = "images.tar", "lists.tar"
@@ -54,7 +53,7 @@ def decode_square(content: bytes) -> np.ndarray:
     from PIL import Image  # see `read_list`
 
     pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-    return shrink_images(crop_square(pixels[None]), SIDE)[0]
+    return crop_and_shrink(pixels[None], SIDE)[0]
 
 
 DATASET = OfficialDataset(

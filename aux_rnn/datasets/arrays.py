@@ -1,7 +1,6 @@
 """Checks of arrays that a program has in memory, and their conversion to examples."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.datasets.alignment import align_left, as_array, move_channels_last, stack_sequences
+from aux_rnn.datasets.alignment import align_left, as_array, move_channels_last, sequence_shape, stack_sequences
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.examples import Examples
 from aux_rnn.datasets.labels import encode_labels
@@ -46,19 +45,24 @@ class Form:
     def read(
         self, inputs: ArrayLike, labels: ArrayLike | None, lengths: ArrayLike | None = None, name: str = ""
     ) -> Examples:
-        """Reads arrays as those of `read_arrays` were read; raises DataError for arrays of another form."""
-        examples = self.read_unlabeled(inputs, lengths, name)
-        indices, _ = encode_labels(labels, len(examples), f"{name}labels", np.array(self.classes))
+        """Reads arrays as those of `read_arrays` were read.
+
+        Raises DataError for arrays of another form; its text begins with `name`.
+        """
+        try:
+            examples = self.read_unlabeled(inputs, lengths)
+            indices, _ = encode_labels(labels, len(examples), np.array(self.classes))
+        except DataError as error:
+            raise DataError(f"{name}{error}") from error
         return dataclasses.replace(examples, labels=indices)
 
-    def read_unlabeled(self, inputs: ArrayLike, lengths: ArrayLike | None = None, name: str = "") -> Examples:
+    def read_unlabeled(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> Examples:
         """Reads arrays without labels, which become 0; raises DataError for arrays of another form."""
         longest = self.spec.length if self.is_padded else None
-        examples, _ = read_sequences(inputs, lengths, self.padding, self.channels_first, longest, name)
-        return self.check(examples, name)
+        return self.check(read_sequences(inputs, lengths, self.padding, self.channels_first, longest)[0])
 
-    def check(self, examples: Examples, name: str = "") -> Examples:
-        """Returns the examples, or raises DataError if they have another form; `name` is a prefix in messages."""
+    def check(self, examples: Examples) -> Examples:
+        """Returns the examples, or raises DataError if they have another form."""
         spec, inputs = self.spec, examples.inputs
         found, expected = (*sequence_shape(inputs), inputs.dtype), (spec.length, spec.channels, self.dtype)
         is_text = inputs.ndim == 2
@@ -67,12 +71,12 @@ class Form:
             shown, allowed = (f"{length} x {values} of {dtype}" for length, values, dtype in (found, expected))
             is_flat = not is_text and spec.channels == 1 and inputs.shape[1] * inputs.shape[2] == spec.length
             remedy = "; give images [N, H, W] as inputs[..., None]" if is_flat else ""
-            raise DataError(f"{name}inputs: are sequences of {shown}; must be of {allowed}, as for training{remedy}")
+            raise DataError(f"inputs: are sequences of {shown}; must be of {allowed}, as for training{remedy}")
         if (examples.lengths is not None) != self.is_padded:
-            raise DataError(f"{name}lengths: must be given if and only if they were for training")
+            raise DataError("lengths: must be given if and only if they were for training")
         if is_text and inputs.max() >= spec.vocabulary_size:
             allowed = f"from 0 to {spec.vocabulary_size - 1} (see vocabulary_size)"
-            raise DataError(f"{name}inputs: the largest token is {inputs.max()}; must be {allowed}")
+            raise DataError(f"inputs: the largest token is {inputs.max()}; must be {allowed}")
         return examples
 
 
@@ -93,7 +97,7 @@ def read_arrays(
     """
     unlabeled, side = read_sequences(inputs, lengths, padding, channels_first)
     known = None if num_classes is None else np.arange(num_classes)
-    indices, classes = encode_labels(labels, len(unlabeled), "labels", known)
+    indices, classes = encode_labels(labels, len(unlabeled), known)
     read = unlabeled.inputs
     tokens = (vocabulary_size or int(read.max()) + 1) if read.ndim == 2 else 0
     spec = SequenceSpec(*sequence_shape(read), len(classes), tokens)
@@ -108,24 +112,21 @@ def read_sequences(
     padding: str | None = None,
     channels_first: bool | None = None,
     longest: int | None = None,
-    name: str = "",
 ) -> tuple[Examples, str]:
     """Reads inputs and lengths as `read_arrays` does, and returns examples with labels 0 and the side of the padding.
 
     Lists of sequences are padded to `longest`; if it is None, only those of unequal length are padded, to the longest.
     """
-    shown, own, side = f"{name}inputs", None, padding or "left"
+    own, side = None, padding or "left"
     if is_list(inputs) and (longest or is_ragged(inputs)) and lengths is None:
-        array, own = stack_sequences(inputs, channels_first, longest, shown)
+        array, own = stack_sequences(inputs, channels_first, longest)
     else:
-        array = move_channels_last(as_array(inputs, shown), channels_first, shown)
-    check_kind(array, shown)
+        array = move_channels_last(as_array(inputs, "inputs"), channels_first)
+    check_kind(array)
     if lengths is not None:
-        flat = array.reshape(len(array), *sequence_shape(array))
-        own = check_lengths(lengths, len(flat), flat.shape[1], f"{name}lengths")
-        aligned, side = align_left(flat, own, padding, shown)
-        array = aligned.reshape(array.shape)
-    return Examples(convert_inputs(array, shown), np.zeros(len(array), np.int32), own), side
+        own = check_lengths(lengths, len(array), sequence_shape(array)[0])
+        array, side = align_left(array, own, padding)
+    return Examples(convert_inputs(array), np.zeros(len(array), np.int32), own), side
 
 
 def is_list(inputs: Any) -> bool:
@@ -139,9 +140,9 @@ def is_ragged(sequences: Sequence[Any]) -> bool:
     return len({as_array(each, "inputs").shape for each in sequences}) > 1
 
 
-def check_kind(array: np.ndarray, name: str) -> None:
+def check_kind(array: np.ndarray) -> None:
     """Raises DataError unless an array has the shape and the type of inputs."""
-    found = f"{name}: {array.dtype} {list(array.shape)}"
+    found = f"inputs: {array.dtype} {list(array.shape)}"
     if 0 in array.shape:
         raise DataError(f"{found} is empty; must be {FORMS}")
     kinds = {2: "fiu", 3: "f"}.get(array.ndim, "")
@@ -149,18 +150,21 @@ def check_kind(array: np.ndarray, name: str) -> None:
         raise DataError(f"{found}: must be {FORMS}")
 
 
-def convert_inputs(array: np.ndarray, name: str) -> np.ndarray:
-    """Returns tokens as int32, values as float32 `[N, L, C]`, and others as they are; raises DataError for values."""
+def convert_inputs(array: np.ndarray) -> np.ndarray:
+    """Returns tokens as int32, values as float32 `[N, L, C]`, and others as they are.
+
+    Raises DataError for tokens and values that are out of range.
+    """
     if array.dtype.kind == "f":
-        return convert_floats(array if array.ndim == 3 else array[..., None], name)
+        return convert_floats(array if array.ndim == 3 else array[..., None])
     if array.ndim == 2:
         if array.min() < 0 or array.max() > np.iinfo(np.int32).max:
-            raise DataError(f"{name}: tokens are from {array.min()} to {array.max()}; must be from 0, and below 2^31")
+            raise DataError(f"inputs: tokens are from {array.min()} to {array.max()}; must be from 0, and below 2^31")
         return array.astype(np.int32)
     return np.ascontiguousarray(array)
 
 
-def convert_floats(array: np.ndarray, name: str) -> np.ndarray:
+def convert_floats(array: np.ndarray) -> np.ndarray:
     """Returns values `[N, L, C]` as float32; raises DataError if one is not finite."""
     with np.errstate(over="ignore"):  # values beyond float32 become infinite and are reported below
         values = np.ascontiguousarray(array, np.float32)
@@ -170,27 +174,22 @@ def convert_floats(array: np.ndarray, name: str) -> np.ndarray:
         found = f"{array[place]} at [{', '.join(map(str, place))}], {strange.sum():,} of {values.size:,} values"
         is_at_end = np.isnan(values[place[0], [0, -1]]).all(axis=-1).any()
         remedy = "; where NaN is padding, give lengths=" if is_at_end else ""
-        raise DataError(f"{name}: {found}; must be finite in float32{remedy}")
+        raise DataError(f"inputs: {found}; must be finite in float32{remedy}")
     return values
 
 
-def check_lengths(lengths: ArrayLike, count: int, longest: int, name: str) -> np.ndarray:
+def check_lengths(lengths: ArrayLike, count: int, longest: int) -> np.ndarray:
     """Returns lengths as int32 `[count]`; raises DataError unless they are integers from 1 to `longest`."""
-    array = as_array(lengths, name)
+    array = as_array(lengths, "lengths")
     if array.ndim != 1 or array.dtype.kind not in "iu":
         is_mask = array.shape == (count, longest)
         remedy = "; of a mask that is true for elements write mask.sum(axis=1)" if is_mask else ""
-        raise DataError(f"{name}: {array.dtype} {list(array.shape)}: must be integers [N], one per sequence{remedy}")
+        raise DataError(f"lengths: {array.dtype} {list(array.shape)}: must be integers [N], one per sequence{remedy}")
     if len(array) != count:
-        raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one per sequence")
+        raise DataError(f"lengths: there are {len(array):,} for {count:,} sequences; must be one per sequence")
     if array.min() < 1 or array.max() > longest:
-        raise DataError(f"{name}: are from {array.min()} to {array.max()}; must be from 1 to {longest}")
+        raise DataError(f"lengths: are from {array.min()} to {array.max()}; must be from 1 to {longest}")
     return array.astype(np.int32)
-
-
-def sequence_shape(inputs: np.ndarray) -> tuple[int, int]:
-    """Returns the length and the channels of sequences `[N, L]` or `[N, L, C]`, or of the pixels of images."""
-    return (inputs.shape[1], 1) if inputs.ndim == 2 else (math.prod(inputs.shape[1:-1]), inputs.shape[-1])
 
 
 def is_arrays(dataset: str) -> bool:

@@ -9,52 +9,52 @@ from aux_rnn.datasets.alignment import as_array
 from aux_rnn.datasets.errors import DataError
 
 ALLOWED = "one class per sequence: integers, booleans or strings [N]"
-MISSING = ("", "nan", "<NA>")  # what NumPy and pandas make of a missing string
+MISSING = ("", "nan", "<NA>")  # the text of a missing label, also as NumPy and pandas convert it to a string
 MOST_NAMED = 10  # classes in a message
 
 
 def encode_labels(
-    labels: ArrayLike | None, count: int, name: str = "labels", classes: np.ndarray | None = None
+    labels: ArrayLike | None, count: int, classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Maps labels `[N]` to classes `[K]`, and returns the index of the class of each, int32 `[N]`, and the classes.
 
     If the classes are None, they are the labels that occur, in ascending order. Raises DataError for labels that are
     missing, of another shape or kind, or not among the classes.
     """
-    array = read_labels(labels, count, name)
+    array = read_labels(labels, count)
     if classes is None:
         classes = np.unique(array)
         if array.dtype.kind in "if" and {-1, 0} <= set(classes.tolist()):
             remedy = "leave these examples out, or add 1 to all labels if -1 is a class"
-            raise DataError(f"{name}: are from -1, which often marks a missing label, to {classes[-1]}; {remedy}")
+            raise DataError(f"labels: are from -1, which often marks a missing label, to {classes[-1]}; {remedy}")
     indices = {label: index for index, label in enumerate(classes.tolist())}
-    unknown = sorted({label for label in array.tolist() if label not in indices})
+    unknown = sorted(set(array.tolist()) - set(indices))
     if unknown:
         known = ", ".join(map(repr, classes[:MOST_NAMED].tolist())) + ", ..." * (len(classes) > MOST_NAMED)
         allowed = f"one of the {len(classes)} classes {known} (see num_classes)"
-        raise DataError(f"{name}: {unknown[0]!r} is unknown; must be {allowed}")
+        raise DataError(f"labels: {unknown[0]!r} is unknown; must be {allowed}")
     return np.array([indices[label] for label in array.tolist()], np.int32), classes
 
 
-def read_labels(labels: ArrayLike | None, count: int, name: str) -> np.ndarray:
+def read_labels(labels: ArrayLike | None, count: int) -> np.ndarray:
     """Returns labels `[N]` as an array of integers, booleans, whole floats or strings; raises DataError for others."""
     if labels is None:
-        raise DataError(f"{name}: are None; must be {ALLOWED}")
-    array = as_array(labels, name)
+        raise DataError(f"labels: are None; must be {ALLOWED}")
+    array = as_array(labels, "labels")
     if array.dtype.kind in "US" and not hasattr(labels, "dtype"):
         array = np.array(labels, object)  # of None and numbers among them, NumPy has made strings
-    found = f"{name}: {array.dtype} {list(array.shape)}"
+    found = f"labels: {array.dtype} {list(array.shape)}"
     if array.ndim != 1:
         columns = array.shape[1] if array.ndim == 2 else 0
         is_one_hot = columns > 1 and bool(((array != 0).sum(axis=1) == 1).all())
-        remedy = f"; write {name.split()[-1]}" + (".argmax(axis=1)" if is_one_hot else "[:, 0]")
+        remedy = f"; write labels{'.argmax(axis=1)' if is_one_hot else '[:, 0]'}"
         raise DataError(f"{found}: must be {ALLOWED}{remedy * (is_one_hot or columns == 1)}")
     if len(array) != count:
-        raise DataError(f"{name}: there are {len(array):,} for {count:,} sequences; must be one per sequence")
+        raise DataError(f"labels: there are {len(array):,} for {count:,} sequences; must be one per sequence")
     missing = np.array([is_missing(label) for label in array.tolist()])
     if missing.any():
         found = f"{missing.sum():,} of {count:,} are missing, the first at [{missing.argmax()}]"
-        raise DataError(f"{name}: {found}; leave these examples out")
+        raise DataError(f"labels: {found}; leave these examples out")
     if array.dtype.kind in "OT":
         kinds = {type(label) for label in array.tolist()}
         if not all(issubclass(kind, str | int) for kind in kinds) or (str in kinds and len(kinds) > 1):
@@ -70,7 +70,4 @@ def read_labels(labels: ArrayLike | None, count: int, name: str) -> np.ndarray:
 
 def is_missing(label: Any) -> bool:
     """Returns whether a label is None, NaN, pandas.NA, NaT, or what they become as a string."""
-    if isinstance(label, str):
-        return label in MISSING
-    is_nan = isinstance(label, float) and label != label
-    return label is None or is_nan or type(label).__name__ in ("NAType", "NaTType")
+    return str(label) in (MISSING if isinstance(label, str) else (*MISSING, "None", "NaT"))

@@ -27,8 +27,8 @@ def open_file(config: DataConfig) -> UserDataset:
     Raises DataError if the file is missing or damaged, or its arrays are not sequences and labels.
     """
     path = Path(os.path.expanduser(config.dataset.removeprefix("file:")))
-    if path.suffix.lower() not in (".npz", *READERS):
-        raise DataError(f"--dataset={config.dataset}: must be a file .npz, {', '.join(READERS)}")
+    if path.suffix.lower() not in READERS:
+        raise DataError(f"--dataset={config.dataset}: must be a file {', '.join(READERS)}")
     try:
         test = path.with_name(path.name.replace("_TRAIN.", "_TEST."))
         paths = [path, test] if path.suffix != ".npz" and test != path and test.is_file() else [path]
@@ -43,13 +43,11 @@ def open_file(config: DataConfig) -> UserDataset:
 @functools.lru_cache(maxsize=2)
 def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: str, channels: str) -> UserDataset:
     """Reads a file and its test file, if there is one, again only if their times or sizes have changed."""
-    path, *_ = paths = [each for each, _, _ in identity]
-    if path.suffix.lower() == ".npz":
-        parts = read_npz(path)
-        channels_first = None if channels == "auto" else channels == "first"
-    else:
-        parts = [READERS[path.suffix.lower()](each) for each in paths]
-        channels_first = False
+    path = identity[0][0]
+    parts = [part for each, _, _ in identity for part in READERS[each.suffix.lower()](each)]
+    channels_first = None if channels == "auto" else channels == "first"
+    if path.suffix.lower() != ".npz":
+        channels_first = False  # as the readers return them
     try:
         side = None if padding == "auto" else padding
         examples, form = arrays.read_arrays(*parts[0], padding=side, channels_first=channels_first)
@@ -80,7 +78,7 @@ def read_npz(path: Path) -> list[Part]:
     return [tuple(found.get(name) for name in names) for names in parts]
 
 
-def read_ts(path: Path) -> Part:
+def read_ts(path: Path) -> list[Part]:
     """Reads series float64 `[L, C]`, and the class of each as text, from a `.ts` file.
 
     After lines that begin with '@' or '#', every line is a series: the values of each channel, separated by commas, the
@@ -106,10 +104,10 @@ def read_ts(path: Path) -> Part:
             raise DataError(f"{path}: has time stamps; must hold values alone, at equal intervals")
         elif words[0] in ("@targetlabel", "@classlabel") and (words[0] == "@targetlabel" or words[1:2] != ["true"]):
             raise DataError(f"{path}: has no classes ({line[:40]}); must be a data set for classification")
-    return series, classes
+    return [(series, classes)]
 
 
-def read_csv(path: Path) -> Part:
+def read_csv(path: Path) -> list[Part]:
     """Reads one series per row, float64 `[L]`, and the label of each; empty cells at the end of a row make it shorter.
 
     The label is in the column that a header calls 'label', 'class', 'target' or 'y'; without a header, in the first
@@ -118,8 +116,10 @@ def read_csv(path: Path) -> Part:
     with path.open(encoding="utf-8") as file:
         first = file.readline()
     separator = next((mark for mark in ",\t;" if mark in first), r"\s+")
-    has_header = any(is_name(cell) for cell in first.strip().split(None if separator == r"\s+" else separator)[1:])
-    table = pd.read_csv(path, sep=separator, header=0 if has_header else None, skipinitialspace=True)
+    read = functools.partial(pd.read_csv, path, sep=separator, skipinitialspace=True)
+    cells = read(header=None, nrows=1).iloc[0, 1:]
+    has_header = (cells.notna() & pd.to_numeric(cells, errors="coerce").isna()).any()
+    table = read(header=0 if has_header else None)
     names = [name for name in table.columns if str(name).strip().lower() in LABEL_COLUMNS]
     if has_header and len(names) != 1:
         raise DataError(f"{path}: the header must call one column of labels {' or '.join(LABEL_COLUMNS)}")
@@ -128,15 +128,7 @@ def read_csv(path: Path) -> Part:
         values = table.drop(columns=label).to_numpy(float)
     except ValueError as error:
         raise DataError(f"{path}: {error}; every column but that of the labels must hold numbers") from error
-    return [trim(row) for row in values], table[label].tolist()
-
-
-def is_name(cell: str) -> bool:
-    """Returns whether a cell is neither a number nor empty."""
-    try:
-        return bool(cell.strip()) and bool(float(cell) * 0)
-    except ValueError:
-        return True
+    return [([trim(row) for row in values], table[label].tolist())]
 
 
 def trim(series: np.ndarray) -> np.ndarray:
@@ -145,4 +137,4 @@ def trim(series: np.ndarray) -> np.ndarray:
     return series[: present[-1] + 1] if present.size else series[:0]
 
 
-READERS = {".ts": read_ts, ".csv": read_csv, ".tsv": read_csv}
+READERS = {".npz": read_npz, ".ts": read_ts, ".csv": read_csv, ".tsv": read_csv}

@@ -22,40 +22,34 @@ CONNECT_SECONDS = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class OfficialFile:
-    """A file as its authors publish it: its address, or only its name if it cannot be downloaded.
+    """A file as its authors publish it, by its name.
 
     If it is read unpacked as well, `unpacked` is the name of the file or folder that unpacking makes, and `contents`
     has the SHA-256 of the unpacked files by name.
     """
 
-    url: str
+    name: str
     unpacked: str = ""
     contents: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return self.url.rpartition("/")[2]
-
-    @property
-    def can_be_downloaded(self) -> bool:
-        return "/" in self.url
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
     """The published files of a data set.
 
-    The name is that of the data set in tfds, whose checksums apply, and of the subfolder of the manual folder; the
-    remark is advice for users who do not have the files.
+    The name is that of the data set in tfds, whose checksums apply, and of the subfolder of the manual folder. The
+    address ends with a slash and precedes the names of the files; it is empty if they cannot be downloaded. The remark
+    is advice for users who do not have the files.
     """
 
     name: str
+    address: str
     files: tuple[OfficialFile, ...]
     remark: str = ""
 
     def url_infos(self) -> Mapping[str, Any]:
-        """Returns size and SHA-256 by address, as tfds ships them; none for files without an address."""
-        return tfds.builder_cls(self.name).url_infos if any(file.can_be_downloaded for file in self.files) else {}
+        """Returns size and SHA-256 by address, as tfds ships them; none without an address."""
+        return tfds.builder_cls(self.name).url_infos if self.address else {}
 
 
 def locate(source: Source, manual_dir: Path | None, download_dir: Path, allow_partial: bool) -> dict[str, Path]:
@@ -71,31 +65,32 @@ def locate(source: Source, manual_dir: Path | None, download_dir: Path, allow_pa
         if path := next(filter(os.path.lexists, paths), None):
             found[file.name] = path
             if not allow_partial:
-                verify(file, path, source)
+                verify(source, file, path)
     missing = [file for file in source.files if file.name not in found]
     if missing:
         try:
-            found |= download(missing, source, download_dir)
+            found |= download(source, missing, download_dir)
         except Exception as error:  # requests, tfds and the system raise many kinds of errors
-            raise DataError(f"{describe_missing(missing, source, folders)} ({first_line(error)})") from error
+            raise DataError(f"{describe_missing(source, missing, folders)} ({first_line(error)})") from error
     return found
 
 
-def describe_missing(missing: Sequence[OfficialFile], source: Source, folders: Sequence[Path]) -> str:
+def describe_missing(source: Source, missing: Sequence[OfficialFile], folders: Sequence[Path]) -> str:
     """Returns one line that says which files are missing, where to get them and where to put them."""
     names = ", ".join(f"{f.name} (or unpacked: {f.unpacked})" if f.unpacked else f.name for f in missing)
-    urls = " ".join(file.url for file in missing if file.can_be_downloaded)
-    origin = f"on a machine with network get {urls}" if urls else "they cannot be downloaded automatically"
+    urls = " ".join(source.address + file.name for file in missing)
+    origin = f"on a machine with network get {urls}" if source.address else "they cannot be downloaded automatically"
     return (
         f"{source.name}: {names} not found in {', '.join(map(str, folders))}; {origin}{source.remark}, copy them to a "
         "folder of this machine and name it with --manual_dir=FOLDER"
     )
 
 
-def verify(file: OfficialFile, path: Path, source: Source) -> None:
+def verify(source: Source, file: OfficialFile, path: Path) -> None:
     """Raises DataError unless a file, or what it was unpacked to, has the published SHA-256 where one is known."""
+    url = source.address + file.name
     if path.name == file.name:
-        info = source.url_infos().get(file.url)
+        info = source.url_infos().get(url)
         expected = {path: info.checksum} if info else {}
     else:
         expected = {path / name if path.is_dir() else path: digest for name, digest in file.contents.items()}
@@ -104,23 +99,23 @@ def verify(file: OfficialFile, path: Path, source: Source) -> None:
             with part.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
-            raise DataError(f"{part}: cannot be read ({error.strerror}); get it again from {file.url}") from error
+            raise DataError(f"{part}: cannot be read ({error.strerror}); get it again from {url}") from error
         if found != digest:
-            remedy = f"move it away and get it again from {file.url}, or accept it with --allow_partial"
+            remedy = f"move it away and get it again from {url}, or accept it with --allow_partial"
             raise DataError(f"{part}: wrong checksum, sha256 {found} instead of the published {digest}; {remedy}")
 
 
-def download(files: Sequence[OfficialFile], source: Source, folder: Path) -> dict[str, Path]:
+def download(source: Source, files: Sequence[OfficialFile], folder: Path) -> dict[str, Path]:
     """Downloads files to the subfolder `source.name` and verifies them; raises OSError soon if there is no network."""
-    if not all(file.can_be_downloaded for file in files):
+    if not source.address:
         raise OSError("it has no address")
-    check_reachable(files[0].url)
-    logging.info("Downloading %s to %s", ", ".join(file.url for file in files), folder)
+    urls = {file.name: source.address + file.name for file in files}
+    check_reachable(urls[files[0].name])
+    logging.info("Downloading %s to %s", ", ".join(urls.values()), folder)
     (folder / source.name).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         manager = tfds.download.DownloadManager(download_dir=partial, url_infos=dict(source.url_infos()))
-        paths = manager.download({file.name: file.url for file in files})
-        return {name: Path(path).rename(folder / source.name / name) for name, path in paths.items()}
+        return {name: Path(path).rename(folder / source.name / name) for name, path in manager.download(urls).items()}
 
 
 def check_reachable(url: str, seconds: float = CONNECT_SECONDS) -> None:

@@ -10,7 +10,7 @@ from aux_rnn.datasets.forms import Images
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
 
 ARCHIVE = OfficialFile(
-    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    "cifar-10-binary.tar.gz",
     unpacked="cifar-10-batches-bin",
     contents={
         "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
@@ -43,6 +43,7 @@ DATASET = OfficialDataset(
     test_examples=10_000,
     source=Source(
         name="cifar10",
+        address="https://www.cs.toronto.edu/~kriz/",
         files=(ARCHIVE,),
         remark=" (the binary version; the Python version is not read, because unpickling it could run any code)",
     ),

@@ -58,6 +58,7 @@ DATASET = OfficialDataset(
     test_examples=70_000,
     source=Source(
         name="dbpedia",
+        address="",
         files=(OfficialFile(ARCHIVE, unpacked="dbpedia_csv"),),
         remark=": see https://huggingface.co/datasets/fancyzhx/dbpedia_14 for where Zhang, Zhao and LeCun published it",
     ),

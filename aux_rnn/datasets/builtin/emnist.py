@@ -13,7 +13,7 @@ from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
 
-ARCHIVE = OfficialFile("https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip")
+ADDRESS, ARCHIVE = "https://biometrics.nist.gov/cs_links/EMNIST/", "gzip.zip"
 MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"  # small letters unlike the capital ones
 # The names of the classes, and the numbers of training and test examples.
 DIVISIONS = {
@@ -31,7 +31,7 @@ def make_division(name: str, classes: str, train_examples: int, test_examples: i
     first_label = int(name == "letters")
 
     def read_split(files: Files, split: str) -> Iterator[Example]:
-        path = files[ARCHIVE.name]
+        path = files[ARCHIVE]
         with reporting_damage(path), zipfile.ZipFile(path) as archive:
             members = (f"gzip/emnist-{name}-{split}-{kind}.gz" for kind in (IMAGES, LABELS))
             images, labels = (read_idx(archive.read(member)) for member in members)
@@ -43,7 +43,7 @@ def make_division(name: str, classes: str, train_examples: int, test_examples: i
         num_classes=len(classes),
         train_examples=train_examples,
         test_examples=test_examples,
-        source=Source("emnist", (ARCHIVE,), " (packed, as published)"),
+        source=Source("emnist", ADDRESS, (OfficialFile(ARCHIVE),), " (packed, as published)"),
         read_split=read_split,
         read_class_names=lambda files: tuple(classes),
         variant=name,

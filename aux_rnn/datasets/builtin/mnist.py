@@ -44,16 +44,16 @@ def idx_dataset(
     """
     names = [f"{part}-{kind}" for part in PARTS.values() for kind in (IMAGES, LABELS)]
     if contents:
-        files = [OfficialFile(f"{address}{plain}.gz", plain, {plain: contents[plain]}) for plain in names]
+        files = [OfficialFile(f"{plain}.gz", plain, {plain: contents[plain]}) for plain in names]
     else:
-        files = [OfficialFile(f"{address}{plain}.gz") for plain in names]
+        files = [OfficialFile(f"{plain}.gz") for plain in names]
     return OfficialDataset(
         name=name,
         form=Images((28, 28, 1)),
         num_classes=len(class_names),
         train_examples=60_000,
         test_examples=10_000,
-        source=Source(name, tuple(files), "" if contents else PACKED_ONLY),
+        source=Source(name, address, tuple(files), "" if contents else PACKED_ONLY),
         read_split=read_split,
         read_class_names=lambda files: class_names,
     )

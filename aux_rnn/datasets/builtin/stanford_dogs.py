@@ -14,7 +14,6 @@ from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Images, crop_and_shrink
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
 
-ADDRESS = "http://vision.stanford.edu/aditya86/ImageNetDogs/"
 IMAGES, LISTS = "images.tar", "lists.tar"
 SIDE = 128
 NUM_BREEDS = 120
@@ -62,7 +61,11 @@ DATASET = OfficialDataset(
     num_classes=NUM_BREEDS,
     train_examples=12_000,
     test_examples=8_580,
-    source=Source("stanford_dogs", (OfficialFile(ADDRESS + IMAGES), OfficialFile(ADDRESS + LISTS))),
+    source=Source(
+        name="stanford_dogs",
+        address="http://vision.stanford.edu/aditya86/ImageNetDogs/",
+        files=(OfficialFile(IMAGES), OfficialFile(LISTS)),
+    ),
     read_split=read_split,
     read_class_names=read_class_names,
     variant=f"{SIDE}x{SIDE}",

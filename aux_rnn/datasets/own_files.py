@@ -85,10 +85,10 @@ def read_ts(path: Path) -> list[Part]:
     channels and at last the class separated by colons. '?' and 'NaN' are missing values.
     """
     series, classes, has_data = [], [], False
-    for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        line = text.strip()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(map(str.strip, lines), start=1):
         words = line.lower().split()
-        if not line or line.startswith("#"):
+        if not words or line.startswith("#"):
             continue
         if has_data:
             *channels, label = line.split(":")

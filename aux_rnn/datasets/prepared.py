@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from aux_rnn.config.fields import is_plain_text, plain_text, reject
+from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import OpenedDataset, Records
 from aux_rnn.datasets.errors import DataError, reporting_damage
@@ -32,8 +32,6 @@ def data_folder(config: DataConfig) -> Path:
 
 def local_folder(name: str, value: str) -> Path:
     """Returns the folder of a setting, with ~ resolved; raises ConfigError for an address such as gs://bucket."""
-    if not is_plain_text(value):  # which may come from a variable of the environment
-        raise reject(name, value, plain_text().phrase)
     if "://" in value:
         raise reject(name, value, "a folder of this machine; copy or mount the data first")
     return Path(os.path.expanduser(value))

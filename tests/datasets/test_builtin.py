@@ -1,15 +1,14 @@
-"""Data sets by name, loading, shrinking, splitting."""
+"""Data sets by name, shrinking, splitting, and the data sets that need no files."""
 
+import hashlib
 import os
 import subprocess
 import sys
 import tracemalloc
-import types
 
 import numpy as np
 import pytest
 
-from aux_rnn import fit_dataset
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
@@ -22,8 +21,9 @@ from aux_rnn.datasets import (
     sequence_spec,
     split_sizes,
 )
-from aux_rnn.datasets.dataset import ArrayDataset, OpenedDataset, array_records
-from aux_rnn.datasets.forms import StoredForm, crop_and_shrink
+from aux_rnn.datasets.builtin import recall
+from aux_rnn.datasets.dataset import OpenedDataset, Records
+from aux_rnn.datasets.forms import crop_and_shrink
 from aux_rnn.datasets.loading import divide_rows
 
 # Registry.
@@ -92,26 +92,6 @@ def test_digits_need_neither_tensorflow_nor_tfds_nor_scikit_learn():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert result.stdout.strip() == "set()"
-
-
-def test_a_data_set_may_hold_floats(monkeypatch):
-    def read_split(split, config):
-        count = 40 if split == "train" else 8
-        values = np.linspace(-2, 2, count * 6 * 2, dtype=np.float32).reshape(count, 6, 2)
-        return array_records(values, np.arange(count) % 3)
-
-    facts = dict(name="waves", form=StoredForm((6, 2)), num_classes=3, train_examples=40, test_examples=8)
-    waves = ArrayDataset(**facts, class_names=("a", "b", "c"), read_split=read_split)
-    monkeypatch.setitem(sys.modules, "aux_rnn.datasets.builtin.waves", types.SimpleNamespace(DATASET=waves))
-    monkeypatch.setattr(loading, "dataset_names", lambda: ["waves"])
-    splits = load_splits(DataConfig(dataset="waves"), seed=0)
-    assert (splits.train.inputs.dtype, splits.test.inputs.shape) == (np.float32, (8, 6, 2))
-    assert splits.test.inputs.min() == -2
-    small = dict(segment_length=3, embedding_size=3, hidden_size=4, head_sizes=(4,), decoder_sizes=(4,))
-    with pytest.raises(ConfigError, match="--pixel_loss=softmax: must be squared for values of float32"):
-        fit_dataset("waves", pixel_loss="softmax", batch_size=12, **small)
-    with pytest.raises(ConfigError, match="--image_size=4: must be 0"):
-        find_dataset(DataConfig(dataset="waves", image_size=4))
 
 
 # Shrinking.
@@ -187,20 +167,50 @@ def test_capped_examples_are_a_part_of_all_and_validation_stays():
 
 
 def test_reading_holds_only_a_piece_at_full_size(monkeypatch):
-    class Records:
-        def __len__(self):
-            return 1_000
-
-        def read(self, rows):
-            return [np.full((32, 32, 3), row % 256, np.uint8) for row in rows], [row % 10 for row in rows]
+    def read(rows):
+        return [np.full((32, 32, 3), row % 256, np.uint8) for row in rows], [row % 10 for row in rows]
 
     config = DataConfig(dataset="cifar10", image_size=2)
-    dataset = find_dataset(config)
+    records, opened = Records(1_000, read), OpenedDataset([], read)
     monkeypatch.setattr(loading, "PIECE_ROWS", 10)
     tracemalloc.start()
-    examples = loading.read_examples(Records(), np.arange(1000), dataset, OpenedDataset([], Records), config)
+    examples = loading.read_examples(records, np.arange(1000), find_dataset(config), opened, config)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_array_equal(examples.inputs[:, 1, 1, 2], np.arange(1000) % 256)
     np.testing.assert_array_equal(examples.labels, np.arange(1000) % 10)
     assert peak < 1_000_000, "1,000 images take 3 MB"
+
+
+# Recall, which is generated.
+
+
+def test_the_first_step_shows_the_class_and_the_rest_is_noise():
+    splits = load_splits(DataConfig(dataset="recall", sequence_length=13, validation_fraction=0.0), seed=0)
+    assert splits.train.inputs.shape == (10_000, 1, 13, 1)
+    assert splits.test.inputs.shape == (1_000, 1, 13, 1)
+    for part in (splits.train, splits.test):
+        np.testing.assert_array_equal(part.inputs[:, 0, 0, 0], 28 * part.labels)
+        assert np.bincount(part.labels).min() > 0.07 * len(part)
+    noise = splits.train.inputs[:, 0, 1:, 0]
+    # 120,000 values: each of 256 some 470 times, and not correlated with the class.
+    assert np.bincount(noise.ravel(), minlength=256).min() > 350
+    assert np.abs(np.corrcoef(noise.T, splits.train.labels)[-1, :-1]).max() < 0.05
+    assert len({row.tobytes() for row in np.concatenate([noise, splits.test.inputs[:, 0, 1:, 0]])}) == 11_000
+
+
+def test_sequences_never_change():
+    # Written down once: results of different versions must be about the same sequences.
+    digest = hashlib.sha256()
+    for split in ("train", "test"):
+        records = recall.read_split(split, DataConfig(dataset="recall", sequence_length=5))
+        sequences, labels = records.read(range(len(records)))
+        digest.update(np.stack(sequences).tobytes() + np.array(labels, "<i8").tobytes())
+    assert digest.hexdigest() == "b2ab7403694ad13fa6ec2b33767d0c013c05170aa11aaf3e9ae2675e507dd6a1"
+
+
+def test_sequences_are_generated_when_they_are_read_and_refused_if_they_do_not_fit_into_memory():
+    assert len(recall.read_split("test", DataConfig(dataset="recall", sequence_length=2**30))) == 1_000
+    config = DataConfig(dataset="recall", sequence_length=2**31 - 1)
+    with pytest.raises(ConfigError, match="--sequence_length=2147483647: must be smaller: 11,000 examples take 22,000"):
+        load_splits(config, seed=0)

@@ -19,6 +19,7 @@ from PIL import Image
 from properties import assert_one_line, damages, examples
 from tensorboardX.record_writer import RecordWriter
 
+from aux_rnn import fit_dataset
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
@@ -267,6 +268,10 @@ def test_sequences_of_floats_are_read(tmp_path):
     splits = load_splits(config, seed=0)
     assert splits.train.inputs.dtype == np.float32
     assert sort_rows(splits.train.inputs) == sort_rows(waves)
+    with pytest.raises(ConfigError, match="--pixel_loss=softmax: must be squared for values of float32"):
+        fit_dataset("tfds:waves", data_dir=tmp_path, pixel_loss="softmax", segment_length=3, batch_size=12)
+    with pytest.raises(ConfigError, match="--image_size=4: must be 0"):
+        find_dataset(catalogue_config(tmp_path, "tfds:waves", image_size=4))
     waves[3, 2, 1] = np.inf
     write(tmp_path, "broken", features, lambda n: {"wave": waves[n], "kind": n % 3})
     with pytest.raises(DataError, match="a value is not finite"):

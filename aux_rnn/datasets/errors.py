@@ -19,11 +19,11 @@ class DataError(OneLineError, ValueError):
 
 
 @contextlib.contextmanager
-def reporting_damage(path: str | os.PathLike[str] | None, remedy: str = "") -> Iterator[None]:
-    """Turns any error into a DataError that names the file or folder, because libraries raise many kinds of errors."""
+def reading(path: str | os.PathLike[str] | None, remedy: str = "") -> Iterator[None]:
+    """Turns any error into a DataError that names what is read, because libraries raise many kinds of errors."""
     try:
         yield
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path}: damaged ({first_line(error)})" + f"; {remedy}" * bool(remedy)) from error
+        raise DataError(f"{path}: cannot be read ({first_line(error)})" + f"; {remedy}" * bool(remedy)) from error

@@ -14,7 +14,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
-from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.errors import DataError, reading
 from aux_rnn.errors import first_line
 
 CONNECT_SECONDS = 10.0
@@ -95,11 +95,8 @@ def verify(source: Source, file: OfficialFile, path: Path) -> None:
     else:
         expected = {path / name if path.is_dir() else path: digest for name, digest in file.contents.items()}
     for part, digest in expected.items():
-        try:
-            with part.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-        except OSError as error:
-            raise DataError(f"{part}: cannot be read ({error.strerror}); get it again from {url}") from error
+        with reading(part, f"get it again from {url}"), part.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != digest:
             remedy = f"move it away and get it again from {url}, or accept it with --allow_partial"
             raise DataError(f"{part}: wrong checksum, sha256 {found} instead of the published {digest}; {remedy}")
@@ -142,8 +139,7 @@ def read_member(path: Path, name: str) -> bytes:
     if path.is_dir():
         return (path / name).read_bytes()
     with tarfile.open(path) as archive:
-        members = (member for member in archive if member.isfile() and Path(member.name).name == name)
-        for content in map(archive.extractfile, members):
-            if content is not None:
-                return content.read()
+        for member in archive:
+            if member.isfile() and Path(member.name).name == name:
+                return archive.extractfile(member).read()  # type: ignore[union-attr]
     raise KeyError(f"there is no {name}")

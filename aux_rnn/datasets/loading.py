@@ -15,7 +15,7 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import builtin
 from aux_rnn.datasets.arrays import is_arrays
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records, make_permutation
-from aux_rnn.datasets.errors import reporting_damage
+from aux_rnn.datasets.errors import reading
 from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.system.memory import available_system_bytes
 
@@ -155,7 +155,7 @@ def read_examples(
     lengths = np.empty(len(rows), np.int32) if form.vocabulary_size else None
     for start in range(0, len(rows), PIECE_ROWS):
         piece = slice(start, start + PIECE_ROWS)
-        with reporting_damage(opened.folder, opened.remedy):
+        with reading(opened.folder, opened.remedy):
             sequences, own_labels = records.read(rows[piece].tolist())
             arranged, own_lengths = form.arrange(sequences, shape)
             if arranged.shape != inputs[piece].shape or arranged.dtype != inputs.dtype:

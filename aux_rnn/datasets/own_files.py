@@ -11,9 +11,8 @@ import pandas as pd
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import arrays
 from aux_rnn.datasets.dataset import OpenedDataset, UserDataset
-from aux_rnn.datasets.errors import DataError
+from aux_rnn.datasets.errors import DataError, reading
 from aux_rnn.datasets.forms import StoredForm
-from aux_rnn.errors import first_line
 
 NAMES = ("inputs", "labels", "lengths")
 TEST_NAMES = tuple(f"test_{name}" for name in NAMES)
@@ -29,15 +28,11 @@ def open_file(config: DataConfig) -> UserDataset:
     path = Path(os.path.expanduser(config.dataset.removeprefix("file:")))
     if path.suffix.lower() not in READERS:
         raise DataError(f"--dataset={config.dataset}: must be a file {', '.join(READERS)}")
-    try:
+    with reading(f"--dataset={config.dataset}"):
         test = path.with_name(path.name.replace("_TRAIN.", "_TEST."))
         paths = [path, test] if path.suffix != ".npz" and test != path and test.is_file() else [path]
         identity = tuple((each, each.stat().st_mtime_ns, each.stat().st_size) for each in paths)
         return read_files(config.dataset, identity, config.padding, config.channels)
-    except DataError:
-        raise
-    except Exception as error:  # NumPy, zipfile and pandas raise many kinds of errors for damaged files
-        raise DataError(f"--dataset={config.dataset}: cannot be read ({first_line(error)})") from error
 
 
 @functools.lru_cache(maxsize=2)

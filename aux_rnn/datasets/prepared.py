@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import OpenedDataset, Records
-from aux_rnn.datasets.errors import DataError, reporting_damage
+from aux_rnn.datasets.errors import DataError, reading
 from aux_rnn.system.logs import filtered_log
 
 FEATURES_FILE = "features.json"
@@ -39,7 +39,7 @@ def local_folder(name: str, value: str) -> Path:
 
 def read_builder(path: Path, remedy: str) -> tfds.core.DatasetBuilder:
     """Reads the description of one version of a prepared data set; raises DataError unless it can be read here."""
-    with reporting_damage(path, remedy):
+    with reading(path, remedy):
         check_classes(path)
         with contextlib.redirect_stdout(io.StringIO()):  # tfds asks for TensorFlow where it does not know a type
             builder = tfds.builder_from_directory(os.fspath(path))
@@ -63,12 +63,12 @@ def check_classes(folder: Path) -> None:
 def open_builder(builder: tfds.core.DatasetBuilder, input_name: str, label_name: str, remedy: str) -> OpenedDataset:
     """Opens a prepared data set with the given features as sequence and label; raises DataError if it is damaged."""
     info, folder = builder.info, Path(builder.data_dir)
-    with reporting_damage(folder, remedy):  # there may be fewer names than classes
+    with reading(folder, remedy):  # there may be fewer names than classes
         label = info.features[label_name]
         names = [label.int2str(k) for k in range(label.num_classes)]
 
     def open_split(split: str) -> Records:
-        with reporting_damage(folder, remedy):
+        with reading(folder, remedy):
             if info.file_format == tfds.core.FileFormat.ARRAY_RECORD:
                 read_rows = builder.as_data_source(split).__getitems__
             else:

@@ -108,33 +108,25 @@ def test_a_download_that_is_not_the_published_file_is_refused(source, tmp_path):
     assert_one_line(caught.value)
 
 
-def test_a_manual_file_that_is_not_the_published_one_or_a_dead_link_is_refused_and_kept(source, manual, tmp_path):
-    (manual / "one.bin").write_bytes(CONTENTS["one.bin"])
-    (manual / "two.bin").write_bytes(b"thr33!")
-    message = rf"{manual}/two.bin: wrong checksum, sha256 [0-9a-f]+ .* get it again"
-    with pytest.raises(DataError, match=message) as caught:
-        locate(source, manual, tmp_path / "downloads", False)
-    assert_one_line(caught.value)
-    assert (manual / "two.bin").read_bytes() == b"thr33!"
-    assert locate(source, manual, tmp_path / "downloads", True)["two.bin"] == manual / "two.bin"
-    (manual / "two.bin").unlink()
-    (manual / "two.bin").symlink_to(manual / "nowhere")
-    with pytest.raises(DataError, match=r"two.bin: cannot be read \(No such file"):
-        locate(source, manual, tmp_path / "downloads", False)
-
-
-def test_an_unpacked_folder_is_verified_file_by_file(manual, tmp_path):
-    unpacked = {name: digest(content) for name, content in CONTENTS.items()}
-    packed = Source("toys", "", (OfficialFile("toys.tar.gz", "toys-bin", unpacked),))
-    folder = manual / "toys-bin"
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_a_file_that_is_not_the_published_one_or_a_dead_link_is_refused_and_kept(source, manual, tmp_path, is_packed):
+    folder = manual if is_packed else manual / "toys-bin"
+    if not is_packed:
+        contents = {name: digest(content) for name, content in CONTENTS.items()}
+        source = Source("toys", "", (OfficialFile("toys.tar.gz", "toys-bin", contents),))
     write_files(folder, CONTENTS)
-    assert locate(packed, manual, tmp_path, False) == {"toys.tar.gz": folder}
+    found = locate(source, manual, tmp_path, False)
+    assert found == ({name: folder / name for name in CONTENTS} if is_packed else {"toys.tar.gz": folder})
     (folder / "two.bin").write_bytes(b"thr33!")
-    with pytest.raises(DataError, match=r"toys-bin/two.bin: wrong checksum"):
-        locate(packed, manual, tmp_path, False)
+    with pytest.raises(DataError, match=rf"{folder}/two.bin: wrong checksum, sha256 [0-9a-f]+ .* get it") as caught:
+        locate(source, manual, tmp_path, False)
+    assert_one_line(caught.value)
+    assert (folder / "two.bin").read_bytes() == b"thr33!"
+    assert locate(source, manual, tmp_path, True) == found
     (folder / "two.bin").unlink()
-    with pytest.raises(DataError, match=r"toys-bin/two.bin: cannot be read"):
-        locate(packed, manual, tmp_path, False)
+    (folder / "two.bin").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"two.bin: cannot be read \(.*No such file"):
+        locate(source, manual, tmp_path, False)
 
 
 def test_missing_files_without_network_are_one_line_and_nothing_is_written(manual, tmp_path, monkeypatch):
@@ -287,7 +279,7 @@ def test_damaged_archives_are_named_and_nothing_half_written_is_left(tmp_path, n
     write_tar(folder / name, members)
     for content in ((folder / name).read_bytes(), whole[:2_000], b"no archive"):
         (folder / name).write_bytes(content)
-        with pytest.raises(DataError, match=f"{folder / name}: damaged") as caught:
+        with pytest.raises(DataError, match=f"{folder / name}: cannot be read") as caught:
             load_splits(official_config(tmp_path, "stanford_dogs"), seed=0)
         assert_one_line(caught.value)
     (folder / name).write_bytes(whole)
@@ -364,5 +356,5 @@ def test_a_damaged_prepared_folder_is_refused_and_kept(copied, tmp_path):
     before = {path.name: path.read_bytes() for path in copied.iterdir()}
     with pytest.raises(DataError) as caught:
         load_splits(official_config(tmp_path, "mnist", manual_dir=""), seed=0)
-    assert_one_line(caught.value, str(copied), "damaged", "move this folder away")
+    assert_one_line(caught.value, str(copied), "cannot be read", "move this folder away")
     assert {path.name: path.read_bytes() for path in copied.iterdir()} == before

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aux_rnn.datasets.errors import reporting_damage
+from aux_rnn.datasets.errors import reading
 from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Images
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
@@ -27,7 +27,7 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 def read_split(files: Files, split: str) -> Iterator[Example]:
     path = files[ARCHIVE.name]
     names = [name for name in ARCHIVE.contents if name.startswith("data" if split == "train" else "test")]
-    with reporting_damage(path):
+    with reading(path):
         for name in names:
             # A record is a label and a red, a green and a blue plane.
             records = np.frombuffer(read_member(path, name), np.uint8).reshape(-1, 1 + 3 * 32 * 32)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aux_rnn.datasets.errors import DataError, reporting_damage
+from aux_rnn.datasets.errors import DataError, reading
 from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Texts
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
@@ -20,7 +20,7 @@ NUM_CLASSES = 14
 def read_class_names(files: Files) -> list[str]:
     """Checks the archive, which has no published checksum, and returns the names of the classes."""
     path = files[ARCHIVE]
-    with reporting_damage(path):
+    with reading(path):
         if path.is_file():
             with gzip.open(path) as stream:
                 while stream.read(2**20):  # to the end, where the checksum of gzip is
@@ -33,7 +33,7 @@ def read_class_names(files: Files) -> list[str]:
 
 def read_split(files: Files, split: str) -> Iterator[Example]:
     path = files[ARCHIVE]
-    with reporting_damage(path):
+    with reading(path):
         content = io.BytesIO(read_member(path, f"{split}.csv"))
         rows = csv.reader(io.TextIOWrapper(content, encoding="utf-8", newline=""))
         for number, row in enumerate(rows, start=1):

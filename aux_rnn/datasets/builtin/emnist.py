@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 
 from aux_rnn.datasets.builtin.mnist import IMAGES, LABELS, read_idx
-from aux_rnn.datasets.errors import reporting_damage
+from aux_rnn.datasets.errors import reading
 from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
@@ -32,7 +32,7 @@ def make_division(name: str, classes: str, train_examples: int, test_examples: i
 
     def read_split(files: Files, split: str) -> Iterator[Example]:
         path = files[ARCHIVE]
-        with reporting_damage(path), zipfile.ZipFile(path) as archive:
+        with reading(path), zipfile.ZipFile(path) as archive:
             members = (f"gzip/emnist-{name}-{split}-{kind}.gz" for kind in (IMAGES, LABELS))
             images, labels = (read_idx(archive.read(member)) for member in members)
             yield from zip(images[..., None], labels - first_label, strict=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from aux_rnn.datasets.errors import reporting_damage
+from aux_rnn.datasets.errors import reading
 from aux_rnn.datasets.files import OfficialFile, Source
 from aux_rnn.datasets.forms import Images
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
@@ -28,7 +28,7 @@ def read_split(files: Files, split: str) -> Iterator[Example]:
     """Yields the examples of a split from its two files."""
     arrays = []
     for path in (files[f"{PARTS[split]}-{kind}.gz"] for kind in (IMAGES, LABELS)):
-        with reporting_damage(path):
+        with reading(path):
             arrays.append(read_idx(path.read_bytes()))
     images, labels = arrays
     yield from zip(images[..., None], labels, strict=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aux_rnn.datasets.errors import reporting_damage
+from aux_rnn.datasets.errors import reading
 from aux_rnn.datasets.files import OfficialFile, Source, read_member
 from aux_rnn.datasets.forms import Images, crop_and_shrink
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
@@ -25,7 +25,7 @@ def read_list(files: Files, split: str) -> tuple[list[str], np.ndarray]:
     from scipy.io import loadmat
 
     path = files[LISTS]
-    with reporting_damage(path):
+    with reading(path):
         variables = loadmat(io.BytesIO(read_member(path, f"{split}_list.mat")))
         names = [str(cell.item()) for cell in variables["file_list"][:, 0]]
         return names, variables["labels"][:, 0].astype(np.int64) - 1
@@ -39,7 +39,7 @@ def read_class_names(files: Files) -> list[str]:
 
 def read_split(files: Files, split: str) -> Iterator[Example]:
     path, listed = files[IMAGES], read_list(files, split)
-    with reporting_damage(path), tarfile.open(path) as archive:
+    with reading(path), tarfile.open(path) as archive:
         members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
         for name, label in zip(*listed, strict=True):
             stream = archive.extractfile(members[f"Images/{name}"])

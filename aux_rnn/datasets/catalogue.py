@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import UserDataset
+from aux_rnn.datasets.dataset import ReadyDataset
 from aux_rnn.datasets.errors import DataError
 from aux_rnn.datasets.forms import Images, StoredForm
 from aux_rnn.datasets.prepared import FEATURES_FILE, data_folder, open_builder, read_builder
@@ -19,7 +19,7 @@ from aux_rnn.datasets.prepared import FEATURES_FILE, data_folder, open_builder, 
 IDX = ("mnist", "fashion_mnist", "kmnist", "emnist")  # read from their official files, without tfds
 
 
-def open_catalogue(config: DataConfig) -> UserDataset:
+def open_catalogue(config: DataConfig) -> ReadyDataset:
     """Reads the description, and no example, of the data set that `tfds:NAME` or `tfds:NAME/CONFIG` denotes."""
     folder, remedy = find_folder(config.dataset, data_folder(config)), how_to_prepare(config.dataset)
     builder = read_builder(folder, remedy)
@@ -29,7 +29,7 @@ def open_catalogue(config: DataConfig) -> UserDataset:
     if "train" not in counts or not test_split:
         found = ", ".join(f"{name} with {count:,}" for name, count in counts.items()) or "none"
         raise DataError(f"{folder}: needs examples in the splits train and test (or validation); it has {found}")
-    return UserDataset(
+    return ReadyDataset(
         name=config.dataset,
         form=form,
         num_classes=builder.info.features[label_name].num_classes,

@@ -1,4 +1,4 @@
-"""The interface of a data set, and data sets that need no files."""
+"""The interface of a data set."""
 
 import abc
 import dataclasses
@@ -40,12 +40,14 @@ class OpenedDataset:
       open_split: returns the records of 'train' or of the test split, or examples that need no conversion.
       folder: the prepared data, if there is any.
       remedy: instruction for a record that cannot be read.
+      form: the form of arrays; None for other data, whose classes are integers from 0.
     """
 
     class_names: Sequence[str]
     open_split: Callable[[str], Records | Examples]
     folder: Path | None = None
     remedy: str = ""
+    form: Form | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,10 +81,16 @@ class Dataset(abc.ABC):
         return True
 
     def describe(self, config: DataConfig) -> Form:
-        """Returns the form of the sequences in memory, with integers from 0 as classes; raises the errors of `open`."""
-        spec, names = self.sequence_spec(config), tuple(self.open(config).class_names)
-        is_padded, classes = bool(spec.vocabulary_size), tuple(range(spec.num_classes))
-        return Form(spec, np.dtype(self.form.dtype), is_padded, classes, names=names, permuted=self.permuted)
+        """Returns the form of the sequences in memory; raises the errors of `open`."""
+        opened, spec = self.open(config), self.sequence_spec(config)
+        return opened.form or Form(
+            spec,
+            np.dtype(self.form.dtype),
+            is_padded=bool(spec.vocabulary_size),
+            classes=tuple(range(spec.num_classes)),
+            names=tuple(opened.class_names),
+            permuted=self.permuted,
+        )
 
     def permutation(self, config: DataConfig) -> np.ndarray | None:
         """Returns the order `[L]` in which the elements are read; None for their own order."""
@@ -92,28 +100,13 @@ class Dataset(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ArrayDataset(Dataset):
-    """A data set that comes with a package or is generated; `read_split` returns the examples of 'train' or 'test'."""
-
-    class_names: Sequence[str]
-    read_split: Callable[[str, DataConfig], Records]
-
-    def open(self, config: DataConfig) -> OpenedDataset:
-        return OpenedDataset(self.class_names, lambda split: self.read_split(split, config))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class UserDataset(Dataset):
-    """A data set that had to be opened to describe it: a file, whose arrays have a form, or a folder of tfds."""
+class ReadyDataset(Dataset):
+    """A data set that can be read at once, whatever the settings."""
 
     opened: OpenedDataset
-    array_form: Form | None = None
 
     def open(self, config: DataConfig) -> OpenedDataset:
         return self.opened
-
-    def describe(self, config: DataConfig) -> Form:
-        return self.array_form or super().describe(config)
 
 
 def make_permutation(length: int, seed: int) -> np.ndarray:

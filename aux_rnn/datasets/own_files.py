@@ -10,7 +10,7 @@ import pandas as pd
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import arrays
-from aux_rnn.datasets.dataset import OpenedDataset, UserDataset
+from aux_rnn.datasets.dataset import OpenedDataset, ReadyDataset
 from aux_rnn.datasets.errors import DataError, reading
 from aux_rnn.datasets.forms import StoredForm
 
@@ -20,7 +20,7 @@ LABEL_COLUMNS = ("label", "labels", "class", "target", "y")
 Part = tuple[Any, ...]  # inputs, labels and, in .npz files, lengths or None
 
 
-def open_file(config: DataConfig) -> UserDataset:
+def open_file(config: DataConfig) -> ReadyDataset:
     """Reads the data set that `file:PATH` denotes, with the test examples of NAME_TEST.ts for NAME_TRAIN.ts.
 
     Raises DataError if the file is missing or damaged, or its arrays are not sequences and labels.
@@ -36,7 +36,7 @@ def open_file(config: DataConfig) -> UserDataset:
 
 
 @functools.lru_cache(maxsize=2)
-def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: str, channels: str) -> UserDataset:
+def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: str, channels: str) -> ReadyDataset:
     """Reads a file and its test file, if there is one, again only if their times or sizes have changed."""
     path = identity[0][0]
     parts = [part for each, _, _ in identity for part in READERS[each.suffix.lower()](each)]
@@ -50,14 +50,13 @@ def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: 
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     splits = {"train": examples, "test": reported}
-    return UserDataset(
+    return ReadyDataset(
         name=name,
         form=StoredForm(examples.inputs.shape[1:], examples.inputs.dtype, form.spec.vocabulary_size),
         num_classes=form.spec.num_classes,
         train_examples=len(examples),
         test_examples=len(reported),
-        opened=OpenedDataset([str(label) for label in form.classes], splits.__getitem__, path),
-        array_form=form,
+        opened=OpenedDataset([str(label) for label in form.classes], splits.__getitem__, path, form=form),
     )
 
 

@@ -4,8 +4,7 @@ import importlib.metadata
 
 import numpy as np
 
-from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import ArrayDataset, Records, array_records
+from aux_rnn.datasets.dataset import OpenedDataset, ReadyDataset, Records, array_records
 from aux_rnn.datasets.forms import Images
 
 # There is no official split: the first part is for training, the rest for testing.
@@ -21,18 +20,17 @@ def read_grey_values(split: str) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
 
 
-def read_split(split: str, config: DataConfig) -> Records:
+def read_split(split: str) -> Records:
     greys, labels = read_grey_values(split)
     # 255 / 16 is not a whole number, so the values are rounded.
     return array_records(np.rint(greys * (255 / 16)).astype(np.uint8)[..., None], labels)
 
 
-DATASET = ArrayDataset(
+DATASET = ReadyDataset(
     name="digits",
     form=Images((8, 8, 1)),
     num_classes=10,
     train_examples=TRAIN_EXAMPLES,
     test_examples=TEST_EXAMPLES,
-    class_names=tuple("0123456789"),
-    read_split=read_split,
+    opened=OpenedDataset(tuple("0123456789"), read_split),
 )

@@ -4,9 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.builtin import digits
-from aux_rnn.datasets.dataset import Records, array_records
+from aux_rnn.datasets.dataset import OpenedDataset, Records, array_records
 from aux_rnn.datasets.forms import Texts
 
 CHARACTERS = " .:-=+*#%@"
@@ -19,9 +18,14 @@ def draw_digit(greys: np.ndarray) -> bytes:
     return "\n".join("".join(CHARACTERS[level] for level in row).rstrip() for row in levels).encode()
 
 
-def read_split(split: str, config: DataConfig) -> Records:
+def read_split(split: str) -> Records:
     greys, labels = digits.read_grey_values(split)
     return array_records([np.frombuffer(draw_digit(grey), np.uint8) for grey in greys], labels)
 
 
-DATASET = dataclasses.replace(digits.DATASET, name="digits_text", form=Texts(longest=64), read_split=read_split)
+DATASET = dataclasses.replace(
+    digits.DATASET,
+    name="digits_text",
+    form=Texts(longest=64),
+    opened=OpenedDataset(digits.DATASET.opened.class_names, read_split),
+)

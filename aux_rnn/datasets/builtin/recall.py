@@ -9,7 +9,7 @@ import numpy as np
 
 from aux_rnn.config.fields import reject
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.dataset import ArrayDataset, Records
+from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records
 from aux_rnn.datasets.forms import StoredForm
 
 DEFAULT_LENGTH = 64
@@ -48,12 +48,15 @@ def read_split(split: str, config: DataConfig) -> Records:
     return Records(count, lambda rows: ([generate(row) for row in rows], labels[list(rows)]))
 
 
-DATASET = ArrayDataset(
+class Recall(Dataset):
+    def open(self, config: DataConfig) -> OpenedDataset:
+        return OpenedDataset(tuple("0123456789"), lambda split: read_split(split, config))
+
+
+DATASET = Recall(
     name="recall",
     form=RecallForm((1, None, 1), np.uint8),
     num_classes=NUM_CLASSES,
     train_examples=TRAIN_EXAMPLES,
     test_examples=TEST_EXAMPLES,
-    class_names=tuple("0123456789"),
-    read_split=read_split,
 )

@@ -120,7 +120,7 @@ class TrainBatches:
 
     def indices(self, step: int) -> np.ndarray:
         """Returns the indices of this process's examples of a step, which counts from 0, int32 `[B / P]`."""
-        # Here and not above: grain takes seconds to import. Its MapDataset takes three times as long per index.
+        # Imported here because grain takes seconds to import. Its MapDataset takes three times as long per index.
         from grain.experimental import index_shuffle
 
         epoch, number = divmod(step, steps_per_epoch(len(self.examples), self.batch_size))

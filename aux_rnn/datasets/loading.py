@@ -45,7 +45,7 @@ def find_dataset(config: DataConfig) -> Dataset:
     `file:PATH` cannot be read.
     """
     name = config.dataset
-    # Imported here and not above: tfds and pandas take a second each, and not every data set needs them.
+    # Imported here because tfds and pandas take a second each, and not every data set needs them.
     if name.startswith("tfds:"):
         from aux_rnn.datasets.catalogue import open_catalogue
 

@@ -88,7 +88,7 @@ def open_tfrecords(split: tfds.core.SplitInfo, features: tfds.features.FeaturesD
 
     Raises OSError if a file cannot be read, and ValueError if one is no TFRecord or examples are missing.
     """
-    # Here and not above: grain takes a second to import.
+    # Imported here because grain takes a second to import.
     from grain.experimental import TFRecordIterDataset
 
     places: list[tuple[Any, Any]] = []  # the reader of each record, and its state before the record
@@ -98,7 +98,7 @@ def open_tfrecords(split: tfds.core.SplitInfo, features: tfds.features.FeaturesD
             places.append((reader, state))
             state = reader.get_state()
     if len(places) != split.num_examples:
-        raise ValueError(f"{len(places):,} examples in place of {split.num_examples:,}")
+        raise ValueError(f"{len(places):,} examples instead of {split.num_examples:,}")
 
     def read(row: int) -> Mapping[str, Any]:
         reader, state = places[row]

@@ -21,7 +21,7 @@ NUM_BREEDS = 120
 
 def read_list(files: Files, split: str) -> tuple[list[str], np.ndarray]:
     """Returns the names of the photographs, such as 'n02085620-Chihuahua/n02085620_10074.jpg', and the labels."""
-    # Here and not above: a data set that is prepared does not need SciPy.
+    # Imported here because a data set that is prepared does not need SciPy.
     from scipy.io import loadmat
 
     path = files[LISTS]

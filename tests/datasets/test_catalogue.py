@@ -93,7 +93,7 @@ def sort_rows(inputs):
     return sorted(image.tobytes() for image in inputs)
 
 
-def test_images_of_one_size_are_read_as_they_are(prepared):
+def test_images_of_one_size_are_read_as_they_are(prepared, caplog):
     config = catalogue_config(prepared, "tfds:plain")
     assert sequence_spec(config) == SequenceSpec(24, 3, 3)
     assert split_sizes(config).train == 20
@@ -103,6 +103,7 @@ def test_images_of_one_size_are_read_as_they_are(prepared):
     found = {image.tobytes(): kind for image, kind in zip(splits.train.inputs, splits.train.labels, strict=True)}
     assert found == kinds
     assert len(splits.test) == 5
+    assert "OpenCV" not in caplog.text  # of which tfds advises the use, for speed
 
 
 def test_images_are_shrunk_to_a_square(prepared):

@@ -263,26 +263,25 @@ def test_a_part_is_refused_unless_it_is_allowed(dogs):
         experiment.create_experiment(config)
 
 
-@pytest.mark.parametrize(
-    ("name", "members"),
-    [
-        ("images.tar", {}),
-        ("images.tar", {f"Images/{name}": photograph(0)[0][:200] for name in PHOTOGRAPHS}),
-        ("lists.tar", {"train_list.mat": list_file(LISTED["train"])}),
-        ("lists.tar", {f"{split}_list.mat": b"MATLAB 5.0 MAT-file" + bytes(200) for split in LISTED}),
-    ],
-)
-def test_damaged_archives_are_named_and_nothing_half_written_is_left(tmp_path, name, members):
+def test_damaged_archives_are_named_and_nothing_half_written_is_left(tmp_path):
     folder = tmp_path / "manual"
     write_dogs(folder)
-    whole = (folder / name).read_bytes()
-    write_tar(folder / name, members)
-    for content in ((folder / name).read_bytes(), whole[:2_000], b"no archive"):
-        (folder / name).write_bytes(content)
-        with pytest.raises(DataError, match=f"{folder / name}: cannot be read") as caught:
-            load_splits(official_config(tmp_path, "stanford_dogs"), seed=0)
-        assert_one_line(caught.value)
-    (folder / name).write_bytes(whole)
+    broken_lists = {f"{split}_list.mat": b"MATLAB 5.0 MAT-file" + bytes(200) for split in LISTED}
+    damages = {
+        "images.tar": ({}, {f"Images/{name}": photograph(0)[0][:200] for name in PHOTOGRAPHS}),
+        "lists.tar": ({"train_list.mat": list_file(LISTED["train"])}, broken_lists),
+    }
+    for name, members in damages.items():
+        whole = (folder / name).read_bytes()
+        for content in (*members, whole[:2_000], b"no archive"):
+            if isinstance(content, dict):
+                write_tar(folder / name, content)
+            else:
+                (folder / name).write_bytes(content)
+            with pytest.raises(DataError, match=f"{folder / name}: cannot be read") as caught:
+                load_splits(official_config(tmp_path, "stanford_dogs"), seed=0)
+            assert_one_line(caught.value)
+        (folder / name).write_bytes(whole)
     assert len(load_splits(official_config(tmp_path, "stanford_dogs"), seed=0).test) == 3
 
 

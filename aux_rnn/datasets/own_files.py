@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets import arrays
+from aux_rnn.datasets.arrays import read_arrays
 from aux_rnn.datasets.dataset import OpenedDataset, ReadyDataset
 from aux_rnn.datasets.errors import DataError, reading
 from aux_rnn.datasets.forms import StoredForm
@@ -30,7 +30,7 @@ def open_file(config: DataConfig) -> ReadyDataset:
         raise DataError(f"--dataset={config.dataset}: must be a file {', '.join(READERS)}")
     with reading(f"--dataset={config.dataset}"):
         test = path.with_name(path.name.replace("_TRAIN.", "_TEST."))
-        paths = [path, test] if path.suffix != ".npz" and test != path and test.is_file() else [path]
+        paths = [path, test] if path.suffix.lower() != ".npz" and test != path and test.is_file() else [path]
         identity = tuple((each, each.stat().st_mtime_ns, each.stat().st_size) for each in paths)
         return read_files(config.dataset, identity, config.padding, config.channels)
 
@@ -40,12 +40,10 @@ def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: 
     """Reads a file and its test file, if there is one, again only if their times or sizes have changed."""
     path = identity[0][0]
     parts = [part for each, _, _ in identity for part in READERS[each.suffix.lower()](each)]
-    channels_first = None if channels == "auto" else channels == "first"
-    if path.suffix.lower() != ".npz":
-        channels_first = False  # as the readers return them
+    is_first = {"auto": None, "first": True, "last": False}[channels] if path.suffix.lower() == ".npz" else False
+    side = None if padding == "auto" else padding
     try:
-        side = None if padding == "auto" else padding
-        examples, form = arrays.read_arrays(*parts[0], padding=side, channels_first=channels_first)
+        examples, form = read_arrays(*parts[0], padding=side, channels_first=is_first)
         reported = form.read(*parts[1], name="test ") if parts[1:] else examples.take(slice(0))  # type: ignore[misc]
     except DataError as error:
         raise DataError(f"{path}: {error}") from error

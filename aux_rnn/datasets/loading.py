@@ -47,9 +47,9 @@ def find_dataset(config: DataConfig) -> Dataset:
     name = config.dataset
     # Imported here because tfds and pandas take a second each, and not every data set needs them.
     if name.startswith("tfds:"):
-        from aux_rnn.datasets.catalogue import open_catalogue
+        from aux_rnn.datasets.prepared import open_prepared
 
-        dataset: Dataset = open_catalogue(config)
+        dataset: Dataset = open_prepared(config)
     elif name.startswith("file:"):
         from aux_rnn.datasets.own_files import open_file
 

@@ -13,7 +13,7 @@ from flax import traverse_util
 from numpy.typing import ArrayLike
 
 from aux_rnn.analysis.restore import restore_state
-from aux_rnn.config.fields import checkpoint_name, reject, to_plain
+from aux_rnn.config.fields import checkpoint_name, setting_error, to_plain
 from aux_rnn.config.serialization import PATH_SETTINGS, from_flat, to_json, with_settings
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import evaluation_batches
@@ -159,10 +159,10 @@ def load(path: str | os.PathLike, checkpoint: str | int = "latest", cell: CellFa
     """
     name, chosen = to_plain(path), str(checkpoint)
     if not checkpoint_name().accepts(chosen):
-        raise reject("checkpoint", checkpoint, checkpoint_name().phrase)
+        raise setting_error("checkpoint", checkpoint, checkpoint_name().phrase)
     if not is_address(name) and not os.path.isdir(os.path.expanduser(name)):
         if chosen != "latest":
-            raise reject("checkpoint", checkpoint, f"left out for {name}, which is not the folder of a run")
+            raise setting_error("checkpoint", checkpoint, f"left out for {name}, which is not the folder of a run")
         return load_file(Path(name).expanduser(), cell)
     with open_workdir(name) as (folder, _):
         return load_run_folder(folder, chosen, cell)

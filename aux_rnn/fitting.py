@@ -11,13 +11,13 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from aux_rnn.config.fields import ConfigError, integer, reject, to_plain
+from aux_rnn.config.fields import ConfigError, integer, setting_error, to_plain
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, find_dataset
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, read_arrays
 from aux_rnn.datasets.examples import fingerprint
-from aux_rnn.datasets.loading import divide_rows
+from aux_rnn.datasets.loading import split_rows
 from aux_rnn.fitted import Fitted
 from aux_rnn.recurrence.cells import CellFactory, with_cell
 from aux_rnn.storage.addresses import open_workdir
@@ -25,7 +25,7 @@ from aux_rnn.storage.workdir import REPORT
 from aux_rnn.system.jax_settings import standard_jax
 from aux_rnn.training.experiment import Experiment, assemble, check_pixel_loss, check_step, create_experiment
 from aux_rnn.training.outputs import NullOutputs, RunOutputs
-from aux_rnn.training.progress import Progress, unseen_progress
+from aux_rnn.training.progress import Progress, null_progress
 from aux_rnn.training.train import announce, run_experiment
 
 FOR_ARRAYS = ("train_examples", "validation_fraction")  # the settings of data that mean something for arrays
@@ -118,7 +118,7 @@ def check_counts(**counts: Any) -> None:
     """Raises ConfigError for a number, such as `num_classes`, that is neither None nor a positive integer."""
     for name, count in counts.items():
         if count is not None and not integer(1).accepts(to_plain(count)):
-            raise reject(name, count, integer(1).phrase)
+            raise setting_error(name, count, integer(1).phrase)
 
 
 def fit_examples(
@@ -174,7 +174,7 @@ def fit_dataset(
 
 
 def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
-    """The configuration for arrays. Its data set is named after them, so that a run never goes on with others."""
+    """The configuration for arrays. Its data set is named after them, so that a run never continues with others."""
     config = from_flat({**settings, "dataset": (TOKENS if form.spec.vocabulary_size else VALUES) + data})
     for field in dataclasses.fields(config.data):
         if field.name in settings and field.name not in FOR_ARRAYS:
@@ -186,7 +186,7 @@ def configure(settings: dict[str, Any], form: Form, data: str) -> Config:
 def split(config: Config, examples: Examples, test: Examples) -> Splits:
     """Keeps a part apart for validation, by seed; raises ConfigError if too few are left."""
     sizes = divide_examples(config.data, len(examples), len(test))
-    rows, held_out = divide_rows(len(examples), sizes.validation, config.run.seed)
+    rows, held_out = split_rows(len(examples), sizes.validation, config.run.seed)
     return Splits(examples.take(np.sort(rows[: sizes.train])), examples.take(np.sort(held_out)), test)
 
 
@@ -199,7 +199,7 @@ def train(
 ) -> Fitted:
     """Trains from the newest checkpoint in the folder, if there is one, in this process alone."""
     with standard_jax(), contextlib.ExitStack() as stack:
-        shown = open_progress(progress) or stack.enter_context(unseen_progress())
+        shown = open_progress(progress) or stack.enter_context(null_progress())
         folder, remote = (None, None) if workdir is None else stack.enter_context(open_workdir(workdir))
         files = RunOutputs(folder, experiment.config, remote, extend) if folder else NullOutputs(Path())
         stack.enter_context(contextlib.closing(files))

@@ -28,7 +28,7 @@ from cli.command_line import config_from_flags
 from cli.parsing import SETTINGS, parse_options
 from cli.tables import format_entry
 
-from aux_rnn.config.fields import Allowed, ConfigError, integer, positive_sizes, reject, setting
+from aux_rnn.config.fields import ConfigError, Constraint, integer, positive_sizes, setting, setting_error
 from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets import sequence_spec
@@ -41,7 +41,7 @@ COMPARABLE: dict[str, dict[str, Any]] = {
     | dict(pixel_loss="squared", optimizer="rmsprop"),
 }
 
-FILE = Allowed("a file in a folder that exists", lambda name: Path(os.path.expanduser(name)).parent.is_dir())
+FILE = Constraint("a file in a folder that exists", lambda name: Path(os.path.expanduser(name)).parent.is_dir())
 # Entries of a program's record, and their headings.
 COLUMNS = {"name": "program", "spec.length": "length", "seconds_per_step": "s/step", "least": "least", "most": "most"}
 COLUMNS |= {"product": "product", "compile_seconds": "compile", "scratch_mib": "scratch", "peak_memory_mib": "peak"}
@@ -69,7 +69,7 @@ def parse(argv: Sequence[str]) -> tuple[str, Config, Any]:
         raise ConfigError(f"--{unused}: not with the command {command}")
     for name, value in COMPARABLE.get(command, {}).items():
         if (found := to_flat(config)[name]) != value:
-            raise reject(name, found, f"{str(value).lower()} for {command}")
+            raise setting_error(name, found, f"{str(value).lower()} for {command}")
     if command == "peer":
         check_peer(config)
     return command, config, given
@@ -78,9 +78,9 @@ def parse(argv: Sequence[str]) -> tuple[str, Config, Any]:
 def check_peer(config: Config) -> None:
     """Raises ConfigError if PyTorch is not installed or does not have these layers."""
     if len(set(config.model.decoder_sizes)) > 1:  # nn.LSTM has one size for all its layers
-        raise reject("decoder_sizes", config.model.decoder_sizes, "layers of one size for peer")
+        raise setting_error("decoder_sizes", config.model.decoder_sizes, "layers of one size for peer")
     if sequence_spec(config.data).vocabulary_size:
-        raise reject("dataset", config.data.dataset, "a data set of pixels for peer")
+        raise setting_error("dataset", config.data.dataset, "a data set of pixels for peer")
     if importlib.util.find_spec("torch") is None:
         raise ConfigError("peer: PyTorch is not installed; pip install '.[peer]' installs it")
 

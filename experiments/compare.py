@@ -20,7 +20,7 @@ from cli.parsing import parse_options
 from cli.tables import format_table
 from summaries import Style, draw_curve, estimate_curve, estimate_means, finish_figure, format_estimate, save_figure
 
-from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, reject, setting
+from aux_rnn.config.fields import ConfigError, format_value, one_of, plain_text, setting, setting_error
 from aux_rnn.config.serialization import NOT_COMPARED, name_model, to_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.plots.curves import label_values, panels_of
@@ -125,7 +125,7 @@ def compare(argv: Sequence[str]) -> int:
         try:
             save_figure(output, draw_comparison(runs, given.split))
         except OSError as error:
-            raise reject("output", given.output, f"a file that can be written ({error.strerror})") from error
+            raise setting_error("output", given.output, f"a file that can be written ({error.strerror})") from error
     print(f"{format_rows(runs)}\n{output}.png, {output}.svg")
     return 0
 

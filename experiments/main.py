@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import app, flags
 from cli import command_line, environment, parsing
 from cli.exits import BAD_INPUT, INTERRUPTED, OUTSIDE_OF_TRAINING, report
-from cli.noise import quiet_libraries, results_alone
+from cli.noise import quiet_libraries, stdout_for_results_only
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
                 # Imported only now, as a mistake on the command line need not wait for JAX.
                 from modes.dispatch import run_mode
 
-            with results_alone():
+            with stdout_for_results_only():
                 return run_mode(config, given, stop)
     except ConfigError as error:
         return report(error, BAD_INPUT)

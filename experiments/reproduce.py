@@ -42,7 +42,7 @@ from reproduction.presets import PRESETS
 from reproduction.records import COMMITS, append_line, make_record, read_records
 from reproduction.report import save_report
 
-from aux_rnn.config.fields import Allowed, ConfigError, format_flag, integer, is_plain_text, one_of, setting, switch
+from aux_rnn.config.fields import ConfigError, Constraint, format_flag, integer, is_plain_text, one_of, setting, switch
 from aux_rnn.config.serialization import PATH_SETTINGS, diff_configs
 from aux_rnn.config.settings import Config
 from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary
@@ -52,11 +52,11 @@ from aux_rnn.system.timing import format_duration
 MAIN = Path(__file__).parent / "main.py"
 # Flags that are passed on to main.py.
 DATA_FLAGS = [field for field in parsing.SETTINGS if field.name in (*PATH_SETTINGS, "allow_partial")]
-SHARD = Allowed(
+SHARD = Constraint(
     "i/n with i from 1 to n, such as 1/4",
     lambda text: bool(re.fullmatch("[0-9]+/[0-9]+", text)) and 1 <= int(text.split("/")[0]) <= int(text.split("/")[1]),
 )
-FOLDER = Allowed(
+FOLDER = Constraint(
     "a folder of this machine, in UTF-8 without control characters",
     lambda name: bool(name) and "://" not in name and is_plain_text(name),
 )

@@ -23,7 +23,7 @@ from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.training import experiment
 from aux_rnn.training import steps as steps_lib
-from aux_rnn.training.progress import Progress, unseen_progress
+from aux_rnn.training.progress import Progress, null_progress
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -138,7 +138,7 @@ def float64() -> Iterator[None]:
 @pytest.fixture
 def quiet() -> Iterator[Progress]:
     """A progress that shows nothing."""
-    with unseen_progress() as progress:
+    with null_progress() as progress:
         yield progress
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.metrics import classification_report, confusion_matrix
 
 from aux_rnn.analysis.restore import load_run
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import setting_error
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import find_dataset
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
@@ -18,7 +18,7 @@ from aux_rnn.storage.workdir import StorageError, save_plot, write_atomically
 from aux_rnn.training.evaluation import batches_of
 from aux_rnn.training.sharding import shard
 
-LONGEST_NAME = 28  # of a class in the table
+MAX_NAME_LENGTH = 28  # of a class in the table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Predictions:
 
     def report(self) -> str:
         """Returns a table of precision, recall, F1 score and examples per class; nan where nothing can be divided."""
-        names = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in self.classes]
+        names = [name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…" for name in self.classes]
         labels = range(len(names))
         predicted = self.logits.argmax(-1)
         return classification_report(
@@ -68,7 +68,9 @@ def predict_run(
     experiment, state = load_run(path, data, processes, checkpoint)
     config, examples = experiment.config, getattr(experiment.splits, split)
     if not len(examples):
-        raise reject("split", split, "train or test, as the run has no validation split (--validation_fraction=0)")
+        raise setting_error(
+            "split", split, "train or test, as the run has no validation split (--validation_fraction=0)"
+        )
     logits = np.empty((len(examples), experiment.spec.num_classes), np.float32)
     labels = np.empty(len(examples), np.int32)
     for batch in batches_of(experiment, split, processes):

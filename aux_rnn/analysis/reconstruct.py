@@ -7,7 +7,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_data_paths
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.plots.reconstructions.plotter import make_reconstruction_plotter
-from aux_rnn.storage.workdir import require_config, save_reconstructions, unwritable
+from aux_rnn.storage.workdir import require_config, save_reconstructions, unwritable_error
 from aux_rnn.training.experiment import create_experiment
 from aux_rnn.training.steps import empty_train_state
 
@@ -32,4 +32,4 @@ def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") ->
     try:
         return save_reconstructions(path, step, figure)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_error(path, error) from error

@@ -13,8 +13,8 @@ Truncation = int | Literal["full"]
 Count = int | Literal["auto"]
 Encoder = str | Callable[[int], Any]
 LARGEST = 2**31 - 1
-LARGEST_NUMBER = 1e38  # what float32 holds
-MOST_LAYERS = 100  # each is a program of its own
+MAX_NUMBER = 1e38  # what float32 holds
+MAX_LAYERS = 100  # each is a program of its own
 
 
 class ConfigError(OneLineError, ValueError):
@@ -29,51 +29,51 @@ class ConfigError(OneLineError, ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Allowed:
+class Constraint:
     """A constraint of a setting: the phrase for error messages and the predicate, which takes values of any type."""
 
     phrase: str
     accepts: Callable[[Any], bool]
 
 
-def integer(low: int, high: int = LARGEST) -> Allowed:
+def integer(low: int, high: int = LARGEST) -> Constraint:
     """Allows whole numbers from `low` to `high`; by default those that fit into 32 bits, as on the devices."""
-    return Allowed(f"an integer from {low} to {high}", lambda value: is_integer(value) and low <= value <= high)
+    return Constraint(f"an integer from {low} to {high}", lambda value: is_integer(value) and low <= value <= high)
 
 
-def number(low: float, high: float = LARGEST_NUMBER, excluding: float | None = None) -> Allowed:
+def number(low: float, high: float = MAX_NUMBER, excluding: float | None = None) -> Constraint:
     """Allows numbers from `low` to `high`, except one of the two if `excluding` names it."""
     phrases = {low: f"above {low:g}, at most {high:g}", high: f"from {low:g} to below {high:g}"}
     phrase = f"from {low:g} to {high:g}" if excluding is None else phrases[excluding]
-    return Allowed(
+    return Constraint(
         f"a number {phrase}",
         lambda value: (isinstance(value, float) or is_integer(value)) and low <= value <= high and value != excluding,
     )
 
 
-def one_of(names: Iterable[str]) -> Allowed:
+def one_of(names: Iterable[str]) -> Constraint:
     names = tuple(names)
-    return Allowed("one of " + ", ".join(names), lambda value: isinstance(value, str) and value in names)
+    return Constraint("one of " + ", ".join(names), lambda value: isinstance(value, str) and value in names)
 
 
-def integer_or(word: str, low: int, high: int = LARGEST) -> Allowed:
+def integer_or(word: str, low: int, high: int = LARGEST) -> Constraint:
     """Allows whole numbers from `low` to `high`, and one word."""
     numbers = integer(low, high)
-    return Allowed(f"{numbers.phrase}, or '{word}'", lambda value: numbers.accepts(value) or value == word)
+    return Constraint(f"{numbers.phrase}, or '{word}'", lambda value: numbers.accepts(value) or value == word)
 
 
-def positive_sizes() -> Allowed:
+def positive_sizes() -> Constraint:
     size = integer(1)
-    return Allowed(
-        f"positive integers separated by commas, at most {MOST_LAYERS} and none above {LARGEST}",
-        lambda sizes: isinstance(sizes, tuple) and 0 < len(sizes) <= MOST_LAYERS and all(map(size.accepts, sizes)),
+    return Constraint(
+        f"positive integers separated by commas, at most {MAX_LAYERS} and none above {LARGEST}",
+        lambda sizes: isinstance(sizes, tuple) and 0 < len(sizes) <= MAX_LAYERS and all(map(size.accepts, sizes)),
     )
 
 
-def encoder_of(names: Iterable[str]) -> Allowed:
+def encoder_of(names: Iterable[str]) -> Constraint:
     """Allows one of the names, a function that makes a cell, and the dotted name of one, as `config.json` has it."""
     named = one_of(names)
-    return Allowed(
+    return Constraint(
         named.phrase,
         lambda value: callable(value) or named.accepts(value) or (isinstance(value, str) and is_dotted_name(value)),
     )
@@ -84,19 +84,19 @@ def is_dotted_name(text: str) -> bool:
     return "." in text and is_plain_text(text) and not any(character.isspace() for character in text)
 
 
-def checkpoint_name() -> Allowed:
-    return Allowed(
+def checkpoint_name() -> Constraint:
+    return Constraint(
         "latest, best or the step of a checkpoint",
         lambda name: name in ("latest", "best") or (name.isascii() and name.isdigit()),
     )
 
 
-def switch() -> Allowed:
-    return Allowed("true or false", lambda value: isinstance(value, bool))
+def switch() -> Constraint:
+    return Constraint("true or false", lambda value: isinstance(value, bool))
 
 
-def plain_text() -> Allowed:
-    return Allowed(
+def plain_text() -> Constraint:
+    return Constraint(
         "text in UTF-8 without control characters", lambda value: isinstance(value, str) and is_plain_text(value)
     )
 
@@ -110,7 +110,7 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def setting(default: Any, help: str, allowed: Allowed) -> Any:
+def setting(default: Any, help: str, allowed: Constraint) -> Any:
     """Makes a dataclass field with its help text and constraint."""
     return dataclasses.field(default=default, metadata={"help": help, "allowed": allowed})
 
@@ -127,7 +127,7 @@ class Settings:
             if isinstance(value, list | tuple) and isinstance(field.default, tuple):
                 value = tuple(map(to_plain, value))
             if not field.metadata["allowed"].accepts(value):
-                raise reject(field.name, value, field.metadata["allowed"].phrase)
+                raise setting_error(field.name, value, field.metadata["allowed"].phrase)
             object.__setattr__(self, field.name, value)
 
 
@@ -162,5 +162,5 @@ def format_flag(name: str, value: Any) -> str:
     return f"--{name}={format_value(tuple(value) if isinstance(value, list) else value)}"
 
 
-def reject(name: str, value: Any, allowed: str) -> ConfigError:
+def setting_error(name: str, value: Any, allowed: str) -> ConfigError:
     return ConfigError(f"--{name}={format_value(value)}: must be {allowed}")

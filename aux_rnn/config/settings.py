@@ -9,7 +9,7 @@ paper's where it states them (Trinh, Dai, Luong and Le, 2018); `docs/method.md` 
 import dataclasses
 
 from aux_rnn.config.fields import (
-    MOST_LAYERS,
+    MAX_LAYERS,
     Count,
     Encoder,
     Settings,
@@ -22,8 +22,8 @@ from aux_rnn.config.fields import (
     one_of,
     plain_text,
     positive_sizes,
-    reject,
     setting,
+    setting_error,
     switch,
 )
 
@@ -42,7 +42,7 @@ PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 SIDES, ORDERS = ("auto", "left", "right"), ("auto", "first", "last")
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 WHEN = ("auto", "always", "never")
-MOST_STEPS = 64  # of a dispatch, with which the indices of their examples are sent
+MAX_STEPS = 64  # of a dispatch, with which the indices of their examples are sent
 
 COUNT, POSITIVE, SHARE = integer(0), integer(1), number(0, 1, excluding=1)
 SIZES, SWITCH, TEXT = positive_sizes(), switch(), plain_text()
@@ -139,7 +139,7 @@ class ModelConfig(Settings):
     decoder_truncation: Truncation = setting(
         300, "Steps between two truncations of the decoder's gradient; 'full': none.", integer_or("full", 1)
     )
-    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer(1, MOST_LAYERS))
+    transformer_layers: int = setting(4, "Layers of --encoder=transformer.", integer(1, MAX_LAYERS))
     transformer_size: int = setting(64, "Width of --encoder=transformer; its inner layers are twice as wide.", POSITIVE)
     transformer_heads: int = setting(4, "Attention heads of --encoder=transformer, a divisor of its width.", POSITIVE)
 
@@ -148,15 +148,15 @@ class ModelConfig(Settings):
         encoder, precision = format_value(self.encoder), self.precision
         if encoder != "lstm" and self.recurrence in ("fused", "pallas"):
             how = self.recurrence
-            raise reject("recurrence", how, f"auto or scan with --encoder={encoder}; {how} is for lstm")
+            raise setting_error("recurrence", how, f"auto or scan with --encoder={encoder}; {how} is for lstm")
         if encoder != "lstm" and precision != "float32":
-            raise reject("precision", precision, f"float32 with --encoder={encoder}; {precision} is for lstm")
+            raise setting_error("precision", precision, f"float32 with --encoder={encoder}; {precision} is for lstm")
         if encoder == "transformer" and self.auxiliary != "none":
             allowed = "none with --encoder=transformer, which has no state to decode from"
-            raise reject("auxiliary", self.auxiliary, allowed)
+            raise setting_error("auxiliary", self.auxiliary, allowed)
         if encoder == "transformer" and self.transformer_size % self.transformer_heads:
             allowed = f"a divisor of --transformer_size={self.transformer_size}"
-            raise reject("transformer_heads", self.transformer_heads, allowed)
+            raise setting_error("transformer_heads", self.transformer_heads, allowed)
 
     @property
     def auxiliaries(self) -> tuple[str, ...]:
@@ -200,7 +200,7 @@ class RunConfig(Settings):
         "auto",
         "Most steps that are started at once where the devices hold the examples; auto: one until the first record, "
         "then as many as take 0.1 seconds.",
-        integer_or("auto", 1, MOST_STEPS),
+        integer_or("auto", 1, MAX_STEPS),
     )
     pictures: bool = setting(
         True,
@@ -222,6 +222,6 @@ class Config:
     def __post_init__(self) -> None:
         pretrain_epochs = self.run.pretrain_epochs if self.model.auxiliaries else 0
         if pretrain_epochs + self.run.train_epochs == 0:
-            raise reject(
+            raise setting_error(
                 "train_epochs", 0, f"at least 1 where there is no pretraining (--auxiliary={self.model.auxiliary})"
             )

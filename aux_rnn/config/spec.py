@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import setting_error
 from aux_rnn.config.settings import Config, ModelConfig
 
 
@@ -42,11 +42,11 @@ def check_segment(config: ModelConfig, spec: SequenceSpec) -> None:
         longest = spec.length if kind == "reconstruct" else spec.length - 1
         if config.segment_length > longest:
             allowed = f"at most {longest} to {kind} sequences of {spec.length} elements"
-            raise reject("segment_length", config.segment_length, allowed)
+            raise setting_error("segment_length", config.segment_length, allowed)
 
 
 def check_devices(config: Config, devices: int) -> None:
     """Raises ConfigError if the devices do not divide the batch."""
     if config.run.batch_size % devices:
         allowed = f"a multiple of the {devices} devices of all processes (on a CPU --cpu_devices sets those of each)"
-        raise reject("batch_size", config.run.batch_size, allowed)
+        raise setting_error("batch_size", config.run.batch_size, allowed)

@@ -11,7 +11,7 @@ from aux_rnn.datasets.errors import DataError
 from aux_rnn.errors import first_line
 
 SIDES = ("left", "right")
-MOST_COLORS = 4  # channels of an image
+MAX_COLORS = 4  # channels of an image
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
@@ -33,7 +33,7 @@ def move_channels_last(array: np.ndarray, channels_first: bool | None) -> np.nda
     if array.ndim not in (3, 4):
         return array
     first, last = array.shape[1], array.shape[-1]
-    looks_first = first <= MOST_COLORS < last if array.ndim == 4 else first < last
+    looks_first = first <= MAX_COLORS < last if array.ndim == 4 else first < last
     if channels_first is None and looks_first:
         shape = "H, W" if array.ndim == 4 else "L"
         remedy = f"give channels_first=True, or channels_first=False if they are [N, {shape}, C]"

@@ -168,10 +168,10 @@ def convert_floats(array: np.ndarray) -> np.ndarray:
     """Returns values `[N, L, C]` as float32; raises DataError if one is not finite."""
     with np.errstate(over="ignore"):  # values beyond float32 become infinite and are reported below
         values = np.ascontiguousarray(array, np.float32)
-    strange = ~np.isfinite(values)
-    if strange.any():
-        place = np.unravel_index(int(strange.argmax()), values.shape)
-        found = f"{array[place]} at [{', '.join(map(str, place))}], {strange.sum():,} of {values.size:,} values"
+    infinite = ~np.isfinite(values)
+    if infinite.any():
+        place = np.unravel_index(int(infinite.argmax()), values.shape)
+        found = f"{array[place]} at [{', '.join(map(str, place))}], {infinite.sum():,} of {values.size:,} values"
         is_at_end = np.isnan(values[place[0], [0, -1]]).all(axis=-1).any()
         remedy = "; where NaN is padding, give lengths=" if is_at_end else ""
         raise DataError(f"inputs: {found}; must be finite in float32{remedy}")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import setting_error
 
 # {'inputs': [B, ...] as in `Examples`, 'labels': int32 [B], 'rows': int32 [B], 'mask': bool [B]}, and for padded
 # sequences 'lengths': int32 [B]. The rows are places in the global batch, or in the split for evaluation.
@@ -80,14 +80,14 @@ class Splits:
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     """Returns the number of whole batches in one pass over the examples; raises ConfigError if there is none."""
     if batch_size > num_examples:
-        raise reject("batch_size", batch_size, f"at most {num_examples}, the number of training examples")
+        raise setting_error("batch_size", batch_size, f"at most {num_examples}, the number of training examples")
     return num_examples // batch_size
 
 
 def local_rows(batch_size: int, process_index: int, process_count: int) -> slice:
     """Returns the rows of a global batch that belong to a process; raises ConfigError if they cannot be divided."""
     if batch_size % process_count:
-        raise reject("batch_size", batch_size, f"a multiple of the {process_count} processes")
+        raise setting_error("batch_size", batch_size, f"a multiple of the {process_count} processes")
     share = batch_size // process_count
     return slice(process_index * share, (process_index + 1) * share)
 

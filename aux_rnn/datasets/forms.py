@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import setting_error
 from aux_rnn.config.settings import DataConfig
 
 
@@ -33,7 +33,7 @@ class StoredForm:
         reasons = {"image_size": f"{config.dataset} has no images", "sequence_length": fixed}
         for name, reason in reasons.items():
             if name != self.size_setting and getattr(config, name):
-                raise reject(name, getattr(config, name), f"0 ({reason})")
+                raise setting_error(name, getattr(config, name), f"0 ({reason})")
         return self.stored_shape
 
     def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -52,10 +52,10 @@ class Images(StoredForm):
         (height, width, channels), side = super().shape(config), config.image_size
         if height is None or width is None:
             if side == 0:
-                raise reject("image_size", 0, f"above 0, because the images of {config.dataset} differ in size")
+                raise setting_error("image_size", 0, f"above 0, because the images of {config.dataset} differ in size")
         elif side > min(height, width):
             shorter = f"{min(height, width)}, the shorter side of the images of {config.dataset}"
-            raise reject("image_size", side, f"at most {shorter} (0 keeps their size)")
+            raise setting_error("image_size", side, f"at most {shorter} (0 keeps their size)")
         return (side, side, channels) if side else self.stored_shape
 
     def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, None]:
@@ -83,7 +83,7 @@ class Texts(StoredForm):
         super().shape(config)
         if config.sequence_length > self.longest:
             longest = f"{self.longest:,}, the bytes of the longest text of {config.dataset}"
-            raise reject("sequence_length", config.sequence_length, f"at most {longest} (0 takes all)")
+            raise setting_error("sequence_length", config.sequence_length, f"at most {longest} (0 takes all)")
         return (config.sequence_length or self.longest,)
 
     def arrange(self, stored: Sequence[np.ndarray], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

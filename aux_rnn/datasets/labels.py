@@ -10,7 +10,7 @@ from aux_rnn.datasets.errors import DataError
 
 ALLOWED = "one class per sequence: integers, booleans or strings [N]"
 MISSING = ("", "nan", "<NA>")  # the text of a missing label, also as NumPy and pandas convert it to a string
-MOST_NAMED = 10  # classes in a message
+MAX_NAMED = 10  # classes in a message
 
 
 def encode_labels(
@@ -30,7 +30,7 @@ def encode_labels(
     indices = {label: index for index, label in enumerate(classes.tolist())}
     unknown = sorted(set(array.tolist()) - set(indices))
     if unknown:
-        known = ", ".join(map(repr, classes[:MOST_NAMED].tolist())) + ", ..." * (len(classes) > MOST_NAMED)
+        known = ", ".join(map(repr, classes[:MAX_NAMED].tolist())) + ", ..." * (len(classes) > MAX_NAMED)
         allowed = f"one of the {len(classes)} classes {known} (see num_classes)"
         raise DataError(f"labels: {unknown[0]!r} is unknown; must be {allowed}")
     return np.array([indices[label] for label in array.tolist()], np.int32), classes
@@ -61,8 +61,8 @@ def read_labels(labels: ArrayLike | None, count: int) -> np.ndarray:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise DataError(f"{found} with elements of {names}: must be {ALLOWED}")
         array = np.array(array.tolist())
-    if array.dtype.kind == "f" and (strange := array[array != np.floor(array)]).size:
-        raise DataError(f"{found} with values such as {strange[0]}: must be {ALLOWED}")
+    if array.dtype.kind == "f" and (fractions := array[array != np.floor(array)]).size:
+        raise DataError(f"{found} with values such as {fractions[0]}: must be {ALLOWED}")
     if array.dtype.kind not in "biufUS":
         raise DataError(f"{found}: must be {ALLOWED}")
     return array

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from aux_rnn.config.fields import ConfigError, reject
+from aux_rnn.config.fields import ConfigError, setting_error
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import builtin
@@ -61,10 +61,10 @@ def find_dataset(config: DataConfig) -> Dataset:
         remedy = "call aux_rnn.fit there again, with the same workdir"
         raise ConfigError(f"--dataset={name}: arrays of a program, which are not kept; {remedy}")
     else:
-        raise reject("dataset", name, f"one of {', '.join(dataset_names())}, tfds:NAME or file:PATH")
+        raise setting_error("dataset", name, f"one of {', '.join(dataset_names())}, tfds:NAME or file:PATH")
     for setting in ("padding", "channels"):
         if (value := getattr(config, setting)) != "auto" and not name.startswith("file:"):
-            raise reject(setting, value, "auto (only the arrays of file:PATH may differ)")
+            raise setting_error(setting, value, "auto (only the arrays of file:PATH may differ)")
     dataset.sequence_spec(config)
     return dataset
 
@@ -92,15 +92,15 @@ def divide_examples(config: DataConfig, train: int, test: int) -> SplitSizes:
     available = train - validation
     if available == 0:
         allowed = f"small enough to leave training data (all {train:,} examples of {config.dataset} are held out)"
-        raise reject("validation_fraction", config.validation_fraction, allowed)
+        raise setting_error("validation_fraction", config.validation_fraction, allowed)
     if config.train_examples > available:
         held_out = f"{validation:,} of {train:,} are held out by --validation_fraction"
         allowed = f"at most {available:,}, the training examples that {config.dataset} has ({held_out})"
-        raise reject("train_examples", config.train_examples, allowed)
+        raise setting_error("train_examples", config.train_examples, allowed)
     return SplitSizes(config.train_examples or available, validation, test)
 
 
-def divide_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def split_rows(count: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divides the rows 0 .. count - 1 at random into int64 [count - held_out] and [held_out], both in random order."""
     order = make_permutation(count, seed)
     return order[held_out:], order[:held_out]
@@ -114,12 +114,12 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     """
     dataset = find_dataset(config)
     if known := split_sizes(config):  # what can be refused before the data is prepared
-        check_room(config, known, dataset)
+        check_memory(config, known, dataset)
     opened = dataset.open(config)
     train, test = opened.open_split("train"), opened.open_split(dataset.test_split)
     sizes = divide_examples(config, len(train), len(test))
-    check_room(config, sizes, dataset)
-    train_rows, validation_rows = divide_rows(len(train), sizes.validation, seed)
+    check_memory(config, sizes, dataset)
+    train_rows, validation_rows = split_rows(len(train), sizes.validation, seed)
     if dataset.test_split != "test":
         logging.warning("%s has no test split; its %s split is used instead", dataset.name, dataset.test_split)
 
@@ -134,7 +134,7 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     )
 
 
-def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset) -> None:
+def check_memory(config: DataConfig, sizes: SplitSizes, dataset: Dataset) -> None:
     """Raises ConfigError if the examples take more memory than is available, where that is known."""
     count, available = sum(sizes), available_system_bytes()
     wanted = count * math.prod(dataset.form.shape(config)) * np.dtype(dataset.form.dtype).itemsize
@@ -143,7 +143,7 @@ def check_room(config: DataConfig, sizes: SplitSizes, dataset: Dataset) -> None:
     name = next((n for n in ("sequence_length", "image_size") if getattr(config, n)), "train_examples")
     takes = f"{count:,} examples take {wanted / 2**30:,.1f} GiB and there are {available / 2**30:,.1f}"
     zero = " (0 takes all)" * (name == "train_examples")
-    raise reject(name, getattr(config, name), f"smaller{zero}: {takes}")
+    raise setting_error(name, getattr(config, name), f"smaller{zero}: {takes}")
 
 
 def read_examples(
@@ -163,8 +163,8 @@ def read_examples(
                 raise ValueError(f"{stored} is stored instead of {inputs.dtype} {inputs[piece].shape}")
             if not np.isfinite(arranged).all():
                 raise ValueError("a value is not finite")
-            if strange := [label for label in own_labels if not 0 <= label < dataset.num_classes]:
-                raise ValueError(f"label {strange[0]} is none of the {dataset.num_classes} classes")
+            if unknown := [label for label in own_labels if not 0 <= label < dataset.num_classes]:
+                raise ValueError(f"label {unknown[0]} is none of the {dataset.num_classes} classes")
         inputs[piece], labels[piece] = arranged, own_labels
         if lengths is not None and own_lengths is not None:
             lengths[piece] = own_lengths

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import setting_error
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset
 from aux_rnn.datasets.errors import DataError
@@ -119,5 +119,5 @@ def manual_folder(config: DataConfig) -> Path | None:
         return None
     folder = local_folder("manual_dir", config.manual_dir)
     if not os.path.isdir(folder):  # not Path.is_dir, which raises for a name that is too long
-        raise reject("manual_dir", config.manual_dir, "an existing folder")
+        raise setting_error("manual_dir", config.manual_dir, "an existing folder")
     return folder

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import setting_error
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import OpenedDataset, ReadyDataset, Records
 from aux_rnn.datasets.errors import DataError, reading
@@ -39,7 +39,7 @@ def data_folder(config: DataConfig) -> Path:
 def local_folder(name: str, value: str) -> Path:
     """Returns the folder of a setting, with ~ resolved; raises ConfigError for an address such as gs://bucket."""
     if "://" in value:
-        raise reject(name, value, "a folder of this machine; copy or mount the data first")
+        raise setting_error(name, value, "a folder of this machine; copy or mount the data first")
     return Path(os.path.expanduser(value))
 
 
@@ -152,7 +152,7 @@ def find_folder(dataset: str, data_dir: Path) -> Path:
     """Returns the folder of the newest prepared version of `tfds:NAME`."""
     name = dataset.removeprefix("tfds:")
     if not re.fullmatch(r"\w[\w.+-]*([/:]\w[\w.+-]*){0,2}", name):
-        raise reject("dataset", dataset, "tfds:NAME or tfds:NAME/CONFIG, such as tfds:svhn_cropped")
+        raise setting_error("dataset", dataset, "tfds:NAME or tfds:NAME/CONFIG, such as tfds:svhn_cropped")
     folder = data_dir / name.replace(":", "/")
     # os.path instead of the methods of Path, which raise for a name that is too long.
     if os.path.isfile(folder / FEATURES_FILE):

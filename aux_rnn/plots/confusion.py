@@ -8,7 +8,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from aux_rnn.plots.style import Figure, PowerNorm
 
 FEW = 20  # classes whose cells have room for a number
-LONGEST_NAME = 32
+MAX_NAME_LENGTH = 32
 
 
 def draw_confusion(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
@@ -21,7 +21,7 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str], title: str) -> Figu
     figure = Figure(figsize=(side + 2.2, side + 1.8), layout="constrained")
     panel = figure.subplots()
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    short = [name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…" for name in names]
+    short = [name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 1] + "…" for name in names]
     display = ConfusionMatrixDisplay(shares, display_labels=short)
     # The square root makes few mistakes visible among many right answers.
     norm = PowerNorm(0.5, 0, 100)

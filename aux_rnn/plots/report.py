@@ -22,7 +22,7 @@ from aux_rnn.storage.workdir import (
     read_summary,
     require_config,
     save_plot,
-    unwritable,
+    unwritable_error,
     write_atomically,
 )
 from aux_rnn.system.timing import format_duration
@@ -43,7 +43,7 @@ def save_report(path: Path, summary: Mapping[str, Any] | None = None) -> list[Pa
         plots = [save_plot(path, "curves.png", png), save_plot(path, "curves.svg", svg)]
         write_atomically(path / REPORT, make_report(config, summary, records, svg, find_reconstructions(path)))
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_error(path, error) from error
     return [path / REPORT, *plots]
 
 

@@ -26,7 +26,7 @@ from aux_rnn.recurrence.precision import MatMul, bfloat16_matmul, standard_promo
 
 ROWS, UNITS = 16, 128  # a register holds 16 rows of 128 bfloat16 units
 VMEM_BYTES = 12 * 2**20  # of the 16 MiB for a kernel on all generations; the compiler needs the rest
-MOST_STEPS = 16  # per block
+MAX_STEPS = 16  # per block
 FEW_CHANNELS = 8  # half the cost of the matrix product
 
 
@@ -44,7 +44,7 @@ def steps_per_block(rows: int, sizes: Sequence[int], matmul: MatMul) -> int:
     forward, backward = 4 * sizes[0] + 6 * sum(sizes), 9 * sum(sizes) + 2 * sizes[-1]
     streamed = 2 * 4 * rows * max(forward, backward)  # one block is computed while others are copied
     fitting = max(VMEM_BYTES - resident, 0) // streamed
-    return min(MOST_STEPS, 1 << fitting.bit_length() >> 1)
+    return min(MAX_STEPS, 1 << fitting.bit_length() >> 1)
 
 
 def count_parts(matmul: MatMul) -> int:

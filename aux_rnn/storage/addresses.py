@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 
-from aux_rnn.config.fields import ConfigError, is_plain_text, reject, to_plain
+from aux_rnn.config.fields import ConfigError, is_plain_text, setting_error, to_plain
 from aux_rnn.errors import OneLineError, first_line
 from aux_rnn.storage.remote import MAX_REASON, RemoteCopy
 from aux_rnn.system.logs import filtered_log
@@ -71,5 +71,7 @@ def open_workdir(workdir: str | os.PathLike) -> contextlib.AbstractContextManage
     """Opens the folder, with ~ resolved, or a local copy of the address of a run, which is updated."""
     name = to_plain(workdir)
     if not isinstance(name, str) or not name or not is_plain_text(name):
-        raise reject("workdir", workdir, "a folder, an address such as gs://BUCKET/RUN, or None to write nothing")
+        raise setting_error(
+            "workdir", workdir, "a folder, an address such as gs://BUCKET/RUN, or None to write nothing"
+        )
     return local_copy(name) if is_address(name) else contextlib.nullcontext((Path(os.path.expanduser(name)), None))

@@ -66,7 +66,7 @@ def lock(path: Path) -> TextIO:
         path.mkdir(parents=True, exist_ok=True)
         file = (path / ".lock").open("w")
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_error(path, error) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -104,7 +104,7 @@ def has_more_epochs(previous: Config | None, config: Config) -> bool:
     return previous is not None and config.run.train_epochs > previous.run.train_epochs
 
 
-def unwritable(path: Path, error: OSError) -> WorkdirError:
+def unwritable_error(path: Path, error: OSError) -> WorkdirError:
     """Returns the error for a folder that cannot be written."""
     return WorkdirError(f"--workdir={path}: cannot be written ({error.strerror}); make room or choose another folder")
 

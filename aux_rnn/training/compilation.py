@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import setting_error
 from aux_rnn.distributed import ProcessGroup
 from aux_rnn.system.memory import available_bytes
 from aux_rnn.training.sharding import CompiledStep
@@ -51,6 +51,6 @@ def require_memory(device_bytes: int, setting: tuple[str, object, str], what: st
         if available is not None and here > available:
             name, value, remedy = setting
             figures = f"{what} {here / 2**30:,.1f} GiB and {available / 2**30:,.1f} GiB are available"
-            raise reject(name, value, f"{remedy}: {figures}")
+            raise setting_error(name, value, f"{remedy}: {figures}")
 
     processes.run_on_all(check)

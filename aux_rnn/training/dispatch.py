@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aux_rnn.config.settings import MOST_STEPS, Config, ModelConfig
+from aux_rnn.config.settings import MAX_STEPS, Config, ModelConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples, TrainBatches, steps_per_epoch
 from aux_rnn.distributed import ProcessGroup
@@ -86,7 +86,7 @@ class Dispatcher:
         devices, share = batch["rows"].shape
         if self._examples:
             count = min(limit, self._most)
-            indices = np.zeros((devices, MOST_STEPS, share), np.int32)  # always of one shape, which is compiled once
+            indices = np.zeros((devices, MAX_STEPS, share), np.int32)  # always of one shape, which is compiled once
             for number in range(count):
                 indices[:, number] = self._batches.indices(step + number).reshape(devices, share)
         else:
@@ -102,7 +102,7 @@ class Dispatcher:
     def adapt(self, steps_per_second: float) -> None:
         """Chooses how many steps the next dispatches have, unless that is set; process 0 decides."""
         if self._adapts and self._examples:
-            most = np.clip(int(steps_per_second * MAX_SECONDS), 1, MOST_STEPS)
+            most = np.clip(int(steps_per_second * MAX_SECONDS), 1, MAX_STEPS)
             self._most = self._processes.broadcast(int(most))
 
 

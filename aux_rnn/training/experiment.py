@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from aux_rnn.config.fields import ConfigError, reject
+from aux_rnn.config.fields import ConfigError, setting_error
 from aux_rnn.config.serialization import DISPATCH, NOT_COMPARED, diff_configs, from_json, to_json
 from aux_rnn.config.settings import ENCODERS, Config, RunConfig
 from aux_rnn.config.spec import SequenceSpec, check_devices, check_segment
@@ -62,7 +62,7 @@ def check_step(config: Config, spec: SequenceSpec) -> None:
 def check_pixel_loss(config: Config, dtype: np.dtype) -> None:
     """Raises ConfigError if the loss needs bytes and the values are of another type."""
     if config.model.pixel_loss == "softmax" and dtype != np.uint8:
-        raise reject("pixel_loss", "softmax", f"squared for values of {dtype}; softmax is for uint8")
+        raise setting_error("pixel_loss", "softmax", f"squared for values of {dtype}; softmax is for uint8")
 
 
 def create_experiment(config: Config) -> Experiment:

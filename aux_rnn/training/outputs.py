@@ -193,4 +193,4 @@ class RunOutputs(NullOutputs):
             yield
         except Exception as error:  # A figure is not worth ending a run.
             reason = first_line(error, MAX_REASON)
-            logging.warning("%s: %s could not be made (%s); the run goes on", self.path, what, reason)
+            logging.warning("%s: %s could not be made (%s); the run continues", self.path, what, reason)

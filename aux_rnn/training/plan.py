@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from aux_rnn.config.fields import LARGEST, reject
+from aux_rnn.config.fields import LARGEST, setting_error
 from aux_rnn.config.settings import Config
 
 
@@ -40,7 +40,7 @@ class Plan:
             allowed = (
                 f"fewer: at {steps_per_epoch:,} steps each, the epochs have more steps than the {LARGEST:,} counted"
             )
-            raise reject(name, getattr(run, name), allowed)
+            raise setting_error(name, getattr(run, name), allowed)
         return plan
 
     @property

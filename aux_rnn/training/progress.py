@@ -128,7 +128,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def unseen_progress() -> Iterator[Progress]:
+def null_progress() -> Iterator[Progress]:
     """Provides a `Progress` that shows nothing."""
     with open(os.devnull, "w") as null:
         yield Progress(null)

@@ -88,7 +88,7 @@ def measure(command: str, config: Config, length: int, count: int) -> Record:
         for name, (module, settings) in programs.items():
             workers.append(Worker(name, module))
             workers[-1].ask("prepare", settings, spec, batch)
-        seconds = take_turns(workers, count)
+        seconds = interleave_steps(workers, count)
         measured = [worker.describe(own) for worker, own in zip(workers, seconds, strict=True)]
     finally:
         kill_workers()
@@ -116,7 +116,7 @@ def make_batch(spec: SequenceSpec, batch_size: int) -> dict[str, np.ndarray]:
     return next(evaluation_batches(examples, batch_size))
 
 
-def take_turns(workers: Sequence[Worker], count: int) -> list[list[float]]:
+def interleave_steps(workers: Sequence[Worker], count: int) -> list[list[float]]:
     """Returns the seconds of each worker's steps, run in turns so that all meet the same load of the machine.
 
     The order alternates. A turn is a pause, because idle threads of the other program may spin for a while, a step

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from absl import flags
 
-from aux_rnn.config.fields import ConfigError, checkpoint_name, integer, one_of, plain_text, reject, setting, switch
+from aux_rnn.config.fields import (
+    ConfigError,
+    checkpoint_name,
+    integer,
+    one_of,
+    plain_text,
+    setting,
+    setting_error,
+    switch,
+)
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
 from cli.parsing import SETTINGS, define_settings, parse_words
@@ -95,7 +104,7 @@ def read_flags() -> tuple[Config, RunFlags]:
     if given.mode != "train" and given.extend:
         raise ConfigError(f"--extend: must be left out with --mode={given.mode}; only training continues a run")
     if given.topology and given.mode != "dry_run":
-        raise reject("topology", given.topology, f"left out with --mode={given.mode}; it is for dry_run")
+        raise setting_error("topology", given.topology, f"left out with --mode={given.mode}; it is for dry_run")
     name = config.data.dataset
     dataset = Path(name).stem if name.startswith("file:") else name.replace(":", "-").replace("/", "-")
     workdir = given.workdir or f"runs/{dataset}-{config.model.auxiliary}-seed{config.run.seed}"

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from aux_rnn.config.fields import ConfigError, is_plain_text, plain_text, reject
+from aux_rnn.config.fields import ConfigError, is_plain_text, plain_text, setting_error
 
 FLAG_FILES = Path(__file__).parents[1] / "flags"
 
@@ -35,7 +35,7 @@ def expand_flag_files(arguments: Sequence[str], folders: Sequence[Path], opened:
 
 def find_flag_file(name: str, folders: Sequence[Path]) -> Path:
     if not is_plain_text(name):
-        raise reject("flagfile", name, plain_text().phrase)
+        raise setting_error("flagfile", name, plain_text().phrase)
     # Not Path.expanduser and Path.is_file, which raise for an unknown user and for a name that is too long.
     candidates = list(dict.fromkeys(Path(os.path.abspath(folder / os.path.expanduser(name))) for folder in folders))
     for candidate in candidates:

@@ -33,7 +33,7 @@ def quiet_libraries() -> None:
 
 
 @contextlib.contextmanager
-def results_alone() -> Iterator[None]:
+def stdout_for_results_only() -> Iterator[None]:
     """Redirects what C libraries write to standard output to standard error, so that only results are left there.
 
     Gloo, which JAX uses, prints its connections. Does nothing if `sys.stdout` is not file descriptor 1, as in a test.

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jax.errors import JaxRuntimeError
 
-from aux_rnn.config.fields import reject
-from aux_rnn.config.settings import MOST_STEPS, Config
+from aux_rnn.config.fields import setting_error
+from aux_rnn.config.settings import MAX_STEPS, Config
 from aux_rnn.datasets import Examples, evaluation_batches
 from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import shapes_of
@@ -26,7 +26,7 @@ from modes.topologies import Topology, find_topology
 
 TPU_NOTE = "Never run on a TPU: cycles are the compiler's estimate, not times."
 GPU_NOTE = "Not run: an operation is the launch of a kernel, and no time is estimated."
-LONGEST_UNCACHED = "jax_persistent_cache_min_compile_time_secs"
+MIN_CACHED_SECONDS = "jax_persistent_cache_min_compile_time_secs"
 
 
 class CompiledFor(NamedTuple):
@@ -68,7 +68,7 @@ def compile_for(config: Config, name: str) -> CompiledRun:
     spec, _, plan, permutation = planned
     devices, batch_size = len(topology.devices), config.run.batch_size
     if batch_size % devices:
-        raise reject("batch_size", batch_size, f"a multiple of the {devices} devices of --topology={name}")
+        raise setting_error("batch_size", batch_size, f"a multiple of the {devices} devices of --topology={name}")
     steps = make_steps(config, spec, plan, permutation, topology.devices)
     state = jax.eval_shape(partial(create_train_state, config, spec, plan))
     examples = make_examples(config, planned)
@@ -77,7 +77,7 @@ def compile_for(config: Config, name: str) -> CompiledRun:
         for name, values in next(evaluation_batches(examples, batch_size)).items()
     }
     resident = resident_examples(config, examples, plan)
-    indices = np.zeros((devices, MOST_STEPS if resident else 1, batch_size // devices), np.int32)
+    indices = np.zeros((devices, MAX_STEPS if resident else 1, batch_size // devices), np.int32)
     dispatch: dict[str, Any] = {"rows": batch["rows"], "count": np.ones(devices, np.int32), "indices": indices}
     if not resident:
         dispatch["examples"] = {name: batch[name] for name in examples.arrays()}
@@ -113,12 +113,12 @@ def count_bytes(shapes: dict[str, jax.ShapeDtypeStruct]) -> int:
 @contextlib.contextmanager
 def without_cache() -> Iterator[None]:
     """Keeps compiled programs out of JAX's cache, from which those for other hardware cannot be read again."""
-    before = jax.config.values[LONGEST_UNCACHED]
-    jax.config.update(LONGEST_UNCACHED, math.inf)
+    before = jax.config.values[MIN_CACHED_SECONDS]
+    jax.config.update(MIN_CACHED_SECONDS, math.inf)
     try:
         yield
     finally:
-        jax.config.update(LONGEST_UNCACHED, before)
+        jax.config.update(MIN_CACHED_SECONDS, before)
 
 
 def compile_phase(config: Config, topology: Topology, phase: str, compile_step: Callable[[], Any]) -> CompiledFor:
@@ -137,7 +137,7 @@ def compile_phase(config: Config, topology: Topology, phase: str, compile_step: 
     if reason:
         share = f"{config.run.batch_size // len(topology.devices)} rows on each device of --topology={topology.name}"
         remedy = f"{SMALLER_STEP}: the {phase} step with {share} does not fit ({reason})"
-        raise reject("batch_size", config.run.batch_size, remedy)
+        raise setting_error("batch_size", config.run.batch_size, remedy)
     program = read_program(compiled.as_text())
     return CompiledFor(seconds, memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, program)
 

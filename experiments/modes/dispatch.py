@@ -28,7 +28,7 @@ from aux_rnn.storage.workdir import REPORT, InUseError, StorageError, WorkdirErr
 from aux_rnn.system.jax_settings import standard_jax
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training.loop import TrainingError
-from aux_rnn.training.progress import Progress, format_summary, unseen_progress
+from aux_rnn.training.progress import Progress, format_summary, null_progress
 from aux_rnn.training.train import train_and_evaluate
 from modes.data_report import report_data
 
@@ -102,7 +102,7 @@ def require_devices() -> None:
 def train(config: Config, given: RunFlags, processes: ProcessGroup, stop: StopRequest) -> tuple[str, int]:
     """Trains to the end, continuing the run in the folder if there is one; returns the output and the exit code."""
     with working_folder(given.workdir, processes) as (folder, remote):
-        with contextlib.nullcontext(Progress()) if processes.is_main else unseen_progress() as progress:
+        with contextlib.nullcontext(Progress()) if processes.is_main else null_progress() as progress:
             summary = train_and_evaluate(config, folder, progress, processes, remote, stop, extends=given.extend)
         made = REPORT if (folder / REPORT).is_file() else ""
     return format_summary(summary, given.workdir, made), INTERRUPTED * (summary["status"] == "interrupted")

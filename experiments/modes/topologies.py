@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from aux_rnn.config.fields import ConfigError, reject
+from aux_rnn.config.fields import ConfigError, setting_error
 from aux_rnn.errors import first_line
 
 FLAT = ("1x1", "2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")
@@ -75,7 +75,7 @@ def find_topology(name: str) -> Topology:
     if shape not in SLICES.get(generation, ()):
         flat, cubes = ", ".join(FLAT), ", ".join(CUBES)
         allowed = f"such as v5e:2x4; v5e: and v6e: have {flat}, v4: and v5p: have {cubes}, and h100 is one GPU"
-        raise reject("topology", name, allowed)
+        raise setting_error("topology", name, allowed)
     for variable, value in WITHOUT_TPU.items():
         os.environ.setdefault(variable, value)
     bounds = (*map(int, shape.split("x")), 1) if shape in ONE_HOST else (2, 2, 1)

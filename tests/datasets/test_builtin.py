@@ -24,7 +24,7 @@ from aux_rnn.datasets import (
 from aux_rnn.datasets.builtin import recall
 from aux_rnn.datasets.dataset import OpenedDataset, Records
 from aux_rnn.datasets.forms import crop_and_shrink
-from aux_rnn.datasets.loading import divide_rows
+from aux_rnn.datasets.loading import split_rows
 
 # Registry.
 
@@ -119,13 +119,13 @@ def test_shrinking_equals_enlarging_then_block_means(old, new):
 
 
 def test_rows_are_divided_completely_and_by_seed():
-    train, validation = divide_rows(1000, 100, seed=3)
+    train, validation = split_rows(1000, 100, seed=3)
     assert (len(train), len(validation)) == (900, 100)
     assert sorted([*train, *validation]) == list(range(1000))
-    assert set(validation) != set(divide_rows(1000, 100, seed=4)[1])
-    assert len(divide_rows(10, 0, seed=0)[1]) == 0
+    assert set(validation) != set(split_rows(1000, 100, seed=4)[1])
+    assert len(split_rows(10, 0, seed=0)[1]) == 0
     # Written down once: runs of different versions must hold out the same examples.
-    rest, held_out = divide_rows(10, 3, seed=0)
+    rest, held_out = split_rows(10, 3, seed=0)
     assert [*held_out, *rest] == [3, 2, 1, 8, 6, 0, 7, 4, 5, 9]
 
 
@@ -145,7 +145,7 @@ def test_digits_end_to_end():
     assert (splits.train.inputs.dtype, splits.train.labels.dtype) == (np.uint8, np.int32)
     assert (splits.test.inputs.min(), splits.test.inputs.max()) == (0, 255)
     images, labels = load_digits(return_X_y=True)
-    train_rows, validation_rows = divide_rows(1437, 144, seed=5)
+    train_rows, validation_rows = split_rows(1437, 144, seed=5)
     places = (np.sort(train_rows), np.sort(validation_rows), np.arange(1437, 1797))
     for part, rows in zip(parts, places, strict=True):
         np.testing.assert_array_equal(part.labels, labels[rows])

@@ -119,7 +119,7 @@ def test_turns_are_taken_in_alternating_order(monkeypatch, capsys):
     monkeypatch.setattr(measurements, "PAUSE", 0)
     log = []
     workers = [Clockwork("a", [9, 1, 9, 2, 9, 3], log), Clockwork("b", [9, 4, 9, 5, 9, 6], log)]
-    assert measurements.take_turns(workers, 3) == [[1, 2, 3], [4, 5, 6]]
+    assert measurements.interleave_steps(workers, 3) == [[1, 2, 3], [4, 5, 6]]
     assert "".join(log) == "aabb" + "bbaa" + "aabb"
     assert capsys.readouterr().err.endswith("3 of 3: a 3 s, b 6 s\n")
 

@@ -19,7 +19,7 @@ from aux_rnn.recurrence.cells import LSTMCell
 from aux_rnn.recurrence.fused_backend import FoldedEncoder, FusedBackend
 from aux_rnn.recurrence.fused_lstm import LSTMParams, StepInputs, run_lstm
 from aux_rnn.recurrence.pallas_backend import PallasBackend, agrees_with_scan, is_supported, measure_error
-from aux_rnn.recurrence.pallas_lstm import MOST_STEPS, find_states, run_pallas_lstm, steps_per_block
+from aux_rnn.recurrence.pallas_lstm import MAX_STEPS, find_states, run_pallas_lstm, steps_per_block
 from aux_rnn.recurrence.precision import bfloat16_matmul
 from aux_rnn.recurrence.scan_backend import scan_states_at
 
@@ -42,7 +42,7 @@ def unchecked():
     ["mask, cells", *(pytest.param(case, marks=pytest.mark.slow) for case in [*CASES][2:])],
 )
 def test_values_and_gradients_equal_those_of_plain_steps(case):
-    steps = MOST_STEPS + 3  # the second block is not full
+    steps = MAX_STEPS + 3  # the second block is not full
     with jax.default_matmul_precision("highest"):
         check_against_plain_steps(steps, **CASES[case], run=run_pallas_lstm, tolerance=1e-5)
 
@@ -51,9 +51,9 @@ def test_values_and_gradients_equal_those_of_plain_steps(case):
 def test_states_are_found_at_all_positions(is_tokens):
     random = np.random.default_rng(0)
     params = LSTMParams(draw(random, 5, 12), draw(random, 3, 12), draw(random, 12))
-    steps, lengths = MOST_STEPS + 1, jnp.array([MOST_STEPS + 1, 4])
+    steps, lengths = MAX_STEPS + 1, jnp.array([MAX_STEPS + 1, 4])
     inputs = jnp.asarray(random.integers(0, 5, (2, steps))) if is_tokens else draw(random, 2, steps, 5)
-    positions = jnp.array([[0, 1, MOST_STEPS], [MOST_STEPS - 3, MOST_STEPS - 2, steps]])
+    positions = jnp.array([[0, 1, MAX_STEPS], [MAX_STEPS - 3, MAX_STEPS - 2, steps]])
     elements, mask = jnp.swapaxes(inputs, 0, 1), jnp.arange(steps)[:, None] >= steps - lengths
     expected = scan_states_at(FoldedEncoder(params), elements, mask, positions)
     found = find_states(params, StepInputs(elements, mask[:, :, None]), positions, jnp.matmul)

@@ -7,7 +7,7 @@ a length are the same on every machine.
 
 import numpy as np
 
-from aux_rnn.config.fields import reject
+from aux_rnn.config.fields import setting_error
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets.dataset import Dataset, OpenedDataset, Records
 from aux_rnn.datasets.forms import StoredForm
@@ -27,7 +27,7 @@ class RecallForm(StoredForm):
     def shape(self, config: DataConfig) -> tuple[int, int, int]:
         super().shape(config)
         if config.sequence_length == 1:
-            raise reject("sequence_length", 1, f"at least 2 for {config.dataset} (0: {DEFAULT_LENGTH})")
+            raise setting_error("sequence_length", 1, f"at least 2 for {config.dataset} (0: {DEFAULT_LENGTH})")
         return 1, config.sequence_length or DEFAULT_LENGTH, 1
 
 

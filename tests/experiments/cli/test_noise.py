@@ -11,9 +11,9 @@ EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 
 PROGRAM = """
 import os
-from cli.noise import results_alone
+from cli.noise import stdout_for_results_only
 print("before")
-with results_alone():
+with stdout_for_results_only():
     os.write(1, b"[Gloo] Rank 0\\n")  # as a library does, past Python
     print("result \u65e5")
     {end}

@@ -1,8 +1,9 @@
 """Data sets: prepared once by tfds, read into arrays, shuffled by Grain. No TensorFlow is involved."""
 
+from aux_rnn.datasets.batches import TrainBatches, evaluation_batches, steps_per_epoch
 from aux_rnn.datasets.dataset import Dataset
 from aux_rnn.datasets.errors import DataError
-from aux_rnn.datasets.examples import Examples, Splits, TrainBatches, evaluation_batches, steps_per_epoch
+from aux_rnn.datasets.examples import Examples, Splits
 from aux_rnn.datasets.loading import (
     SplitSizes,
     dataset_names,

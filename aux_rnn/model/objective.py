@@ -1,10 +1,13 @@
 """The method on one page (Trinh, Dai, Luong and Le, 2018, section 3).
 
-    L = L_sup + w (L_rec + L_pred)            training; pretraining minimizes L_rec + L_pred
+    loss = L_sup + w (L_rec + L_pred)         training; pretraining minimizes L_rec + L_pred
 
     L_sup  = CE(head(s_T[L]), label)          s_T[t]: the state after t elements, differentiable over its last T steps
     L_rec  = err(decode(s_T[a]), x[a-S : a])  a ~ Uniform{S, ..., L}
     L_pred = err(decode(s_T[a]), x[a : a+S])  a ~ Uniform{1, ..., L-S}
+
+L: length of the sequence x. S: length of a segment. w: weight of the auxiliary losses. T: truncation, one for L_sup and
+one for L_rec and L_pred. CE: cross-entropy. err: squared error, or cross-entropy for tokens.
 
 `compute_losses` computes the terms and `total_loss` sums them. `segments.py` draws the anchors and `losses.py` defines
 the errors; `recurrence/windows.py` stops the gradients of the encoder, and `recurrence/scan.py` those of the decoder.
@@ -34,7 +37,9 @@ OutputLoss = Callable[[jax.Array], Mean]
 
 
 class Losses(NamedTuple):
-    """The terms of the loss, before they are weighted and summed.
+    """The classifier's outputs, and the terms of the loss before they are weighted and summed.
+
+    A term is a sum with a count, so that those of several devices can be combined exactly.
 
     Attributes:
       outputs: `[B, K]`, the classifier's logits; None in pretraining.
@@ -84,13 +89,15 @@ def compute_losses(model: nn.Module, params: Any, key: jax.Array, batch: Batch, 
 
 
 def total_loss(losses: Losses, weight: float) -> jax.Array:
-    """Sums the terms: `supervised + weight * (sum of the auxiliary losses)`, unweighted without a supervised loss."""
+    """Returns `supervised + weight * (sum of the auxiliary losses)`, or in pretraining the sum without the weight."""
     auxiliary = sum(mean.compute() for mean in losses.auxiliary.values())
-    return jnp.asarray(auxiliary if losses.supervised is None else losses.supervised.compute() + weight * auxiliary)
+    if losses.supervised is None:
+        return jnp.asarray(auxiliary)
+    return losses.supervised.compute() + weight * auxiliary
 
 
 def draw_all_segments(config: ModelConfig, key: jax.Array, batch: Batch) -> dict[str, Segments]:
-    """Draws the segments of every auxiliary loss in use, each with keys of its own."""
+    """Draws the segments of every auxiliary loss in use, each with its own keys, and drops inputs of the decoder."""
     inputs, rows = batch.inputs, batch.rows
     lengths = jnp.full(inputs.shape[0], inputs.shape[1], jnp.int32) if batch.lengths is None else batch.lengths
     segments = {}
@@ -106,13 +113,15 @@ def evaluate_losses(model: nn.Module, params: Any, batch: Batch, other_states: C
     """Computes the metrics of evaluation: accuracy, all losses and the memory gains.
 
     The memory gain is the increase of an auxiliary loss when the decoder starts from the state of another example
-    (`*_memory_gain`) or from zeros (`*_memory_gain_zeroed`). The anchors are the same in every evaluation of every run.
+    (`*_memory_gain`) or from zeros (`*_memory_gain_zeroed`). Anchors and input dropout, which is part of the decoder's
+    task, are drawn with a constant key and are the same in every evaluation of a run. DropConnect is off.
 
     Args:
       model: an `AuxiliaryRNN` or a `Transformer`.
       params: its parameters.
       batch: the sequences, with labels.
-      other_states: `(states, batch) -> states`, gives each example the states of another one.
+      other_states: `(states, batch) -> states`, gives each example the states of another one, as
+        `roll_states_over_batch` does.
 
     Returns:
       `supervised_loss`, `accuracy`, and `{kind}_loss`, `{kind}_memory_gain`, `{kind}_memory_gain_zeroed` for each
@@ -122,7 +131,7 @@ def evaluate_losses(model: nn.Module, params: Any, batch: Batch, other_states: C
     segments = draw_all_segments(model.config, jax.random.key(0), batch)
     if not segments:
         return classifier_metrics(apply(batch.inputs, batch.lengths)[0], batch)
-    final, states = apply(batch.inputs, batch.lengths, segments, True, method="encode")
+    final, states = apply(batch.inputs, batch.lengths, segments, classify=True, method="encode")
     metrics = classifier_metrics(apply(final, method="classify"), batch)
     for kind, segment in segments.items():
         origins = states[kind], other_states(states[kind], batch), jax.tree.map(jnp.zeros_like, states[kind])

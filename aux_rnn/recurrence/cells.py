@@ -1,4 +1,4 @@
-"""Recurrent cells by name: our LSTM and the cells of flax."""
+"""Recurrent cells: our LSTM and the cells of flax. `CELLS` in `config/settings.py` has the names of `--encoder`."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -86,7 +86,9 @@ class LSTMCell(nn.RNNCellBase):
 
 
 def cell_factory(encoder: Encoder, precision: str) -> CellFactory:
-    """Returns the function that makes the cell `config.encoder`; flax's cells compute float32 products only.
+    """Returns the function that makes the cell of that name, or `encoder` itself if it is a function.
+
+    Flax's cells compute float32 products only.
 
     Raises:
       ConfigError: it is the name of a cell that is not part of flax.

@@ -5,10 +5,12 @@ A *window* `(end, T)` is the state `s[end]` whose gradient reaches back over the
 two passes:
 
 1. A pass without gradients runs over the sequence and returns the states at which windows start.
-2. All windows of equal `T` run together, as additional rows, through one differentiable scan of `T` steps.
+2. All windows of equal `T` run together, flattened into the batch dimension, `[B * W, ...]`, through one differentiable
+   scan of `T` steps.
 
-The memory for the backward pass therefore depends on `T` and the number of windows, not on the length `L`. For
-untruncated windows (`T = 'full'`) the first pass has gradients and returns the states at their ends. A backend
+The memory for the backward pass therefore depends on `T` and the number of windows, not on the length `L`. If a window
+is untruncated (`T = 'full'`, or not less than the largest end), the first pass has gradients and returns the state at
+its end, and its memory grows with `L`; truncated windows still begin at a `stop_gradient`. A backend
 (`scan_backend.py`) runs both passes.
 """
 
@@ -36,7 +38,7 @@ class Windows(NamedTuple):
     Attributes:
       ends: int32 `[B, W]`, positions in the padded sequence; the window's state is `s[end]`.
       truncation: `T`, steps that the gradient reaches back from there, or 'full'.
-      latest: the largest end that can occur, a static value.
+      latest: the largest end that can occur, a static value, as `ends` are traced; it limits the first pass.
 
     Examples:
       >>> windows = Windows(jnp.array([[20], [9]]), truncation=6, latest=20)
@@ -105,11 +107,12 @@ def encode_windows(
     elements = jnp.swapaxes(inputs[:, :steps], 0, 1)
     mask = None if lengths is None else jnp.arange(steps)[:, None] >= inputs.shape[1] - lengths
     states = split_windows(bound.states_at(elements, mask, positions, differentiable=differentiable), windows)
+    # Windows of equal truncation share one scan.
     for truncation in dict.fromkeys(w.truncation for w in windows if not w.is_untruncated()):
         members = [k for k, w in enumerate(windows) if not w.is_untruncated() and w.truncation == truncation]
         group = [windows[k] for k in members]
         ends = jnp.concatenate([w.ends for w in group], axis=1)
-        # The truncation itself: a window's gradient ends at the state where it starts.
+        # The truncation itself: a window's gradient ends at the state where it starts, with T = 0 the state at its end.
         starts = jax.tree.map(lambda *s: jnp.concatenate(s, axis=1), *[states[k] for k in members])
         starts = jax.lax.stop_gradient(starts)
         finished = run_windows(bound, starts, inputs, lengths, ends, int(truncation)) if truncation else starts
@@ -129,7 +132,7 @@ def run_windows(
 ) -> Tree:
     """Runs all windows of one truncation together, as rows, from the states at their starts, leaves `[B, W, H]`.
 
-    A window that begins before its sequence keeps its state until the first element.
+    Steps that lie in the padding are masked: they leave the state unchanged.
     """
     starts = jnp.zeros(len(inputs), jnp.int32) if lengths is None else inputs.shape[1] - lengths
     positions = ends[:, :, None] - steps + jnp.arange(steps)

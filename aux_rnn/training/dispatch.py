@@ -1,4 +1,4 @@
-"""Compiles and dispatches training steps: one on a batch from the host, or several on examples on the devices.
+"""Compiles and dispatches training steps: one on a batch that the host sends, or several on examples on the devices.
 
 The second leaves the host less to do per step, which limits small networks: it sends the indices of the examples
 instead of a batch, and starts several steps at once. Both compute the same up to rounding, and a step gives the same

@@ -49,10 +49,11 @@ def require_finite(first_nonfinite_step: jax.Array, files: NullOutputs) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class PendingSteps:
-    """Steps that were started; the host logs them while the devices compute the next ones, which reuse their memory.
+    """Steps in progress, which the host logs while the devices compute the next ones.
 
-    `marker` is ready once all `count` steps are complete, the last of which has this `number`, from 1. `logged` holds
-    the metrics and the first bad step (see `TrainState`) if they are to be logged after it.
+    They hold copies, because the next dispatch reuses the memory of the state. `marker` is ready once all `count` steps
+    are complete, the last of which has this `number`, from 1. `logged` holds the metrics and the first bad step (see
+    `TrainState`) if they are to be logged after it.
     """
 
     number: int
@@ -69,6 +70,8 @@ class PendingSteps:
 
 class Loop:
     """Trains from the newest checkpoint, or from the first step if there is none.
+
+    `plan.py` decides after which steps to log, evaluate and save.
 
     Attributes:
       state: the training state after `step` steps, on all devices.
@@ -120,7 +123,7 @@ class Loop:
             }
             self.files.finish(summary)
         except Exception:
-            # The parameters may have been lost in the step that failed.
+            # The step that failed may have consumed the parameters, whose memory it reuses.
             self.files.write_failed_summary({**self.stats.describe(self.step), "status": "failed"})
             raise
         finally:
@@ -145,7 +148,7 @@ class Loop:
         return self.processes.is_stopping(bool(self._stop))
 
     def prepare(self) -> Dispatch:
-        """Returns the next dispatch, which ends at the latest where the run has something else to do."""
+        """Returns the next dispatch, which ends at the latest where the run logs, evaluates, saves or changes phase."""
         return self._dispatcher.prepare(self.step, self.experiment.plan.steps_until_due(self.step))
 
     def take_steps(self, dispatch: Dispatch) -> Dispatch:
@@ -195,7 +198,7 @@ class Loop:
             self._dispatcher.adapt(speed)
 
     def evaluate_and_save(self) -> None:
-        """Evaluates and saves if that is due, after all records up to this step, as a checkpoint counts them."""
+        """Evaluates and saves if that is due, after all records up to this step: a checkpoint stores their number."""
         plan, best = self.experiment.plan, self.stats.best
         if plan.should_evaluate(self.step):
             self.evaluate()

@@ -1,8 +1,8 @@
 """The training state, and the pretraining, training and evaluation steps.
 
-Every device holds the same state and takes an equal share of the batch. The losses are divided by counts summed over
-all devices before the gradients are summed, so that the result is the gradient of the whole batch's mean whatever the
-layout.
+Every device holds the same state and takes an equal share of the batch. It divides its sums by the counts over all
+devices (`psum`). The sum of the devices' gradients is then the gradient of the global batch's mean, however the batch
+is sharded.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ from aux_rnn.training.optimizer import make_optimizer
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import AXIS, CompiledStep
 
-NO_STEP = np.iinfo(np.int32).max
+NO_STEP = np.iinfo(np.int32).max  # so that the minimum keeps the first step that was not finite
 
 
 class TrainState(PyTreeNode):
@@ -67,12 +67,13 @@ class Steps:
     """The steps of a run, each compiled on its first call and freed with this object.
 
     Attributes:
-      pretrain: `(state, batch) -> state`, on the auxiliary loss alone. The old state's memory is reused.
+      pretrain: `(state, batch) -> state`, on the auxiliary loss alone, which reuses the old state's memory. The loop
+        takes steps with the two `*_many` below; tests and the benchmark use single steps.
       train: `(state, batch) -> state`, on the weighted sum of the losses.
       pretrain_many, train_many: `(state, batch, examples) -> state` after `count` steps of one of these two. The batch
-        holds `count` int32 `[D]`, equal on all devices; `rows`, which all steps have in common; and `indices` int32
-        `[D, S, B / D]` of the examples of at most S steps, in the replicated arrays `examples` or, if those are empty,
-        in the batch's own `examples`, leaves `[D, B / D, ...]`; there, inputs may be flat.
+        holds `count` int32 `[D]`, equal on all D devices; `rows`, which all steps have in common; and `indices` int32
+        `[D, N, B / D]` of the examples of at most N steps, in the replicated arrays `examples` or, if those are empty,
+        in the batch's own `examples`, leaves `[D, B / D, ...]`. The inputs of either may be flat.
       evaluate: `(params, batch) -> metrics` over the rows whose mask is true.
       predict: `(params, batch) -> {'logits' float32 [B, K], 'labels' and 'rows' int32 [B], 'mask' bool [B]}` of the
         whole global batch in every process, in the order of the devices.
@@ -114,7 +115,7 @@ def empty_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainSt
 def roll_states_over_batch(states: Any, batch: Batch) -> Any:
     """Gives each example the states of the next one in the global batch, leaves `[B / D, ...]`.
 
-    In a batch that is filled up, the examples precede the filling; the last example gets the states of the first one.
+    In a padded batch the examples precede the padding; the last example gets the states of the first one.
     Rows give the order, because the devices of several processes need not be numbered in the order of the processes.
     """
     rows = jax.lax.all_gather(batch.rows, AXIS, tiled=True)
@@ -148,7 +149,7 @@ def make_steps(
 
         def loss_fn(params: Any) -> tuple[jax.Array, Losses]:
             losses = compute_losses(model, params, key, batch, classifier_loss if train_classifier else None)
-            # Counts do not depend on parameters: summed over the devices here, they let the gradients be summed later.
+            # A count is a constant for the gradient: it is summed over the devices here, and the gradients below.
             losses = losses.map_means(lambda mean: Mean(mean.total, jax.lax.psum(mean.count, AXIS)))
             return total_loss(losses, config.model.auxiliary_weight), losses
 
@@ -209,6 +210,7 @@ def gather_predictions(
 def accumulate_metrics(state: TrainState, metrics: Metrics, plan: Plan) -> TrainState:
     """Returns the state with the metrics of a step added to the totals since the last record."""
     is_finite = jnp.isfinite(metrics["loss"].total) & jnp.isfinite(metrics["gradient_norm"].total)
+    # A record was written after `state.step` steps: new totals begin.
     resets = (state.step % plan.log_every == 0) | (state.step == plan.pretrain_steps)
     before = jax.tree.map(lambda m: jnp.where(resets, 0, m), state.metrics)
     return state.replace(

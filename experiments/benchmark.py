@@ -18,6 +18,7 @@ import os
 import statistics
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ COMPARABLE: dict[str, dict[str, Any]] = {
     | dict(pixel_loss="squared", optimizer="rmsprop"),
 }
 
-FILE = Constraint("a file in a folder that exists", lambda name: Path(os.path.expanduser(name)).parent.is_dir())
+FILE = Constraint(
+    "a file in a folder that exists",
+    lambda name: not name or ((path := Path(os.path.expanduser(name))).parent.is_dir() and not path.is_dir()),
+)
 # Entries of a program's record, and their headings.
 COLUMNS = {"name": "program", "spec.length": "length", "seconds_per_step": "s/step", "least": "least", "most": "most"}
 COLUMNS |= {"product": "product", "compile_seconds": "compile", "scratch_mib": "scratch", "peak_memory_mib": "peak"}
@@ -91,7 +95,10 @@ def benchmark(argv: Sequence[str]) -> int:
     records = []
     with open(os.path.expanduser(options.output) or os.devnull, "a", buffering=1) as output:
         for length in sorted(set(options.lengths)) if command == "lengths" else [options.length]:
-            records.append(measure(command, config, length, options.pairs))
+            try:
+                records.append(measure(command, config, length, options.pairs))
+            except BrokenProcessPool:
+                return exits.report("a measured program died; the system kills it if memory runs out", exits.FAILED)
             print(json.dumps(records[-1]), file=output)
     print(format_records(records))
     return 0

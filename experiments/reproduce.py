@@ -128,7 +128,9 @@ def find_state(run: Any, recorded: Container[Config]) -> str:
 
 
 def format_plan(runs: pd.DataFrame) -> str:
-    """Returns a table of the states of runs, one line per row of the grid."""
+    """Returns a table of the states of runs, one line per row of the grid; empty for a share without runs."""
+    if runs.empty:
+        return ""
     table = pd.crosstab(runs["name"], runs["state"], margins=True, margins_name="all")
     return format_table(table.loc[[*runs["name"].unique(), "all"]].reset_index(names="data set, model, truncation"))
 
@@ -138,23 +140,22 @@ def execute(runs: pd.DataFrame, options: SimpleNamespace) -> int:
 
     Returns the exit code: 0 if all runs are recorded, 1 if one failed, 75 if one was interrupted or is in use.
     """
-    for run in runs[runs["state"] == "complete"].itertuples():
-        record(run, options)
-    jobs = {make_job(run, options): run for run in runs[runs["state"].isin(["begun", "missing"])].itertuples()}
-    codes: Counter[int] = Counter()
+    complete, rest = runs[runs["state"] == "complete"], runs[runs["state"].isin(["begun", "missing"])]
+    codes = Counter(record(run, options) for run in complete.itertuples())
+    jobs = {make_job(run, options): run for run in rest.itertuples()}
     for job, code in run_jobs(list(jobs), make_slots(options)):
         run = jobs[job]
         if code is None:
             say(run, f"{'continues' if run.state == 'begun' else 'starts'} in {run.workdir}")
             continue
-        codes[code] += 1
         if code in (0, INTERRUPTED):
             append_line(run.workdir / COMMITS, code_version())
         if code == 0:
-            record(run, options)
+            code = record(run, options)
         else:
             say(run, explain_code(code, job))
-    if codes[INTERRUPTED] or codes.total() < len(jobs):
+        codes[code] += 1
+    if codes[INTERRUPTED] or codes.total() < len(complete) + len(jobs):
         print("interrupted; the same command continues", flush=True)
         return INTERRUPTED
     if failed := codes.total() - codes[0] - codes[IN_USE]:
@@ -165,11 +166,16 @@ def execute(runs: pd.DataFrame, options: SimpleNamespace) -> int:
     return INTERRUPTED if codes[IN_USE] else 0
 
 
-def record(run: Any, options: SimpleNamespace) -> None:
-    """Appends the record of a complete run. Raises WorkdirError if its metrics cannot be read."""
-    values = make_record(options.experiment, options.preset, run)
+def record(run: Any, options: SimpleNamespace) -> int:
+    """Appends the record of a complete run; returns 0, or 1 after printing why its files cannot be read."""
+    try:
+        values = make_record(options.experiment, options.preset, run)
+    except (OSError, ValueError, KeyError, TypeError, WorkdirError) as error:
+        say(run, f"failed\n  {run.workdir}: the complete run cannot be read ({error!r}); move it away")
+        return FAILED
     append_line(options.file, json.dumps(values, allow_nan=False))
     say(run, f"test accuracy {100 * values['test_accuracy']:.1f} %, {format_duration(values['seconds'])}")
+    return 0
 
 
 def explain_code(code: int, job: Job) -> str:
@@ -184,7 +190,7 @@ def say(run: Any, text: str) -> None:
 
 
 def reproduce(argv: Sequence[str]) -> int:
-    """Carries out one command and returns its exit code. Raises ConfigError, RecordError and WorkdirError."""
+    """Carries out one command and returns its exit code. Raises ConfigError and RecordError."""
     options = parse_options(argv)
     grid = make_grid(options.experiment, options.preset, options.seeds)
     code, records = 0, read_records(options.folder, options.preset, grid)

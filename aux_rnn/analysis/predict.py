@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from sklearn.metrics import classification_report, confusion_matrix
 
 from aux_rnn.analysis.restore import load_run
@@ -14,6 +15,7 @@ from aux_rnn.config.fields import setting_error
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import find_dataset
 from aux_rnn.distributed import SINGLE_PROCESS, ProcessGroup
+from aux_rnn.errors import first_line
 from aux_rnn.storage.workdir import StorageError, save_plot, write_atomically
 from aux_rnn.training.evaluation import batches_of
 from aux_rnn.training.sharding import shard
@@ -85,8 +87,8 @@ def predict_run(
 def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     """Writes `predictions-SPLIT.npz` and `plots/confusion-SPLIT.png` into a run's folder and returns their names.
 
-    The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`. Raises StorageError
-    if they cannot be written.
+    The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`. If the figure cannot
+    be drawn, the reason is logged. Raises StorageError if the files cannot be written.
     """
     # Imported here because Matplotlib takes a second, which the other processes need not wait for.
     from aux_rnn.plots.confusion import draw_confusion
@@ -99,7 +101,12 @@ def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
     try:
         write_atomically(path / npz, content.getvalue())
-        save_plot(path, png, render(draw_confusion(predictions.confusion(), predictions.classes, title), "png"))
+        try:
+            figure = render(draw_confusion(predictions.confusion(), predictions.classes, title), "png")
+        except Exception as error:  # the predictions are more important
+            logging.warning("the figure of the confusion matrix could not be made (%s)", first_line(error))
+            return [npz]
+        save_plot(path, png, figure)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); make room, then do it again") from error
     return [npz, f"plots/{png}"]

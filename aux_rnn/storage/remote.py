@@ -49,6 +49,7 @@ class RemoteCopy:
         self._copied: dict[str, tuple[int, int]] = {}  # what is at the address, by name, see `list_files`
         self._thread = ThreadPoolExecutor(1)  # of uploads
         self._latest: Future = Future()
+        self._is_closed = False
 
     def download(self, folder: Path) -> None:
         """Makes a folder the same as the address; what was downloaded before and did not change is left alone.
@@ -103,7 +104,8 @@ class RemoteCopy:
         self._thread.submit(self._upload, folder).result()
 
     def close(self) -> None:
-        """Waits for the upload in progress, if any."""
+        """Makes an upload in progress end early, and waits until the files that it is copying are copied."""
+        self._is_closed = True
         self._thread.shutdown(cancel_futures=True)
 
     def _upload_or_warn(self, folder: Path) -> None:
@@ -111,7 +113,7 @@ class RemoteCopy:
         try:
             self._upload(folder)
         except RemoteError as error:
-            if not failed_before:
+            if not failed_before and not self._is_closed:
                 logging.warning("%s; training continues, and the next checkpoints try again", error)
 
     def _upload(self, folder: Path) -> None:
@@ -124,6 +126,8 @@ class RemoteCopy:
         files = list_files(folder)
         changed = [name for name, state in files.items() if self._copied.get(name) != state]
         for order in range(3):
+            if self._is_closed:
+                return True
             names = [name for name in changed if upload_order(name) == order]
             self._require_ownership()
             try:

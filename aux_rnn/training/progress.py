@@ -80,6 +80,7 @@ class Progress:
                 total=plan.total_steps,
                 initial=step,
                 file=self._stream,
+                disable=False,  # not by TQDM_DISABLE either, as the metrics are part of the bar
                 dynamic_ncols=True,
                 leave=False,
                 smoothing=0.02,  # over some 50 updates, so that the phases count by their own speed

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 
 
-def format_table(table: "pd.DataFrame | Mapping[str, Sequence[str]]") -> str:
+def format_table(table: "pd.DataFrame") -> str:
     """Returns columns of texts for the terminal, the first one aligned on the left and the others on the right."""
     rows = [list(table), *zip(*(table[name] for name in table), strict=True)]
     return tabulate(rows, tablefmt="plain", disable_numparse=True, colalign=align(table, 1))

@@ -88,7 +88,7 @@ def compile_for(config: Config, name: str) -> CompiledRun:
     ]
     with without_cache():
         phases = {
-            phase: compile_phase(config, topology, phase, partial(step.compile, *arguments))
+            phase: compile_phase(config, topology, phase, partial(step.compile, *arguments), count_bytes(resident))
             for phase, count, step, *arguments in programs
             if count
         }
@@ -121,13 +121,17 @@ def without_cache() -> Iterator[None]:
         jax.config.update(MIN_CACHED_SECONDS, before)
 
 
-def compile_phase(config: Config, topology: Topology, phase: str, compile_step: Callable[[], Any]) -> CompiledFor:
-    """Compiles one step. Raises ConfigError if it does not fit into the memory of a device."""
+def compile_phase(
+    config: Config, topology: Topology, phase: str, compile_step: Callable[[], Any], example_bytes: int
+) -> CompiledFor:
+    """Compiles one step. Raises ConfigError if it does not fit into the memory of a device with the examples."""
     begin, reason = time.monotonic(), ""
     try:
         compiled = compile_step()
         seconds, memory = time.monotonic() - begin, compiled.memory_analysis()
-        peak = memory.argument_size_in_bytes + working_bytes(memory)
+        # The examples are arguments of the training steps, and remain on the devices during evaluations.
+        held = example_bytes if phase == "evaluate" else 0
+        peak = held + memory.argument_size_in_bytes + working_bytes(memory)
         if peak > topology.usable_bytes:
             reason = f"{format_bytes(peak)} are needed and {format_bytes(topology.usable_bytes)} available"
     except JaxRuntimeError as error:
@@ -136,7 +140,8 @@ def compile_phase(config: Config, topology: Topology, phase: str, compile_step: 
         reason = first_line(error).partition(": ")[2]
     if reason:
         share = f"{config.run.batch_size // len(topology.devices)} rows on each device of --topology={topology.name}"
-        remedy = f"{SMALLER_STEP}: the {phase} step with {share} does not fit ({reason})"
+        smaller = SMALLER_STEP + ", or --data_on_device=never" * bool(example_bytes)
+        remedy = f"{smaller}: the {phase} step with {share} does not fit ({reason})"
         raise setting_error("batch_size", config.run.batch_size, remedy)
     program = read_program(compiled.as_text())
     return CompiledFor(seconds, memory.argument_size_in_bytes, memory.temp_size_in_bytes, peak, program)

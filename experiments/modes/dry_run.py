@@ -1,6 +1,6 @@
 """`--mode=dry_run`: prints the settings, size, memory and expected time of a run, as a flag file with comments.
 
-The training steps are compiled and timed on random sequences. Nothing is written, and no data is read or fetched.
+The training steps are compiled and timed on one example, repeated. Nothing is written, and no data is read or fetched.
 """
 
 import dataclasses

@@ -36,7 +36,7 @@ def append_line(file: Path, line: str) -> None:
 
 
 def make_record(experiment: str, preset: str, run: Any) -> dict[str, Any]:
-    """Returns the record of a complete run, a line of `plan_runs`. Raises WorkdirError if its metrics are damaged."""
+    """Returns the record of a complete run, a line of `plan_runs`. Raises the errors of damaged files."""
     file, commits = run.workdir / "summary.json", run.workdir / COMMITS
     summary = json.loads(file.read_text(encoding="utf-8"))
     return {
@@ -109,5 +109,12 @@ def show_record(record: dict[str, Any]) -> dict[str, Any]:
     machine, cores = record["machine"], record["machine"]["cores"]
     text = f"{machine['cpu']}, {cores} core{'s' * (cores != 1)} per run, {machine['memory_gib']} GiB, "
     text += f"{machine['os']}, JAX on {machine['devices']}"
-    gains = {name: record["results"]["test"].get(name) for name in GAINS}
-    return {**record, "config": config, "key": with_settings(config, seed=0), "machine": text, **gains}
+    return {
+        "config": config,
+        "key": with_settings(config, seed=0),
+        "machine": text,
+        "test_accuracy": float(record["test_accuracy"]),
+        **{name: record[name] for name in ("seed", "seconds", "parameters", "commit", "date", "examples", "history")},
+        **{name: record.get(name) for name in ("validation_accuracy", "seconds_per_step", "peak_memory_mib")},
+        **{name: record["results"]["test"].get(name) for name in GAINS},
+    }

@@ -70,7 +70,7 @@ def check_programs(settings, topology, stays_on_chip=True):
     """Compiles a run; states and weights of every loop over elements stay on the chip, exchanges outside of them."""
     found = compile_for(from_flat(settings), topology)
     for phase, compiled in found.phases.items():
-        assert found.example_bytes < compiled.peak_bytes < found.topology.usable_bytes or phase == "evaluate"
+        assert found.example_bytes < compiled.peak_bytes < found.topology.usable_bytes
         assert compiled.program.cycles > compiled.program.operations > 0
         # Around all others in training is the loop over the steps of a dispatch, whose number is an argument.
         dispatch, loops = compiled.program.loops[: phase != "evaluate"], compiled.program.loops[phase != "evaluate" :]

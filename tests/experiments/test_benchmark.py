@@ -51,6 +51,7 @@ MISTAKES = {
     "flag of another command": (["step", "--lengths=3"], "--lengths: not with the command step"),
     "zero length": (["lengths", "--lengths=0,64"], "--lengths=0,64: must be positive integers"),
     "no folder": (["step", "--output=/nonexistent/x.jsonl"], "--output=/nonexistent/x.jsonl: must be a file in"),
+    "a folder": (["step", "--output=/"], "--output=/: must be a file in a folder that exists"),
     "peer of texts": (
         ["peer", "--dataset=digits_text", "--optimizer=rmsprop"],
         "--dataset=digits_text: must be a data",
@@ -67,6 +68,14 @@ def test_a_mistake_gets_one_line_and_exit_code_2(mistake, run):
     code, out, err = run(*arguments)
     assert (code, out, err.count("\n"), err.startswith("error: ")) == (2, "", 1, True)
     assert expected in err
+
+
+def test_a_program_that_dies_gets_one_line(run, monkeypatch):
+    def die(self, method, *arguments):
+        raise BrokenProcessPool
+
+    monkeypatch.setattr(measurements.Worker, "ask", die)
+    assert run("step", *TINY)[::2] == (1, "error: a measured program died; the system kills it if memory runs out\n")
 
 
 def test_without_pytorch_one_line_says_how_to_install_it(run, monkeypatch):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import reproduce
 from reproduction import presets
@@ -115,6 +116,29 @@ def test_a_mistake_gets_one_line_and_nothing_is_done(arguments, message, run, tm
     assert err.startswith("error: ")
     assert message in err
     assert not any(tmp_path.iterdir())
+
+
+def test_a_share_may_have_no_runs(tiny_preset, run):
+    code, out, _ = run("text", "--preset=digits", "--seeds=1", "--shard=99/99", "--dry_run")
+    assert (code, out.partition(",")[0]) == (0, "text")
+    assert ": 0 runs, " in out
+
+
+def test_a_complete_run_that_cannot_be_read_is_named_and_others_are_recorded(only_lstm, run, tmp_path, monkeypatch):
+    def make_record(experiment, preset, run):
+        if run.model == "lstm" and run.truncation == "full":
+            raise KeyError("machine")
+        return {"test_accuracy": 0.5, "seconds": 1.0}
+
+    monkeypatch.setattr(reproduce, "make_record", make_record)
+    monkeypatch.setattr(reproduce, "find_state", lambda run, recorded: "complete")
+    monkeypatch.setattr(reproduce, "save_report", lambda *_: "the report")
+    monkeypatch.setattr(reproduce, "read_records", lambda *_: pd.DataFrame(columns=["config"]))
+    code, out, _ = run("table2", "--preset=digits", "--seeds=1")
+    assert code == 1
+    assert "cannot be read (KeyError('machine')); move it away" in out
+    assert "digits lstm truncated, seed 0: test accuracy 50.0 %" in out
+    assert len((tmp_path / "results/table2/digits.jsonl").read_text().splitlines()) == 1
 
 
 def test_the_plan_fits_80_columns_and_writes_nothing(tiny_preset, run, tmp_path):

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import types
 import uuid
@@ -140,6 +141,29 @@ def test_complete_files_and_later_their_changes_are_copied_and_removed_files_dis
     remote.sync(folder)
     assert copied == [str(folder / name) for name in changes]
     assert downloaded(address, tmp_path / "c") == {"config.json": "1", **changes}
+
+
+def test_leaving_ends_an_upload_early_and_without_a_warning(tmp_path, monkeypatch, caplog):
+    """The file of the first group is being copied; those of the others are not."""
+    address = f"memory://bucket/{uuid.uuid4().hex}/run"
+    remote = owned(address, write(tmp_path / "a", {"metrics.jsonl": "1", "checkpoints/1/x": "x", "summary.json": "1"}))
+    put, begun, may_end = remote._put, threading.Event(), threading.Event()
+
+    def put_late(*arguments):
+        begun.set()
+        may_end.wait(60)
+        put(*arguments)
+
+    monkeypatch.setattr(remote, "_put", put_late)
+    remote.upload(tmp_path / "a")
+    assert begun.wait(60)
+    closing = threading.Thread(target=remote.close)
+    closing.start()
+    wait_for(lambda: remote._is_closed)
+    may_end.set()
+    closing.join()
+    assert downloaded(address, tmp_path / "b") == {"metrics.jsonl": "1"}
+    assert "training continues" not in caplog.text
 
 
 def test_names_outside_of_the_folder_are_ignored():

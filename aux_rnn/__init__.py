@@ -12,13 +12,13 @@ On arrays of your own, or on a data set by its name:
 from etils import epy
 
 with epy.lazy_api_imports(globals()):
+    from aux_rnn.api.estimator import SequenceClassifier
+    from aux_rnn.api.fitted import Fitted, load
+    from aux_rnn.api.fitting import fit, fit_dataset
     from aux_rnn.config.fields import ConfigError
     from aux_rnn.config.settings import ModelConfig
     from aux_rnn.config.spec import SequenceSpec
     from aux_rnn.datasets.errors import DataError
-    from aux_rnn.estimator import SequenceClassifier
-    from aux_rnn.fitted import Fitted, load
-    from aux_rnn.fitting import fit, fit_dataset
     from aux_rnn.model.decoder import Decoder
     from aux_rnn.model.losses import auxiliary_loss, supervised_loss
     from aux_rnn.model.metrics import Mean

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent / "aux_rnn"
 # From the bottom to the top. A module imports only from its own layer and the layers before it.
 LAYERS = ["errors", "config", "system", "recurrence", "datasets", "storage", "distributed", "model", "plots"]
-LAYERS += ["training", "analysis", "fitted", "fitting", "estimator", "__init__"]
+LAYERS += ["training", "analysis", "api", "__init__"]
 MODULES = sorted(ROOT.rglob("*.py"))
 
 

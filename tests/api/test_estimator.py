@@ -13,8 +13,8 @@ from sklearn.model_selection import GridSearchCV
 
 import aux_rnn
 from aux_rnn import SequenceClassifier
+from aux_rnn.api.estimator import lower
 from aux_rnn.config.settings import ModelConfig
-from aux_rnn.estimator import lower
 
 # Sequences that are high in the first half or in the second.
 KINDS = np.array(["first", "second"])[np.arange(40) % 2]

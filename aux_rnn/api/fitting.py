@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from aux_rnn.api.fitted import Fitted
 from aux_rnn.config.fields import ConfigError, integer, setting_error, to_plain
 from aux_rnn.config.serialization import from_flat
 from aux_rnn.config.settings import Config
@@ -18,7 +19,6 @@ from aux_rnn.datasets import DataError, Examples, Splits, divide_examples, find_
 from aux_rnn.datasets.arrays import TOKENS, VALUES, Form, read_arrays
 from aux_rnn.datasets.examples import fingerprint
 from aux_rnn.datasets.loading import split_rows
-from aux_rnn.fitted import Fitted
 from aux_rnn.recurrence.cells import CellFactory, with_cell
 from aux_rnn.storage.addresses import open_workdir
 from aux_rnn.storage.workdir import REPORT

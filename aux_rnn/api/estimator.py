@@ -14,13 +14,13 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from aux_rnn.api.fitted import Fitted
+from aux_rnn.api.fitting import check_counts, fit_examples
 from aux_rnn.config.fields import is_integer
 from aux_rnn.config.settings import ModelConfig, OptimizerConfig, RunConfig
 from aux_rnn.datasets import DataError
 from aux_rnn.datasets.alignment import as_array
 from aux_rnn.datasets.arrays import is_list, is_ragged, read_arrays
-from aux_rnn.fitted import Fitted
-from aux_rnn.fitting import check_counts, fit_examples
 from aux_rnn.recurrence.cells import with_cell
 
 OF_RUNS = ("batch_size", "pretrain_epochs", "train_epochs")  # the settings of a run that mean something here

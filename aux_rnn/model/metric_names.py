@@ -1,4 +1,4 @@
-"""The metrics of a run: the name of each in `metrics.jsonl`, its label and unit in curves, and its formats in lines.
+"""The metrics of a run: the name of each in `metrics.jsonl`, its label in figures and reports, its formats in lines.
 
 A metric of the classifier needs an entry with `values` and nothing else: training and evaluation compute it, and runs
 that were started without it continue with it.

@@ -57,7 +57,9 @@ class Losses(NamedTuple):
         return Losses(self.outputs, supervised, {kind: function(mean) for kind, mean in self.auxiliary.items()})
 
 
-def compute_losses(model: nn.Module, params: Any, key: jax.Array, batch: Batch, loss_fn: OutputLoss | None) -> Losses:
+def compute_losses(
+    model: nn.Module, params: Any, key: jax.Array, batch: Batch, supervised_loss_fn: OutputLoss | None
+) -> Losses:
     """Computes all terms of the loss of a batch.
 
     Args:
@@ -65,7 +67,7 @@ def compute_losses(model: nn.Module, params: Any, key: jax.Array, batch: Batch, 
       params: its parameters.
       key: a random key, a different one for each step.
       batch: the sequences.
-      loss_fn: computes the supervised loss from the outputs `[B, K]`; None in pretraining.
+      supervised_loss_fn: computes the supervised loss from the outputs `[B, K]`; None in pretraining.
 
     Returns:
       The terms, each with a gradient that reaches back as far as its truncation.
@@ -79,11 +81,11 @@ def compute_losses(model: nn.Module, params: Any, key: jax.Array, batch: Batch, 
         batch.inputs,
         batch.lengths,
         segments,
-        classify=loss_fn is not None,
+        classify=supervised_loss_fn is not None,
         deterministic=False,
         rngs={"dropconnect": dropconnect_key},
     )
-    supervised = loss_fn(outputs) if loss_fn else None
+    supervised = supervised_loss_fn(outputs) if supervised_loss_fn else None
     auxiliary = {kind: auxiliary_loss(decoded[kind], segments[kind], batch.mask) for kind in segments}
     return Losses(outputs, supervised, auxiliary)
 
@@ -150,7 +152,7 @@ def classifier_metrics(logits: jax.Array, batch: Batch) -> Metrics:
 
 
 def logit_metrics(logits: jax.Array, batch: Batch) -> Metrics:
-    """Returns the accuracy and all other metrics of logits `[B, K]` that `metric_names.py` defines."""
+    """Returns the metrics of logits `[B, K]` in `metric_names.py` that have `values`, such as the accuracy."""
     return {name: Mean.of(values(logits, batch.labels), batch.mask) for name, values in CLASSIFIER_METRICS.items()}
 
 
@@ -212,13 +214,13 @@ def joint_loss(
     params, inputs = jax.tree.map(to_default_float, (params, inputs))
     batch = Batch(inputs, lengths, rows=jnp.arange(len(inputs)), mask=jnp.ones(len(inputs), bool))
 
-    def loss_fn(outputs: jax.Array) -> Mean:
+    def supervised_loss_fn(outputs: jax.Array) -> Mean:
         value = jnp.asarray(loss(outputs))
         if value.shape:
             raise ConfigError(f"loss: returns an array {list(value.shape)}; must return a scalar, such as its mean")
         return Mean(value, jnp.ones((), value.dtype))
 
-    losses = compute_losses(model, params, key, batch, loss_fn)
+    losses = compute_losses(model, params, key, batch, supervised_loss_fn)
     auxiliary = {kind: mean.compute() for kind, mean in losses.auxiliary.items()}
     return total_loss(losses, model.config.auxiliary_weight), auxiliary
 

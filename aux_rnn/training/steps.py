@@ -94,7 +94,7 @@ def metric_names(config: Config) -> tuple[str, ...]:
 
 def create_train_state(config: Config, spec: SequenceSpec, plan: Plan) -> TrainState:
     """Creates the state before the first step, on the host."""
-    key = jax.random.key(config.run.seed)
+    key = jax.random.key(config.run.seed)  # the steps fold their number into it, so that their keys differ from this
     params = init_params(make_model(config.model, spec), key)
     return TrainState(
         step=jnp.int32(0),

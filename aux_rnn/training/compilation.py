@@ -36,6 +36,11 @@ def working_bytes(memory: Any) -> int:
     return memory.temp_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
 
 
+def count_bytes(tree: Any) -> int:
+    """Returns the bytes of all arrays of a tree, or of arrays of their shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
 def require_memory(device_bytes: int, setting: tuple[str, object, str], what: str, processes: ProcessGroup) -> None:
     """Raises ConfigError if all local devices together need more memory than is available.
 

@@ -16,7 +16,7 @@ from aux_rnn.config.settings import MAX_STEPS, Config, ModelConfig
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples, TrainBatches, steps_per_epoch
 from aux_rnn.distributed import ProcessGroup
-from aux_rnn.training.compilation import SMALLER_STEP, CompiledPhase, compile_step, require_memory
+from aux_rnn.training.compilation import SMALLER_STEP, CompiledPhase, compile_step, count_bytes, require_memory
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.sharding import replicate, shard
 from aux_rnn.training.steps import Steps, TrainState, create_train_state
@@ -68,7 +68,7 @@ class Dispatcher:
         """
         config, processes = self._config, self._processes
         shapes = jax.eval_shape(partial(create_train_state, config, spec, plan))
-        state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+        state_bytes = count_bytes(shapes)
         size = largest_size(config.model)
         require_memory(state_bytes, (*size, "smaller"), "the parameters and the optimizer need", processes)
         state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)  # several processes need arrays
@@ -106,33 +106,40 @@ class Dispatcher:
             self._most = self._processes.broadcast(int(most))
 
 
-def count_padding(batches: TrainBatches) -> int:
-    """Returns the rows that fill up the examples, to one batch more than an epoch has.
+def padded_shapes(examples: Examples, batch_size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes in which devices hold examples: with one batch more than an epoch, the inputs flat `[N, ...]`.
 
-    Data sets with equally many batches get arrays of one shape, and thus the same program in the compilation cache.
+    Data sets with equally many batches get arrays of one shape, and thus the same program in the compilation cache. A
+    TPU would copy inputs with small last dimensions to another layout in every dispatch.
     """
-    count, size = len(batches.examples), batches.batch_size
-    return size * (1 + steps_per_epoch(count, size)) - count
+    rows = batch_size * (1 + steps_per_epoch(len(examples), batch_size))
+    return {
+        name: jax.ShapeDtypeStruct((rows, values[0].size) if name == "inputs" else (rows,), values.dtype)
+        for name, values in examples.arrays().items()
+    }
 
 
 def pad_examples(batches: TrainBatches) -> dict[str, np.ndarray]:
-    """Returns the arrays of all examples, filled up, the inputs flat `[N, ...]`.
-
-    A TPU would copy inputs with small last dimensions to another layout in every dispatch.
-    """
-    arrays, missing = batches.examples.arrays(), count_padding(batches)
-    arrays["inputs"] = arrays["inputs"].reshape(len(batches.examples), -1)
-    return {name: np.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) for name, values in arrays.items()}
+    """Returns the arrays of all examples in their `padded_shapes`, filled up with zeros."""
+    arrays, padded = batches.examples.arrays(), {}
+    for name, like in padded_shapes(batches.examples, batches.batch_size).items():
+        values = arrays[name].reshape(-1, *like.shape[1:])
+        padded[name] = np.pad(values, [(0, new - old) for new, old in zip(like.shape, values.shape, strict=True)])
+    return padded
 
 
 def fits_devices(when: str, batches: TrainBatches, processes: ProcessGroup) -> bool:
     """Returns whether the devices hold the examples. Raises ConfigError if they always must and cannot."""
-    row = sum(values[:1].nbytes for values in batches.examples.arrays().values())
-    size = row * (len(batches.examples) + count_padding(batches))
+    size = count_bytes(padded_shapes(batches.examples, batches.batch_size))
     if when == "always":
         require_memory(size, ("data_on_device", when, "never"), "the examples need", processes)
     copies = jax.local_device_count() if jax.default_backend() == "cpu" else 1  # in the same memory
-    return when == "always" or (when == "auto" and copies * size <= MAX_BYTES)
+    return holds_examples(when, copies * size)
+
+
+def holds_examples(when: str, size: int) -> bool:
+    """Returns whether a memory holds examples of `size` bytes, by the setting `data_on_device`."""
+    return when == "always" or (when == "auto" and size <= MAX_BYTES)
 
 
 def largest_size(config: ModelConfig) -> tuple[str, Any]:

@@ -16,9 +16,8 @@ from aux_rnn.config.settings import MAX_STEPS, Config
 from aux_rnn.datasets import Examples, evaluation_batches
 from aux_rnn.errors import first_line
 from aux_rnn.storage.checkpoints import shapes_of
-from aux_rnn.training.compilation import SMALLER_STEP, working_bytes
-from aux_rnn.training.dispatch import MAX_BYTES
-from aux_rnn.training.plan import Plan
+from aux_rnn.training.compilation import SMALLER_STEP, count_bytes, working_bytes
+from aux_rnn.training.dispatch import holds_examples, padded_shapes
 from aux_rnn.training.steps import create_train_state, make_steps
 from modes.compiled_loops import Program, read_program
 from modes.dry_run import Row, format_bytes, format_flag_file, make_examples, plan_run
@@ -76,7 +75,7 @@ def compile_for(config: Config, name: str) -> CompiledRun:
         name: values.reshape(devices, -1, *values.shape[1:])
         for name, values in next(evaluation_batches(examples, batch_size)).items()
     }
-    resident = resident_examples(config, examples, plan)
+    resident = resident_examples(config, examples)
     indices = np.zeros((devices, MAX_STEPS if resident else 1, batch_size // devices), np.int32)
     dispatch: dict[str, Any] = {"rows": batch["rows"], "count": np.ones(devices, np.int32), "indices": indices}
     if not resident:
@@ -95,19 +94,10 @@ def compile_for(config: Config, name: str) -> CompiledRun:
     return CompiledRun(topology, phases, shapes_of(state.params), count_bytes(resident))
 
 
-def resident_examples(config: Config, examples: Examples, plan: Plan) -> dict[str, jax.ShapeDtypeStruct]:
-    """Returns the shapes of the examples that every device holds, as `pad_examples` makes them; {} if it holds none."""
-    rows = config.run.batch_size * (plan.steps_per_epoch + 1)
-    shapes = {
-        name: jax.ShapeDtypeStruct((rows, values[0].size) if name == "inputs" else (rows,), values.dtype)
-        for name, values in examples.arrays().items()
-    }
-    is_resident = {"always": True, "never": False}.get(config.run.data_on_device, count_bytes(shapes) <= MAX_BYTES)
-    return shapes if is_resident else {}
-
-
-def count_bytes(shapes: dict[str, jax.ShapeDtypeStruct]) -> int:
-    return sum(shape.size * shape.dtype.itemsize for shape in shapes.values())
+def resident_examples(config: Config, examples: Examples) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the shapes of the examples that every device holds; {} if it holds none."""
+    shapes = padded_shapes(examples, config.run.batch_size)
+    return shapes if holds_examples(config.run.data_on_device, count_bytes(shapes)) else {}
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def test_examples_on_the_devices_have_the_shapes_of_training(data_on_device, tra
     examples = make_examples(config, planned)
     padded = pad_examples(TrainBatches(examples, 64, 0)) if data_on_device != "never" else {}
     expected = {name: (values.shape, values.dtype) for name, values in padded.items()}
-    found = resident_examples(config, examples, planned.plan)
+    found = resident_examples(config, examples)
     assert {name: (values.shape, values.dtype) for name, values in found.items()} == expected
 
 

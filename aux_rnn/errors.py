@@ -1,6 +1,6 @@
 """Errors that are shown to users: one line that a terminal can print, whatever value it names."""
 
-LONGEST = 2_000
+MAX_LENGTH = 2_000
 CUT = " ... "
 
 
@@ -16,14 +16,14 @@ def to_one_line(text: str) -> str:
 
 
 def leave_out_middle(text: str) -> str:
-    """Shortens a text to `LONGEST` characters: the beginning names the setting or file, and the end says what to do."""
-    if len(text) <= LONGEST:
+    """Shortens a text to `MAX_LENGTH` characters: the beginning names the setting or file, the end the remedy."""
+    if len(text) <= MAX_LENGTH:
         return text
-    half = (LONGEST - len(CUT)) // 2
+    half = (MAX_LENGTH - len(CUT)) // 2
     return text[:half] + CUT + text[-half:]
 
 
-def first_line(error: BaseException, longest: int = LONGEST) -> str:
+def first_line(error: BaseException, longest: int = MAX_LENGTH) -> str:
     """Returns the first line of an error's text, or the name of the error if it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:longest]
 

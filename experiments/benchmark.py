@@ -42,10 +42,13 @@ COMPARABLE: dict[str, dict[str, Any]] = {
     | dict(pixel_loss="squared", optimizer="rmsprop"),
 }
 
-FILE = Constraint(
-    "a file in a folder that exists",
-    lambda name: not name or ((path := Path(os.path.expanduser(name))).parent.is_dir() and not path.is_dir()),
-)
+
+def is_writable(name: str) -> bool:
+    path = Path(os.path.expanduser(name))
+    return not name or (path.parent.is_dir() and not path.is_dir())
+
+
+FILE = Constraint("a file in a folder that exists", is_writable)
 # Entries of a program's record, and their headings.
 COLUMNS = {"name": "program", "spec.length": "length", "seconds_per_step": "s/step", "least": "least", "most": "most"}
 COLUMNS |= {"product": "product", "compile_seconds": "compile", "scratch_mib": "scratch", "peak_memory_mib": "peak"}

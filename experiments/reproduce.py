@@ -52,10 +52,14 @@ from aux_rnn.system.timing import format_duration
 MAIN = Path(__file__).parent / "main.py"
 # Flags that are passed on to main.py.
 DATA_FLAGS = [field for field in parsing.SETTINGS if field.name in (*PATH_SETTINGS, "allow_partial")]
-SHARD = Constraint(
-    "i/n with i from 1 to n, such as 1/4",
-    lambda text: bool(re.fullmatch("[0-9]+/[0-9]+", text)) and 1 <= int(text.split("/")[0]) <= int(text.split("/")[1]),
-)
+
+
+def is_shard(text: str) -> bool:
+    parts = re.fullmatch("([0-9]+)/([0-9]+)", text)
+    return parts is not None and 1 <= int(parts[1]) <= int(parts[2])
+
+
+SHARD = Constraint("i/n with i from 1 to n, such as 1/4", is_shard)
 FOLDER = Constraint(
     "a folder of this machine, in UTF-8 without control characters",
     lambda name: bool(name) and "://" not in name and is_plain_text(name),

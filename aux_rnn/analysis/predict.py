@@ -90,23 +90,29 @@ def save_predictions(path: Path, predictions: Predictions) -> list[str]:
     The first holds `logits`, `labels`, `ids` and `classes` as `Predictions` has them, and `step`. If the figure cannot
     be drawn, the reason is logged. Raises StorageError if the files cannot be written.
     """
-    # Imported here because Matplotlib takes a second, which the other processes need not wait for.
-    from aux_rnn.plots.confusion import draw_confusion
-    from aux_rnn.plots.style import render
-
     npz, png = f"predictions-{predictions.split}.npz", f"confusion-{predictions.split}.png"
     arrays: dict[str, Any] = {name: getattr(predictions, name) for name in ("logits", "labels", "ids", "step")}
     content = io.BytesIO()
     np.savez(content, **arrays, classes=np.array(predictions.classes))
-    title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
     try:
         write_atomically(path / npz, content.getvalue())
-        try:
-            figure = render(draw_confusion(predictions.confusion(), predictions.classes, title), "png")
-        except Exception as error:  # the predictions are more important
-            logging.warning("the figure of the confusion matrix could not be made (%s)", first_line(error))
+        if (figure := draw(predictions)) is None:
             return [npz]
         save_plot(path, png, figure)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}); make room, then do it again") from error
     return [npz, f"plots/{png}"]
+
+
+def draw(predictions: Predictions) -> bytes | None:
+    """Returns the confusion matrix as a PNG, or None if it cannot be drawn."""
+    title = f"{predictions.dataset}, {predictions.split} split, after {predictions.step:,} steps"
+    try:
+        # Imported here because Matplotlib takes a second, which the other processes need not wait for.
+        from aux_rnn.plots.confusion import draw_confusion
+        from aux_rnn.plots.style import render
+
+        return render(draw_confusion(predictions.confusion(), predictions.classes, title), "png")
+    except Exception as error:  # the predictions are more important
+        logging.warning("the figure of the confusion matrix could not be made (%s)", first_line(error))
+        return None

@@ -13,7 +13,7 @@ from aux_rnn.config.fields import format_flag, format_value
 from aux_rnn.config.serialization import iterate_settings, name_model, to_flat
 from aux_rnn.config.settings import Config
 from aux_rnn.datasets.arrays import is_arrays
-from aux_rnn.model.metric_names import METRICS
+from aux_rnn.model.metric_names import AUXILIARY_UNIT, METRICS
 from aux_rnn.plots.curves import draw_curves
 from aux_rnn.plots.style import plot_style, render
 from aux_rnn.storage.metrics_file import Record, read_records
@@ -68,6 +68,7 @@ def make_report(
         title=name_run(config),
         summary=summary,
         metrics=METRICS.values(),
+        auxiliary_unit=AUXILIARY_UNIT,
         epoch=records[-1]["epoch"],
         curves=Markup(drawing),
         has_decoder=bool(config.model.auxiliaries),

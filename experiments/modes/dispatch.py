@@ -142,26 +142,31 @@ def predict(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
     return f"{found.report()}\n{found.split} split, after {found.step:,} steps: {', '.join(files)} in {given.workdir}"
 
 
-def draw(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
-    """Draws reconstructions of a run, or with `--mode=report` its report and its curves; returns the files."""
+def reconstruct(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Draws reconstructions of a run."""
+    return draw(given, processes, lambda folder: [reconstruct_run(folder, config.data, given.checkpoint)])
+
+
+def write_report(config: Config, given: RunFlags, processes: ProcessGroup) -> str:
+    """Writes the report of a run and its curves."""
     # Imported here because importing Matplotlib takes a while.
     from aux_rnn.plots.report import save_report
 
-    def save(folder: Path) -> list[str]:
-        is_report = given.mode == "report"
-        files = save_report(folder) if is_report else [reconstruct_run(folder, config.data, given.checkpoint)]
-        return [str(file.relative_to(folder)) for file in files]
+    return draw(given, processes, save_report)
 
+
+def draw(given: RunFlags, processes: ProcessGroup, save: Callable[[Path], list[Path]]) -> str:
+    """Draws files in process 0; returns their names."""
     with working_folder(given.workdir, processes) as (folder, remote):
-        names = save_in_main(processes, folder, remote, lambda: save(folder))
-    return "\n".join(f"{given.workdir}/{name}" for name in names)
+        drawn = save_in_main(processes, folder, remote, lambda: [str(f.relative_to(folder)) for f in save(folder)])
+    return "\n".join(f"{given.workdir}/{name}" for name in drawn)
 
 
 HANDLERS: dict[str, Callable[[Config, RunFlags, ProcessGroup], str]] = {
     "eval": evaluate,
     "predict": predict,
-    "reconstruct": draw,
-    "report": draw,
+    "reconstruct": reconstruct,
+    "report": write_report,
     "dry_run": describe_run,
     "prepare": prepare,
 }

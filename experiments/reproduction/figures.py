@@ -18,6 +18,11 @@ BARS: Style = dict(linewidth=1.2, markersize=4.5, capsize=2)
 ESTIMATES = "filled: mean over seeds, 95 % interval; faint: single seeds"
 
 
+def styles_of(frame: pd.DataFrame) -> dict[str, Style]:
+    """Returns the style of each line by name, for a legend."""
+    return dict(zip(frame["line"], frame["style"], strict=True))
+
+
 def draw_accuracies(frame: pd.DataFrame) -> Figure:
     """Draws test accuracies, one panel per data set and one line per row."""
     names = list(frame["name"].unique())
@@ -62,7 +67,7 @@ def draw_lengths(frame: pd.DataFrame) -> Figure:
         axis.set_xlabel("sequence length (steps)")
         axis.xaxis.set_major_formatter("{x:,.0f}")
         axis.tick_params(axis="x", labelrotation=45)
-    finish_figure(figure, dict(zip(frame["line"], frame["style"], strict=True)), ESTIMATES)
+    finish_figure(figure, styles_of(frame), ESTIMATES)
     return figure
 
 
@@ -76,7 +81,7 @@ def draw_truncations(frame: pd.DataFrame) -> Figure:
     axis.set_xticks(range(len(reaches)), ["0\n(none)" if reach == "0" else reach for reach in reaches])
     axis.set(xlabel="truncation of the supervised gradient (steps)", ylabel="test accuracy (%)")
     axis.set_title(frame["data"].iloc[0])
-    finish_figure(figure, dict(zip(frame["line"], frame["style"], strict=True)), ESTIMATES)
+    finish_figure(figure, styles_of(frame), ESTIMATES)
     return figure
 
 
@@ -96,7 +101,7 @@ def draw_curves(frame: pd.DataFrame) -> Figure:
         axis.set(xlabel="epoch (below 0: pretraining)", ylabel=label)
     axes[0].set_title(frame["data"].iloc[0], loc="left")
     splits = {"test": dict(color="0.4", linestyle="-"), "training": dict(color="0.4", linestyle="--")}
-    entries = dict(zip(frame["line"], frame["style"], strict=True)) | splits
+    entries = styles_of(frame) | splits
     finish_figure(figure, entries, "mean over seeds; bands: 95 % interval on the test split", columns=8)
     return figure
 
@@ -127,7 +132,7 @@ def draw_compute(frame: pd.DataFrame) -> Figure:
     axes[1].set(xlabel="training and evaluation (hours)")
     axes[0].set_title(frame["data"].iloc[0], loc="left")
     caption = "mean over seeds, 95 % interval; pretraining is included in FLOPs and hours"
-    finish_figure(figure, dict(zip(frame["line"], frame["style"], strict=True)), caption)
+    finish_figure(figure, styles_of(frame), caption)
     return figure
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import to_json, with_settings
 from aux_rnn.datasets import Examples, evaluation_batches, load_splits
 from aux_rnn.distributed import SINGLE_PROCESS
+from aux_rnn.plots import confusion
 from aux_rnn.plots.confusion import draw_confusion
 from aux_rnn.storage.checkpoints import CheckpointWriter
 from aux_rnn.storage.workdir import StorageError
@@ -102,6 +104,16 @@ def test_what_is_saved_can_be_read_again(tmp_path):
         assert found["step"] == 1234
     assert imread(tmp_path / "plots/confusion-test.png").ndim == 3
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plots", "predictions-test.npz"]
+
+
+def test_predictions_are_saved_even_if_the_figure_cannot_be_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(confusion, "draw_confusion", None)
+    assert save_predictions(tmp_path, BY_HAND) == ["predictions-test.npz"]
+
+
+def test_predictions_are_saved_even_if_matplotlib_cannot_be_imported(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "aux_rnn.plots.confusion", None)
+    assert save_predictions(tmp_path, BY_HAND) == ["predictions-test.npz"]
 
 
 def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path):

@@ -13,7 +13,7 @@ from aux_rnn.datasets.forms import Texts
 from aux_rnn.datasets.official import Example, Files, OfficialDataset
 
 ARCHIVE = "dbpedia_csv.tar.gz"
-LONGEST = 1_014
+MAX_BYTES = 1_014
 NUM_CLASSES = 14
 
 
@@ -47,12 +47,12 @@ def parse_article(row: list[str], place: str) -> Example:
     number, title, abstract = row
     if not (number.isdecimal() and 1 <= int(number) <= NUM_CLASSES):
         raise ValueError(f"{place}: class {number[:20]!r} is none of 1 to {NUM_CLASSES}")
-    return np.frombuffer(f"{title} {abstract}".encode()[:LONGEST], np.uint8), int(number) - 1
+    return np.frombuffer(f"{title} {abstract}".encode()[:MAX_BYTES], np.uint8), int(number) - 1
 
 
 DATASET = OfficialDataset(
     name="dbpedia",
-    form=Texts(longest=LONGEST),
+    form=Texts(longest=MAX_BYTES),
     num_classes=NUM_CLASSES,
     train_examples=560_000,
     test_examples=70_000,

@@ -49,6 +49,8 @@ def read_split(split: str, config: DataConfig) -> Records:
 
 
 class Recall(Dataset):
+    """The data set, whose sequences have the length that the configuration asks for."""
+
     def open(self, config: DataConfig) -> OpenedDataset:
         return OpenedDataset(tuple("0123456789"), lambda split: read_split(split, config))
 

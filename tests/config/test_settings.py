@@ -10,7 +10,7 @@ from aux_rnn.config import serialization
 from aux_rnn.config import settings as config_lib
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import Config, ModelConfig, RunConfig
-from aux_rnn.config.spec import SequenceSpec, check_devices, check_segment
+from aux_rnn.config.spec import SequenceSpec, check_segment
 
 
 def test_the_defaults_are_the_papers():
@@ -38,12 +38,6 @@ def test_values_of_numpy_lists_and_paths_are_taken_as_what_they_stand_for(name, 
     kept = serialization.to_flat(serialization.from_flat({name: value}))[name]
     assert kept == expected
     assert type(kept) is type(expected)
-
-
-def test_names_of_settings_are_unique_and_explained():
-    names = [field.name for _, field in serialization.iterate_settings()]
-    assert len(set(names)) == len(names)
-    assert all(field.metadata["help"] for _, field in serialization.iterate_settings())
 
 
 @pytest.mark.parametrize(
@@ -88,9 +82,3 @@ def test_the_segment_must_fit_into_the_sequence(auxiliary, longest):
     check_segment(ModelConfig(auxiliary=auxiliary, segment_length=longest), spec)
     with pytest.raises(ConfigError, match=f"--segment_length={longest + 1}: must be at most {longest}"):
         check_segment(ModelConfig(auxiliary=auxiliary, segment_length=longest + 1), spec)
-
-
-def test_the_devices_must_divide_the_batch():
-    check_devices(Config(), 8)
-    with pytest.raises(ConfigError, match="--batch_size=128: must be a multiple of the 3 devices"):
-        check_devices(Config(), 3)

@@ -148,9 +148,3 @@ def test_a_list_of_sequences_of_unequal_length_is_padded(convert):
     np.testing.assert_array_equal(first.inputs, ALIGNED)
     with pytest.raises(DataError, match="have up to 7 elements; must have at most 6, as for training"):
         form.read_unlabeled([np.zeros((7, 2))])
-
-
-def test_values_without_an_axis_of_channels_have_one():
-    examples, form = read_arrays(pd.DataFrame(FLOATS[..., 0]), LABELS)
-    assert examples.inputs.shape == (24, 6, 1)
-    assert form.spec.vocabulary_size == 0

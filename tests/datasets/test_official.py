@@ -129,23 +129,23 @@ def test_a_file_that_is_not_the_published_one_or_a_dead_link_is_refused_and_kept
         locate(source, manual, tmp_path, False)
 
 
-def test_missing_files_without_network_are_one_line_and_nothing_is_written(manual, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "file", "folder", "parts"),
+    [
+        ("cifar10", "cifar-10-binary.tar.gz", "cifar-10-batches-bin", ("~kriz/", "Python version", "unreachable")),
+        ("dbpedia", "dbpedia_csv.tar.gz", "dbpedia_csv", ("cannot be downloaded", "huggingface.co/", "no address")),
+    ],
+)
+def test_missing_files_are_one_line_and_nothing_is_written(name, file, folder, parts, manual, tmp_path, monkeypatch):
     def refuse(*arguments, **settings):
         raise urllib.error.URLError("network is unreachable")
 
     monkeypatch.setattr(files.urllib.request, "urlopen", refuse)
     (manual / "cifar-10-python.tar.gz").write_bytes(b"pickles")
     with pytest.raises(DataError) as caught:
-        load_splits(official_config(tmp_path, "cifar10", allow_partial=False), seed=0)
-    assert_one_line(
-        caught.value,
-        "cifar10: cifar-10-binary.tar.gz (or unpacked: cifar-10-batches-bin) not found",
-        f"{manual}/cifar10, {manual}, ",
-        "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-        "the Python version is not read",
-        "--manual_dir=FOLDER",
-        "unreachable",
-    )
+        load_splits(official_config(tmp_path, name, allow_partial=False), seed=0)
+    found = f"{name}: {file} (or unpacked: {folder}) not found in {manual}/{name}, {manual}, "
+    assert_one_line(caught.value, found, *parts, "name it with --manual_dir=FOLDER")
     assert list((tmp_path / "data").iterdir()) == []
 
 
@@ -314,6 +314,7 @@ def test_prepared_data_needs_no_files_and_is_shared_with_pmnist(prepared, copied
     for name in ("mnist", "pmnist"):
         splits = load_splits(official_config(tmp_path, name, manual_dir=""), seed=0)
         np.testing.assert_array_equal(splits.test.inputs[..., 0], DIGITS["t10k"])
+        assert find_dataset(DataConfig(dataset=name)).permuted == (name == "pmnist")
     assert sorted(os.listdir(tmp_path / "data")) == ["downloads", "sequential_mnist"]
     records = tfds.builder_from_directory(str(copied)).as_data_source("test")
     assert records[9]["image"].shape == (28, 28, 1)

@@ -4,11 +4,13 @@ import dataclasses
 import itertools
 import shutil
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from written_run import write_checkpoints
 
 from aux_rnn.analysis.predict import Predictions, predict_run, save_predictions
 from aux_rnn.analysis.restore import load_run
@@ -16,9 +18,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import to_json, with_settings
 from aux_rnn.datasets import Examples, evaluation_batches, load_splits
 from aux_rnn.distributed import SINGLE_PROCESS
-from aux_rnn.plots import confusion
 from aux_rnn.plots.confusion import draw_confusion
-from aux_rnn.storage.checkpoints import CheckpointWriter
 from aux_rnn.storage.workdir import StorageError
 from aux_rnn.training.evaluation import evaluate_split
 from aux_rnn.training.experiment import create_experiment
@@ -35,15 +35,10 @@ BY_HAND = Predictions("toys", "test", 1234, LOGITS, LABELS, ids=np.arange(5), cl
 @pytest.fixture(scope="module")
 def run(tiny, shared_steps, tmp_path_factory):
     """Returns the folder of a run without training, in batches of 16, which do not divide 360 and 144 examples."""
-    path = tmp_path_factory.mktemp("run")
     config = with_settings(tiny, auxiliary="none", batch_size=16)
     experiment = create_experiment(config)
-    checkpoints = CheckpointWriter(path / "checkpoints")
-    state = create_train_state(config, experiment.spec, experiment.plan).replace(step=np.int32(1))
-    checkpoints.save(1, state, {}, None)
-    checkpoints.close()
-    (path / "config.json").write_text(to_json(config))
-    return path
+    state = create_train_state(config, experiment.spec, experiment.plan)
+    return write_checkpoints(tmp_path_factory.mktemp("run"), config, state, [1])
 
 
 def test_every_example_of_a_split_is_predicted_once_as_the_evaluation_counts_it(run, tiny):
@@ -106,13 +101,9 @@ def test_what_is_saved_can_be_read_again(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["plots", "predictions-test.npz"]
 
 
-def test_predictions_are_saved_even_if_the_figure_cannot_be_drawn(tmp_path, monkeypatch):
-    monkeypatch.setattr(confusion, "draw_confusion", None)
-    assert save_predictions(tmp_path, BY_HAND) == ["predictions-test.npz"]
-
-
-def test_predictions_are_saved_even_if_matplotlib_cannot_be_imported(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "aux_rnn.plots.confusion", None)
+@pytest.mark.parametrize("module", [None, SimpleNamespace(draw_confusion=None)], ids=["no module", "no figure"])
+def test_predictions_are_saved_even_if_matplotlib_cannot_be_imported_or_draw(module, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "aux_rnn.plots.confusion", module)
     assert save_predictions(tmp_path, BY_HAND) == ["predictions-test.npz"]
 
 

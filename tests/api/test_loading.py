@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from flax import linen as nn
-from small_network import SMALL_NETWORK
+from small_network import FLOATS, LABELS, SMALL_NETWORK, own_cell
 from written_run import at, write_checkpoints
 
 import aux_rnn
@@ -24,8 +24,7 @@ from aux_rnn.training.plan import Plan
 from aux_rnn.training.steps import create_train_state
 from aux_rnn.training.train import train_and_evaluate
 
-FLOATS = np.random.default_rng(0).random((24, 6, 2))
-KINDS = np.array(["left", "right", "up"])[np.arange(24) % 3]
+KINDS = np.array(["left", "right", "up"])[LABELS]
 SMALL = {**SMALL_NETWORK, "pretrain_epochs": 0}
 pytestmark = pytest.mark.usefixtures("shared_steps")
 ELSEWHERE = """
@@ -126,10 +125,6 @@ def test_a_run_is_loaded_without_its_data_with_permutation_and_names(tmp_path):
         aux_rnn.load(tmp_path / "run")
 
 
-def own_cell(size):
-    return nn.GRUCell(size, gate_fn=nn.tanh)
-
-
 @pytest.mark.slow
 def test_a_cell_that_is_not_of_flax_is_given_again(tmp_path):
     for cell, again in ((nn.OptimizedLSTMCell, None), (own_cell, own_cell)):
@@ -137,5 +132,5 @@ def test_a_cell_that_is_not_of_flax_is_given_again(tmp_path):
         fitted.save(tmp_path / "network")
         loaded = aux_rnn.load(tmp_path / "network", cell=again)
         np.testing.assert_array_equal(loaded.logits(FLOATS), fitted.logits(FLOATS))
-    with pytest.raises(aux_rnn.ConfigError, match=r"--encoder=test_loading.own_cell: .* pass the function .* as cell="):
+    with pytest.raises(aux_rnn.ConfigError, match=r"--encoder=small_network.own_cell: .* pass the function .* cell="):
         aux_rnn.load(tmp_path / "network").logits(FLOATS)

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from properties import assert_one_line
+from small_network import FLOATS, LABELS
 
 from aux_rnn.datasets import DataError
 from aux_rnn.datasets.arrays import read_arrays
 
-LABELS = np.arange(24) % 3
-FLOATS = np.random.default_rng(0).random((24, 6, 2), np.float32)
 LENGTHS = 3 + np.arange(24) % 4
 IS_ELEMENT = {"left": np.arange(6) >= 6 - LENGTHS[:, None], "right": np.arange(6) < LENGTHS[:, None]}
 ALIGNED = np.where(IS_ELEMENT["left"][..., None], FLOATS, 0)
@@ -62,7 +61,7 @@ def test_classes_that_do_not_occur_are_counted_if_their_number_is_given():
         (["a", 1, "b"] * 8, "labels: object [24] with elements of int, str: must be"),
         (np.eye(3)[LABELS], "integers, booleans or strings [N]; write labels.argmax(axis=1)"),
         (LABELS[:, None], "write labels[:, 0]"),
-        (FLOATS[:, 0], "labels: float32 [24, 2]: must be one class per sequence: integers, booleans or strings [N]"),
+        (FLOATS[:, 0], "labels: float64 [24, 2]: must be one class per sequence: integers, booleans or strings [N]"),
         (LABELS[:23], "labels: there are 23 for 24 sequences; must be one per sequence"),
         (1, "labels: int64 []: must be"),
     ],

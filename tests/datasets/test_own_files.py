@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 from modes.data_report import report_data
 from properties import assert_one_line
-from small_network import SMALL_NETWORK
+from small_network import FLOATS, LABELS, SMALL_NETWORK
 
 import aux_rnn
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import DataError, find_dataset, load_splits
 
-LABELS = np.arange(24) % 3
-FLOATS = np.random.default_rng(0).random((24, 6, 2), np.float32).round(3)
 LENGTHS = 3 + np.arange(24) % 4
 TO_RIGHT = np.where(np.arange(6) < LENGTHS[:, None], FLOATS[..., 0], np.nan)
 

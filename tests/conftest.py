@@ -3,8 +3,6 @@
 import functools
 import os
 import re
-import textwrap
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,17 +52,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="long; --all runs it"))
         elif marks & {"slow", "faults"} and not runs_slow:
             item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the seconds of each part."""
-    seconds: Counter[str] = Counter()
-    for report in (report for reports in terminalreporter.stats.values() for report in reports):
-        if isinstance(report, pytest.TestReport):
-            folder, _, file = report.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
-            seconds[folder if file else "top"] += report.duration
-    times = ", ".join(f"{part} {round(total)}" for part, total in seconds.most_common())
-    terminalreporter.write_line(textwrap.fill(f"seconds of each part: {times}", 80, subsequent_indent="  "))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -55,9 +55,13 @@ def single(tmp_path_factory, data_dir):
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory, data_dir):
-    """Returns the folder of a run in two processes, and how they ended."""
+    """Returns the folder of a run in two processes, and how its dry run and the run ended."""
     workdir = tmp_path_factory.mktemp("pair") / "run"
-    return workdir, run_two(command(workdir, data_dir))
+    flags = command(workdir, data_dir, "--cpu_devices=1")[2:]
+    argv = [sys.executable, str(ROOT / "experiments/launch/local.py"), "2", *flags]
+    dry_run = run([*argv, "--mode=dry_run"])
+    assert not workdir.exists()
+    return workdir, dry_run, run(argv)
 
 
 def restore_both(workdir, expected_workdir):
@@ -82,13 +86,13 @@ def assert_same_end(workdir, expected_workdir):
     chex.assert_trees_all_close(*records, atol=1e-4, rtol=1e-4)
 
 
-def test_two_processes_end_as_one_and_only_process_0_prints(pair, single):
-    workdir, ended = pair
-    assert [each.code for each in ended] == [0, 0], ended
+def test_the_launcher_trains_in_two_processes_as_in_one_and_only_process_0_prints(pair, single):
+    workdir, dry_run, trained = pair
+    assert (dry_run.code, trained.code) == (0, 0), dry_run.err + trained.err
+    assert dry_run.out.count("# devices     2 x cpu in 2 processes") == 1
     assert_same_end(workdir, single)
-    assert "on 2 cpu devices in 2 processes" in ended[0].err
-    assert ended[1].out == ""
-    assert all(line.startswith("[Gloo]") for line in ended[1].err.splitlines())
+    assert "on 2 cpu devices in 2 processes" in trained.err
+    assert all("[Gloo]" in line for line in trained.err.splitlines() if line.startswith("[1]"))
 
 
 @pytest.mark.parametrize("steps", ["3", "auto"])
@@ -161,7 +165,7 @@ def test_a_folder_in_use_is_refused_in_all_processes(tmp_path, data_dir):
 
 
 def test_two_processes_evaluate_and_predict_as_one(pair, data_dir):
-    workdir, _ = pair
+    workdir, *_ = pair
     argv = [*command(workdir, data_dir)[:2], f"--workdir={workdir}", f"--data_dir={data_dir}"]
     first, second = run_two([*argv, "--mode=eval"])
     assert (first.code, second.code, second.out) == (0, 0, "")
@@ -174,18 +178,6 @@ def test_two_processes_evaluate_and_predict_as_one(pair, data_dir):
     with np.load(workdir / "predictions-validation.npz") as found:
         np.testing.assert_allclose(found["logits"], expected.logits, atol=1e-5)
         np.testing.assert_array_equal(found["ids"], expected.ids)
-
-
-def test_the_launcher_makes_a_dry_run_and_trains_in_two_processes(tmp_path, data_dir, single):
-    flags = command(tmp_path / "run", data_dir, "--cpu_devices=1")[2:]
-    launcher = [sys.executable, str(ROOT / "experiments/launch/local.py"), "2", *flags]
-    ended = run([*launcher, "--mode=dry_run"])
-    assert ended.code == 0, ended.err
-    assert ended.out.count("# devices     2 x cpu in 2 processes") == 1
-    assert not (tmp_path / "run").exists()
-    ended = run(launcher)
-    assert ended.code == 0, ended.err
-    assert_same_end(tmp_path / "run", single)
 
 
 @pytest.mark.faults

@@ -3,11 +3,11 @@
 import doctest
 import importlib
 import inspect
-import subprocess
 import sys
 import typing
 
 import pytest
+from faulty import run
 
 import aux_rnn
 
@@ -58,6 +58,7 @@ import jax; assert not jax._src.xla_bridge._backends
 
 def test_the_import_needs_neither_jax_nor_absl_and_a_name_starts_no_device_and_reads_no_flag():
     """absl's own flags come with absl; none is ours."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    imported = {name.split(".")[0] for name in done.stdout.split()}
+    done = run([sys.executable, "-c", PROGRAM])
+    assert done.code == 0, done.err
+    imported = {name.split(".")[0] for name in done.out.split()}
     assert imported <= {"aux_rnn", "etils", *sys.stdlib_module_names}

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from small_network import FLOATS, LABELS, SMALL_NETWORK, own_cell
 import aux_rnn
 from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.config.settings import DataConfig
+from aux_rnn.training.progress import format_summary
 
 TOKENS = np.random.default_rng(0).integers(5, size=(24, 6))
 SMALL = {**SMALL_NETWORK, "pretrain_epochs": 0}
@@ -123,6 +125,9 @@ def test_a_run_with_an_evaluation_that_is_not_finite_completes(tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert summary["status"] == "complete"
     assert summary["results"]["test"]["reconstruct_loss"] is None
+    assert re.search("^test .* reconstruct nan", format_summary(summary, tmp_path), re.MULTILINE)
+    records = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "metrics.jsonl").open()]
+    assert records[-1]["reconstruct_loss"] is None
     again = aux_rnn.fit(FLOATS, LABELS, **settings)
     assert again.summary["params_digest"] == fitted.summary["params_digest"]
     assert str(again.summary["results"]) == str(fitted.summary["results"])  # NaN differs from itself

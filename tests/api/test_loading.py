@@ -1,12 +1,12 @@
 """Networks are saved to one file without pickle, and runs are loaded without their data, in any process."""
 
-import subprocess
 import sys
 
 import chex
 import jax
 import numpy as np
 import pytest
+from faulty import run
 from flax import linen as nn
 from small_network import FLOATS, LABELS, SMALL_NETWORK, own_cell
 from written_run import at, write_checkpoints
@@ -37,8 +37,8 @@ np.savez(sys.argv[3], logits=loaded.logits(np.load(sys.argv[2])), classes=loaded
 def load_elsewhere(path, inputs, folder):
     """Loads a network in another process and returns its logits and classes."""
     np.save(folder / "inputs.npy", inputs)
-    arguments = [path, folder / "inputs.npy", folder / "found.npz"]
-    subprocess.run([sys.executable, "-c", ELSEWHERE, *map(str, arguments)], check=True, cwd=folder)
+    ended = run([sys.executable, "-c", ELSEWHERE, *map(str, (path, folder / "inputs.npy", folder / "found.npz"))])
+    assert ended.code == 0, ended.err
     return np.load(folder / "found.npz")
 
 

@@ -1,15 +1,13 @@
 """Settings: checked when they are built, written and read without loss."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aux_rnn.config import serialization
-from aux_rnn.config import settings as config_lib
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.settings import Config, ModelConfig, RunConfig
+from aux_rnn.config.settings import Config, ModelConfig
 from aux_rnn.config.spec import SequenceSpec, check_segment
 
 
@@ -62,17 +60,6 @@ def test_values_that_are_not_allowed_are_named(settings, message):
     with pytest.raises(ConfigError) as caught:
         serialization.from_flat(settings)
     assert str(caught.value).startswith(message)
-
-
-def test_the_difference_lists_what_matters():
-    new = dataclasses.replace(
-        Config(),
-        run=RunConfig(seed=1),
-        model=ModelConfig(head_sizes=(1, 2)),
-        data=config_lib.DataConfig(data_dir="elsewhere"),
-    )
-    assert serialization.diff_configs(Config(), new) == "head_sizes: 256,256 -> 1,2, seed: 0 -> 1"
-    assert serialization.diff_configs(new, new) == ""
 
 
 @pytest.mark.parametrize(("auxiliary", "longest"), [("reconstruct", 784), ("predict", 783), ("both", 783)])

@@ -14,7 +14,7 @@ from aux_rnn.model.inputs import Batch
 from aux_rnn.model.objective import draw_all_segments, init_params, make_model
 from aux_rnn.model.segments import slice_segments
 from aux_rnn.plots.reconstructions import plotter
-from aux_rnn.plots.reconstructions.figure import OUTSIDE, canvas_shape, draw_reconstructions, paint, to_text
+from aux_rnn.plots.reconstructions.figure import OUTSIDE, draw_reconstructions, to_text
 from aux_rnn.plots.reconstructions.samples import DecodedSegments, make_decode_fn, pick_examples, spread_anchors
 from aux_rnn.storage.workdir import WorkdirError, write_config
 from aux_rnn.training.outputs import RunOutputs
@@ -106,15 +106,6 @@ def test_examples_are_of_different_classes():
     picked = pick_examples(Examples(np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1), labels), 2)
     assert picked.labels.tolist() == [0, 1]
     assert picked.inputs.ravel().tolist() == [2, 3]
-
-
-def test_pixels_are_painted_where_they_belong_and_the_rest_is_shaded():
-    picture = paint(np.array([[0.5], [2.0], [-1.0]]), np.array([3, 0, 5]), (2, 3))
-    np.testing.assert_allclose(picture[0], [[1, 1, 1], OUTSIDE, OUTSIDE])
-    np.testing.assert_allclose(picture[1], [[0.5] * 3, OUTSIDE, [0, 0, 0]])
-    np.testing.assert_allclose(paint(np.array([[0.1, 0.2, 0.3]]), np.array([0]), (1, 1)), [[[0.1, 0.2, 0.3]]])
-    assert canvas_shape(28, 28) == (28, 28)
-    assert canvas_shape(1, 64) == (8, 8)
 
 
 def test_a_permuted_segment_is_drawn_over_the_image_it_comes_from(decoded):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from properties import assert_one_line, damages, examples
+from properties import assert_one_line, damages, examples, refused
 
 from aux_rnn.config.serialization import to_json
 from aux_rnn.config.settings import Config
@@ -44,22 +44,17 @@ def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("run", "", "--workdir=.*/run: cannot be written"),
-        (
-            "run/config.json",
-            '{"dataset": "digits", "colour": 3}',
-            r"not a configuration of this version \(--colour: no",
-        ),
-        ("run/config.json/folder", "", r"config.json: not a configuration of this version \(.*Is a directory"),
-        ("run/checkpoints/2", "", r"has checkpoints but no config.json"),
+        ("run", "", "/run: cannot be written"),
+        ("run/config.json", '{"dataset": "digits", "colour": 3}', "not a configuration of this version (--colour: no"),
+        ("run/config.json/folder", "", "config.json: not a configuration of this version ([Errno 21] Is a directory"),
+        ("run/checkpoints/2", "", "has checkpoints but no config.json"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused_and_left_as_it_is(name, content, message, tmp_path):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text(content)
-    with pytest.raises(WorkdirError, match=message) as caught:
+    with refused(WorkdirError, str(tmp_path), message):
         RunOutputs(tmp_path / "run", Config())
-    assert_one_line(caught.value, str(tmp_path))
     assert (tmp_path / name).read_text() == content
 
 

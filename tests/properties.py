@@ -1,4 +1,4 @@
-"""How the property-based tests run, with the same examples each time or with many more and other ones; errors in one line.
+"""How the property-based tests run: with the same examples each time, or with many more and other ones.
 
     AUX_RNN_EXAMPLES=20 pytest tests/config/test_settings_properties.py tests/datasets/test_catalogue.py
 

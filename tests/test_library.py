@@ -1,7 +1,6 @@
 """The package as a library: quick to import, every public name with an example that runs."""
 
 import doctest
-import importlib
 import inspect
 import sys
 import typing
@@ -34,13 +33,6 @@ def test_public_functions_describe_each_argument_and_have_types_that_can_be_reso
         for argument in inspect.signature(public).parameters:
             assert f"\n  {argument}: " in described or f"\n  **{argument}: " in described, public
         assert "return" in typing.get_type_hints(public)
-
-
-def test_the_public_names_are_sorted_and_listed():
-    assert sorted(aux_rnn.__all__) == aux_rnn.__all__
-    assert set(aux_rnn.__all__) <= set(dir(aux_rnn))
-    with pytest.raises(AttributeError, match="module 'aux_rnn' has no attribute 'fly'"):
-        importlib.import_module("aux_rnn").fly  # noqa: B018
 
 
 PROGRAM = """

@@ -152,12 +152,17 @@ class Pair(nn.RNNCellBase):
 
 
 @pytest.mark.slow
-def test_any_cell_of_flax_is_trained_and_its_run_is_continued(tmp_path):
+def test_any_cell_of_flax_is_trained_and_its_run_is_continued_and_loaded(tmp_path):
     options = dict(workdir=tmp_path, pictures=False, **SMALL, auxiliary="none")
     fitted = aux_rnn.fit(FLOATS, LABELS, cell=own_cell, **options)
     again = aux_rnn.fit(FLOATS, LABELS, cell=own_cell, **options)
     assert fitted.summary["params_digest"] == again.summary["params_digest"]
     assert fitted.summary["encoder"] == again.summary["encoder"] == "small_network.own_cell"
+    fitted.save(tmp_path / "network")
+    for path in (tmp_path, tmp_path / "network"):
+        np.testing.assert_array_equal(aux_rnn.load(path, cell=own_cell).logits(FLOATS), fitted.logits(FLOATS))
+    with pytest.raises(aux_rnn.ConfigError, match=r"--encoder=small_network.own_cell: .* pass the function .* cell="):
+        aux_rnn.load(tmp_path / "network").logits(FLOATS)
     with pytest.raises(aux_rnn.WorkdirError, match=r"other settings \(encoder: small_network.own_cell -> flax.linen"):
         aux_rnn.fit(FLOATS, LABELS, cell=nn.MGUCell, **options)
     assert refused(FLOATS, LABELS, cell=nn.MGUCell, encoder="lstm").startswith("encoder=lstm: must be left out")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from faulty import run
 from flax import linen as nn
-from small_network import FLOATS, LABELS, SMALL_NETWORK, own_cell
+from small_network import FLOATS, LABELS, SMALL_NETWORK
 from written_run import at, write_checkpoints
 
 import aux_rnn
 from aux_rnn.analysis.predict import predict_run, save_predictions
-from aux_rnn.config.serialization import from_flat, with_settings
+from aux_rnn.config.serialization import from_flat, to_json, with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import find_dataset, load_splits
 from aux_rnn.datasets.arrays import Form
@@ -44,7 +44,7 @@ def load_elsewhere(path, inputs, folder):
 
 @pytest.mark.slow
 def test_a_fitted_network_is_saved_and_loaded_in_another_process(tmp_path):
-    fitted = aux_rnn.fit(FLOATS, KINDS, **SMALL)
+    fitted = aux_rnn.fit(FLOATS, KINDS, cell=nn.OptimizedLSTMCell, **SMALL)
     before = fitted.logits(FLOATS)
     fitted.save(tmp_path / "all.npz")
     fitted.save(tmp_path / "small.npz", decoders=False)
@@ -53,7 +53,8 @@ def test_a_fitted_network_is_saved_and_loaded_in_another_process(tmp_path):
     np.testing.assert_allclose(found["logits"], before, atol=1e-6)
     assert found["classes"].tolist() == ["left", "right", "up"]
     loaded = aux_rnn.load(str(tmp_path / "all.npz"))
-    assert (loaded.config, loaded.form, loaded.summary) == (fitted.config, fitted.form, fitted.summary)
+    assert (loaded.form, loaded.summary) == (fitted.form, fitted.summary)
+    assert to_json(loaded.config) == to_json(fitted.config)
     assert loaded.predict(FLOATS).tolist() == fitted.predict(FLOATS).tolist()
     with pytest.raises(aux_rnn.ConfigError, match="--checkpoint=best: must be left out for"):
         aux_rnn.load(tmp_path / "all.npz", checkpoint="best")
@@ -123,14 +124,3 @@ def test_a_run_is_loaded_without_its_data_with_permutation_and_names(tmp_path):
     (tmp_path / "run/form.json").write_text("{}")
     with pytest.raises(aux_rnn.WorkdirError, match=r"form.json: cannot be read"):
         aux_rnn.load(tmp_path / "run")
-
-
-@pytest.mark.slow
-def test_a_cell_that_is_not_of_flax_is_given_again(tmp_path):
-    for cell, again in ((nn.OptimizedLSTMCell, None), (own_cell, own_cell)):
-        fitted = untrained(encoder=cell)
-        fitted.save(tmp_path / "network")
-        loaded = aux_rnn.load(tmp_path / "network", cell=again)
-        np.testing.assert_array_equal(loaded.logits(FLOATS), fitted.logits(FLOATS))
-    with pytest.raises(aux_rnn.ConfigError, match=r"--encoder=small_network.own_cell: .* pass the function .* cell="):
-        aux_rnn.load(tmp_path / "network").logits(FLOATS)

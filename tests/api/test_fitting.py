@@ -79,20 +79,6 @@ def test_floats_are_taken_as_they_are_and_bytes_are_scaled():
         of_bytes.predict(pixels / 255)
 
 
-@pytest.mark.parametrize("inputs", [FLOATS, TOKENS], ids=["floats", "tokens"])
-@pytest.mark.slow
-def test_padding_says_nothing(inputs):
-    lengths = 3 + np.arange(24) % 4
-    is_padding = np.arange(6) < 6 - lengths[:, None]
-    padded = np.where(is_padding if inputs.ndim == 2 else is_padding[..., None], 0, inputs)
-    fitted = aux_rnn.fit(padded, LABELS, lengths, validation_fraction=0, **SMALL)
-    logits = fitted.logits(padded, lengths)
-    assert logits.shape == (24, 3)
-    np.testing.assert_allclose(fitted.logits(inputs, lengths), logits, rtol=1e-5)
-    with pytest.raises(aux_rnn.DataError, match="lengths: must be given"):
-        fitted.logits(padded)
-
-
 @pytest.mark.slow
 def test_a_run_in_a_folder_is_continued_and_is_of_these_arrays_alone(tmp_path):
     settings = dict(workdir=tmp_path, validation_fraction=0.25, **SMALL)

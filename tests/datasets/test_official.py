@@ -323,9 +323,8 @@ def test_another_process_may_prepare_the_same_data_first(prepared, tmp_path, mon
 
 def test_folders_that_cannot_be_used_are_refused(tmp_path):
     write_mnist(tmp_path / "manual")
-    for name in (str(tmp_path / "nowhere"), "x" * 5_000):
-        with refused(ConfigError, "--manual_dir=", "must be an existing folder"):
-            load_splits(official_config(tmp_path, "mnist", manual_dir=name), seed=0)
+    with refused(ConfigError, "--manual_dir=", "must be an existing folder"):
+        load_splits(official_config(tmp_path, "mnist", manual_dir="x" * 5_000), seed=0)
     with pytest.raises(ConfigError, match=r"--data_dir=gs://bucket: must be a folder of this machine"):
         load_splits(official_config(tmp_path, "mnist", data_dir="gs://bucket"), seed=0)
     (tmp_path / "file").write_text("")

@@ -219,7 +219,6 @@ def test_a_missing_bucket_is_refused_and_not_made(protocol, tiny, temporary, cap
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("abc://x", "cannot be used"),
         ("needs://x", "cannot be used (Install a package)"),
         ("gs://", "must name a bucket"),
         ("s3:///run", "must name a bucket"),

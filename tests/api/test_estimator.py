@@ -1,5 +1,7 @@
 """`SequenceClassifier` follows the conventions of scikit-learn and reads the kinds of arrays that people have."""
 
+import pickle
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -24,8 +26,7 @@ pytestmark = pytest.mark.usefixtures("shared_steps")
 def test_the_checks_of_scikit_learn_pass():
     from sklearn.utils.estimator_checks import check_estimator  # takes seconds to import
 
-    # Of parameters, clones and pickles, too; none is expected to fail.
-    check_estimator(SequenceClassifier(**SMALL))
+    check_estimator(SequenceClassifier(**SMALL))  # of parameters and clones, too; none is expected to fail
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +34,13 @@ def fitted():
     return SequenceClassifier(**SMALL).fit(ROWS, KINDS)
 
 
-def test_it_classifies(fitted):
+def test_it_classifies_and_is_pickled_after_a_prediction(fitted):
     assert fitted.classes_.tolist() == ["first", "second"]
     assert fitted.score(ROWS, KINDS) > 0.9
     probabilities = fitted.predict_proba(ROWS)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     np.testing.assert_array_equal(fitted.classes_[probabilities.argmax(axis=1)], fitted.predict(ROWS))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(ROWS), probabilities)
 
 
 def test_parameters_are_the_settings_of_fit():

@@ -3,13 +3,11 @@
 import functools
 import os
 import re
-import textwrap
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from faulty import INTERRUPTED, XLA_FLAGS, Undisturbed, command, interrupt
+from faulty import INTERRUPTED, SETTINGS, XLA_FLAGS, Undisturbed, command, interrupt
 
 os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} --xla_force_host_platform_device_count=4"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -54,17 +52,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason="long; --all runs it"))
         elif marks & {"slow", "faults"} and not runs_slow:
             item.add_marker(pytest.mark.skip(reason="slow; --slow runs it"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the seconds of each part."""
-    seconds: Counter[str] = Counter()
-    for report in (report for reports in terminalreporter.stats.values() for report in reports):
-        if isinstance(report, pytest.TestReport):
-            folder, _, file = report.nodeid.partition("::")[0].removeprefix("tests/").partition("/")
-            seconds[folder if file else "top"] += report.duration
-    times = ", ".join(f"{part} {round(total)}" for part, total in seconds.most_common())
-    terminalreporter.write_line(textwrap.fill(f"seconds of each part: {times}", 80, subsequent_indent="  "))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -145,9 +132,4 @@ def quiet() -> Iterator[Progress]:
 @pytest.fixture(scope="session")
 def tiny(data_dir: str) -> Config:
     """Returns digits shrunk to 16 pixels, 24 training examples, 3 + 6 steps, with little to compile."""
-    data = dict(dataset="digits", data_dir=data_dir, image_size=4, train_examples=24, batch_size=8)
-    sizes = dict(embedding_size=4, hidden_size=6, head_sizes=(5,), decoder_sizes=(5,), decoder_head_sizes=(5,))
-    loss = dict(auxiliary="reconstruct", segment_length=5, num_anchors=1)
-    loss |= dict(supervised_truncation=4, auxiliary_truncation=3, decoder_truncation="full")
-    times = dict(pretrain_epochs=1, train_epochs=2, log_every_steps=2, checkpoint_every_steps=2)
-    return from_flat(data | sizes | loss | times | dict(pictures=False))
+    return from_flat({**SETTINGS, "data_dir": data_dir, "train_epochs": 2, "log_every_steps": 2})

@@ -18,6 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aux_rnn.config.fields import format_value
+
 ROOT = Path(__file__).parent.parent
 # Most of the tests' time is compilation, which takes a third of the time without optimization and fusion emitters.
 # AUX_RNN_XLA_FLAGS= (empty) compiles as for users, which CI does once. XLA aborts for flags that it does not know.
@@ -28,12 +30,11 @@ BAD_INPUT, FAILED, IN_USE, INTERRUPTED = 2, 1, 73, 75
 
 # Digits shrunk to 16 pixels: 15 steps, of which every third ends an epoch and every second is saved.
 STEPS = 15
-FLAGS = (
-    *("--dataset=digits", "--image_size=4", "--train_examples=24", "--batch_size=8", "--auxiliary=reconstruct"),
-    *("--embedding_size=4", "--hidden_size=6", "--head_sizes=5", "--decoder_sizes=5", "--decoder_head_sizes=5"),
-    *("--segment_length=5", "--supervised_truncation=4", "--auxiliary_truncation=3", "--decoder_truncation=full"),
-    *("--pretrain_epochs=1", "--train_epochs=4", "--log_every_steps=1", "--checkpoint_every_steps=2", "--nopictures"),
-)
+SETTINGS = dict(dataset="digits", image_size=4, train_examples=24, batch_size=8, auxiliary="reconstruct")
+SETTINGS |= dict(embedding_size=4, hidden_size=6, head_sizes=(5,), decoder_sizes=(5,), decoder_head_sizes=(5,))
+SETTINGS |= dict(segment_length=5, supervised_truncation=4, auxiliary_truncation=3, decoder_truncation="full")
+SETTINGS |= dict(pretrain_epochs=1, train_epochs=4, log_every_steps=1, checkpoint_every_steps=2, pictures=False)
+FLAGS = [f"--{name}={format_value(value)}" for name, value in SETTINGS.items()]
 
 
 def command(workdir: Path, data_dir: Path | str, *flags: str) -> list[str]:
@@ -162,29 +163,26 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 @dataclasses.dataclass(frozen=True)
 class Undisturbed:
-    """A run that nothing disturbed.
+    """The folder of a run that nothing disturbed, and that of its prepared data."""
 
-    Attributes:
-      data_dir: the folder of its prepared data.
-      end: see `read_end`.
-      argv: a command that repeats it in another folder.
-    """
-
+    workdir: Path
     data_dir: str
-    end: dict[str, Any]
-    argv: Sequence[str]
 
     @classmethod
     def run(cls, workdir: Path, data_dir: str) -> "Undisturbed":
         ended = run(command(workdir, data_dir))
         assert ended.code == 0, ended.err[-2000:]
-        return cls(data_dir, read_end(workdir), command(workdir.with_name("again"), data_dir))
+        return cls(workdir, data_dir)
+
+    @functools.cached_property
+    def end(self) -> dict[str, Any]:
+        return read_end(self.workdir)
 
     @functools.cached_property
     def seconds(self) -> float:
         """The time that it takes with cached compilations."""
         started = time.monotonic()
-        assert run(self.argv).code == 0
+        assert run(command(self.workdir.with_name("again"), self.data_dir)).code == 0
         return time.monotonic() - started
 
     def check_continued(self, workdir: Path, argv: Sequence[str]) -> Ended:

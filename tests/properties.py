@@ -5,9 +5,11 @@
 takes twenty times as many examples, drawn again each time; what fails is printed with the line that repeats it.
 """
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -36,6 +38,14 @@ def assert_one_line(error: Exception | str, *parts: str) -> None:
     assert 0 < len(text) <= LONGEST, len(text)
     for part in parts:
         assert part in text, ascii(text)
+
+
+@contextlib.contextmanager
+def refused(error: type[Exception], *parts: str) -> Iterator[None]:
+    """Asserts that the block raises the error, in one printable line that contains the parts."""
+    with pytest.raises(error) as caught:
+        yield
+    assert_one_line(caught.value, *parts)
 
 
 def damages() -> st.SearchStrategy[Callable[[bytes], bytes]]:

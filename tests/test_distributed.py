@@ -11,15 +11,7 @@ import pytest
 from jax._src.lib import _jax
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.distributed import (
-    SINGLE_PROCESS,
-    ProcessConfig,
-    ProcessError,
-    ProcessGroup,
-    choose_local_devices,
-    find_processes,
-    initialize,
-)
+from aux_rnn.distributed import ProcessConfig, ProcessError, ProcessGroup, choose_local_devices, find_processes
 
 
 def find_address(host="127.0.0.1"):
@@ -108,16 +100,6 @@ def test_a_request_to_stop_in_one_process_stops_all_at_the_same_call(on_each):
     assert others == [first] * 2
     assert first[0] >= 5
     assert first[1], "a stop is final"
-
-
-def test_a_single_process_communicates_with_nothing():
-    assert initialize(find_processes()) is initialize(find_processes(num_processes=1)) is SINGLE_PROCESS
-    assert SINGLE_PROCESS.all_gather("x") == ["x"]
-    assert SINGLE_PROCESS.run_on_main_first(lambda: 3) == 3
-    assert [SINGLE_PROCESS.is_stopping(request) for request in (False, True)] == [False, True]
-    with pytest.raises(OSError, match="full"):
-        SINGLE_PROCESS.run_on_all(lambda: raise_error(OSError("full")))
-    SINGLE_PROCESS.close()
 
 
 CONNECT = """

@@ -46,18 +46,14 @@ def read_errors(ended):
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory, data_dir):
-    """Returns the folder of an undisturbed run in one process on two devices."""
-    workdir = tmp_path_factory.mktemp("single") / "run"
-    assert run(command(workdir, data_dir, "--cpu_devices=2")).code == 0
-    return workdir
-
-
-@pytest.fixture(scope="module")
 def pair(tmp_path_factory, data_dir):
-    """Returns the folder of a run in two processes, and how they ended."""
+    """Returns the folder of a run in two processes, and how its dry run and the run ended."""
     workdir = tmp_path_factory.mktemp("pair") / "run"
-    return workdir, run_two(command(workdir, data_dir))
+    flags = command(workdir, data_dir, "--cpu_devices=1")[2:]
+    argv = [sys.executable, str(ROOT / "experiments/launch/local.py"), "2", *flags]
+    dry_run = run([*argv, "--mode=dry_run"])
+    assert not workdir.exists()
+    return workdir, dry_run, run(argv)
 
 
 def restore_both(workdir, expected_workdir):
@@ -82,21 +78,21 @@ def assert_same_end(workdir, expected_workdir):
     chex.assert_trees_all_close(*records, atol=1e-4, rtol=1e-4)
 
 
-def test_two_processes_end_as_one_and_only_process_0_prints(pair, single):
-    workdir, ended = pair
-    assert [each.code for each in ended] == [0, 0], ended
-    assert_same_end(workdir, single)
-    assert "on 2 cpu devices in 2 processes" in ended[0].err
-    assert ended[1].out == ""
-    assert all(line.startswith("[Gloo]") for line in ended[1].err.splitlines())
+def test_the_launcher_trains_in_two_processes_as_in_one_and_only_process_0_prints(pair, undisturbed):
+    workdir, dry_run, trained = pair
+    assert (dry_run.code, trained.code) == (0, 0), dry_run.err + trained.err
+    assert dry_run.out.count("# devices     2 x cpu in 2 processes") == 1
+    assert_same_end(workdir, undisturbed.workdir)
+    assert "on 2 cpu devices in 2 processes" in trained.err
+    assert all("[Gloo]" in line for line in trained.err.splitlines() if line.startswith("[1]"))
 
 
 @pytest.mark.parametrize("steps", ["3", "auto"])
-def test_two_processes_take_the_same_steps_per_dispatch(steps, tmp_path, data_dir, single):
+def test_two_processes_take_the_same_steps_per_dispatch(steps, tmp_path, data_dir, undisturbed):
     rarely = ["--log_every_steps=4", "--checkpoint_every_steps=100", "--evaluate_every_epochs=100"]
     argv = command(tmp_path / "run", data_dir, *rarely, f"--steps_per_dispatch={steps}")
     assert [each.code for each in run_two(argv)] == [0, 0]
-    ours, theirs = restore_both(tmp_path / "run", single)
+    ours, theirs = restore_both(tmp_path / "run", undisturbed.workdir)
     assert int(ours.step) == STEPS
     chex.assert_trees_all_close(ours.params, theirs.params, atol=1e-5, rtol=0)
 
@@ -104,7 +100,7 @@ def test_two_processes_take_the_same_steps_per_dispatch(steps, tmp_path, data_di
 @pytest.mark.parametrize(
     ("asked", "number"), [(1, signal.SIGTERM), pytest.param(0, signal.SIGINT, marks=pytest.mark.long)]
 )
-def test_a_signal_to_one_process_stops_both_at_the_same_step(asked, number, tmp_path, data_dir, single):
+def test_a_signal_to_one_process_stops_both_at_the_same_step(asked, number, tmp_path, data_dir, undisturbed):
     argv = command(tmp_path / "run", data_dir)
     with start_two(argv) as programs:
         assert programs[asked].wait_for(exists(tmp_path / "run/checkpoints", "[1-9]*"), SECONDS)
@@ -116,7 +112,7 @@ def test_a_signal_to_one_process_stops_both_at_the_same_step(asked, number, tmp_
         assert summary["status"] == "interrupted"
         assert (tmp_path / f"run/checkpoints/{summary['steps']}").is_dir()
     assert run([*argv, "--cpu_devices=4"]).code == 0  # continues in one process
-    assert_same_end(tmp_path / "run", single)
+    assert_same_end(tmp_path / "run", undisturbed.workdir)
 
 
 SETTINGS = "other settings than process 0 (seed: 1 -> 2); start all processes with the same flags"
@@ -161,7 +157,7 @@ def test_a_folder_in_use_is_refused_in_all_processes(tmp_path, data_dir):
 
 
 def test_two_processes_evaluate_and_predict_as_one(pair, data_dir):
-    workdir, _ = pair
+    workdir, *_ = pair
     argv = [*command(workdir, data_dir)[:2], f"--workdir={workdir}", f"--data_dir={data_dir}"]
     first, second = run_two([*argv, "--mode=eval"])
     assert (first.code, second.code, second.out) == (0, 0, "")
@@ -174,18 +170,6 @@ def test_two_processes_evaluate_and_predict_as_one(pair, data_dir):
     with np.load(workdir / "predictions-validation.npz") as found:
         np.testing.assert_allclose(found["logits"], expected.logits, atol=1e-5)
         np.testing.assert_array_equal(found["ids"], expected.ids)
-
-
-def test_the_launcher_makes_a_dry_run_and_trains_in_two_processes(tmp_path, data_dir, single):
-    flags = command(tmp_path / "run", data_dir, "--cpu_devices=1")[2:]
-    launcher = [sys.executable, str(ROOT / "experiments/launch/local.py"), "2", *flags]
-    ended = run([*launcher, "--mode=dry_run"])
-    assert ended.code == 0, ended.err
-    assert ended.out.count("# devices     2 x cpu in 2 processes") == 1
-    assert not (tmp_path / "run").exists()
-    ended = run(launcher)
-    assert ended.code == 0, ended.err
-    assert_same_end(tmp_path / "run", single)
 
 
 @pytest.mark.faults
@@ -218,7 +202,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.mark.faults
 @pytest.mark.long
 @pytest.mark.parametrize("index", [0, 1])
-def test_an_exception_in_one_process_ends_both(index, tmp_path, data_dir, single):
+def test_an_exception_in_one_process_ends_both(index, tmp_path, data_dir, undisturbed):
     (tmp_path / "raising.py").write_text(RAISING.format(index=index, folder=str(ROOT / "experiments")))
     argv = command(tmp_path / "run", data_dir)
     # JAX is imported before the program can choose the devices: each process has one.
@@ -227,4 +211,4 @@ def test_an_exception_in_one_process_ends_both(index, tmp_path, data_dir, single
     assert ended[index].err.splitlines()[-1] == "RuntimeError: a defect"
     assert ended[1 - index].code != 0
     assert [each.code for each in run_two(argv)] == [0, 0]
-    assert_same_end(tmp_path / "run", single)
+    assert_same_end(tmp_path / "run", undisturbed.workdir)

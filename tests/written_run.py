@@ -1,11 +1,17 @@
-"""Writes the files of a run by hand, with records whose values are known."""
+"""Writes the files of a run by hand, with records whose values are known or with checkpoints of a known state."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from aux_rnn.config.serialization import to_json
 from aux_rnn.config.settings import Config
+from aux_rnn.storage.checkpoints import CheckpointWriter
+from aux_rnn.training.steps import TrainState
 
 
 def make_records(scale: float = 1.0) -> list[dict[str, Any]]:
@@ -33,6 +39,25 @@ def write_run(path: Path, config: Config, scale: float = 1.0, **summary: Any) ->
         whole = dict(dataset="digits", auxiliary="reconstruct", status="complete", steps=30, results={}) | summary
         (path / "summary.json").write_text(json.dumps(whole))
     return str(path)
+
+
+def at(step: int, state: TrainState) -> TrainState:
+    """Returns the state that `write_checkpoints` saves after a step: its parameters are larger by 0.01 per step."""
+    params = jax.tree.map(lambda array: array + np.float32(0.01 * step), state.params)
+    return state.replace(step=np.int32(step), params=params)
+
+
+def write_checkpoints(
+    path: Path, config: Config, state: TrainState, steps: Sequence[int], best: int | None = None, **meta: Any
+) -> Path:
+    """Writes the configuration and the checkpoints of a run that was never trained."""
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(to_json(config))
+    writer = CheckpointWriter(path / "checkpoints")
+    for step in steps:
+        writer.save(step, at(step, state), {"best": best and {"step": best}, **meta}, best)
+    writer.close()
+    return path
 
 
 def panel_of(figure: Any, label: str) -> Any:

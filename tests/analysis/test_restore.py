@@ -1,17 +1,16 @@
 """A checkpoint of a run is found by its name, and one that cannot be used is refused in one line."""
 
-import re
-import shutil
-
 import chex
 import jax
 import pytest
+from properties import refused
+from written_run import at, write_checkpoints
 
 from aux_rnn.analysis.evaluate import evaluate_run
 from aux_rnn.analysis.restore import load_run, restore_state
-from aux_rnn.config.serialization import to_json, with_settings
+from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.settings import Config
-from aux_rnn.storage.checkpoints import CheckpointError, CheckpointWriter
+from aux_rnn.storage.checkpoints import CheckpointError
 from aux_rnn.storage.workdir import WorkdirError
 from aux_rnn.training.experiment import create_experiment
 from aux_rnn.training.steps import TrainState, create_train_state
@@ -30,35 +29,17 @@ def state(tiny: Config, shared_steps: None) -> TrainState:
     return make_state(tiny)
 
 
-def at(step: int, state: TrainState) -> TrainState:
-    """Returns a state that differs from that of any other step."""
-    return state.replace(step=state.step + step, params=jax.tree.map(lambda x: x + step, state.params))
-
-
-def save(folder, steps, state, best):
-    writer = CheckpointWriter(folder)
-    for step in steps:
-        writer.save(step, at(step, state), {"best": best and {"step": best}}, best)
-    writer.close()
-
-
 @pytest.fixture(scope="module")
 def saved(tiny, state, tmp_path_factory):
     """Returns the folder of a run with checkpoints 2, 4, 6, 8, of which 2 is the best; no test writes there."""
-    path = tmp_path_factory.mktemp("saved")
-    save(path / "checkpoints", (2, 4, 6, 8), state, best=2)
-    (path / "config.json").write_text(to_json(tiny))
-    return path
-
-
-@pytest.fixture
-def path(saved, tmp_path):
-    return shutil.copytree(saved, tmp_path / "run")
+    return write_checkpoints(tmp_path_factory.mktemp("saved"), tiny, state, (2, 4, 6, 8), best=2)
 
 
 @pytest.mark.parametrize(("checkpoint", "step"), [("latest", 8), ("best", 2), ("2", 2), ("4", 4)])
-def test_a_checkpoint_is_found_by_its_name(checkpoint, step, saved, state):
-    chex.assert_trees_all_equal(restore_state(saved, state, checkpoint), at(step, state))
+def test_a_checkpoint_is_loaded_by_its_name_with_the_settings_of_the_run(checkpoint, step, saved, state, tiny):
+    experiment, loaded = load_run(saved, tiny.data, checkpoint=checkpoint)
+    assert experiment.config == tiny
+    chex.assert_trees_all_equal(jax.device_get(loaded), at(step, state))
 
 
 def test_a_checkpoint_of_the_pretraining_has_no_accuracy(saved, tiny):
@@ -72,35 +53,20 @@ def test_a_checkpoint_of_the_pretraining_has_no_accuracy(saved, tiny):
     [({"data": "0123456789ab"}, "different ones"), ({"examples": {"train": 3, "validation": 1, "test": 2}}, "now: ")],
 )
 def test_a_run_on_data_that_changed_is_refused(tiny, state, tmp_path, meta, message):
-    (tmp_path / "config.json").write_text(to_json(tiny))
-    writer = CheckpointWriter(tmp_path / "checkpoints")
-    writer.save(2, at(2, state), {"best": None, **meta}, None)
-    writer.close()
+    write_checkpoints(tmp_path, tiny, state, [2], **meta)
     with pytest.raises(WorkdirError, match=f"holds a run on other data .*{message}"):
         load_run(tmp_path, tiny.data)
 
 
-def test_a_run_is_loaded_with_its_own_settings_and_the_callers_data(saved, state, tiny):
-    experiment, loaded = load_run(saved, tiny.data, checkpoint="best")
-    assert experiment.config == tiny
-    assert len(experiment.splits.test) == 360
-    chex.assert_trees_all_equal(jax.device_get(loaded), at(2, state))
-
-
-def failure(path, state, checkpoint):
-    with pytest.raises(CheckpointError) as caught:
-        restore_state(path, state, checkpoint)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def test_a_missing_checkpoint_is_answered_with_those_that_exist(path, state):
-    line = failure(path, state, "5")
-    assert line.startswith(f"--checkpoint=5: {path} has checkpoints 8, 6, 4, 2; name another step")
-    save(path / "early/checkpoints", (2,), state, best=None)
-    assert "early has checkpoints 2 and no best one, which is kept from" in failure(path / "early", state, "best")
-    assert failure(path / "nowhere", state, "latest").endswith("nowhere has no checkpoint yet; train first")
-    assert not (path / "nowhere").exists()
+def test_a_missing_checkpoint_is_answered_with_those_that_exist(saved, state, tiny, tmp_path):
+    with refused(CheckpointError, f"--checkpoint=5: {saved} has checkpoints 8, 6, 4, 2; name another step"):
+        restore_state(saved, state, "5")
+    early, nowhere = write_checkpoints(tmp_path / "early", tiny, state, [2]), tmp_path / "nowhere"
+    with refused(CheckpointError, "early has checkpoints 2 and no best one, which is kept from"):
+        restore_state(early, state, "best")
+    with refused(CheckpointError, "nowhere has no checkpoint yet; train first"):
+        restore_state(nowhere, state, "latest")
+    assert not nowhere.exists()
 
 
 @pytest.mark.parametrize(
@@ -112,17 +78,6 @@ def test_a_missing_checkpoint_is_answered_with_those_that_exist(path, state):
     ],
 )
 def test_a_checkpoint_of_another_architecture_is_refused_with_both_shapes(checkpoint, change, found, saved, tiny):
-    line = failure(saved, make_state(with_settings(tiny, **change)), checkpoint)
-    assert "of another architecture: " in line
-    assert "params/" in line
-    assert found in line
+    with refused(CheckpointError, "of another architecture: ", "params/", found):
+        restore_state(saved, make_state(with_settings(tiny, **change)), checkpoint)
     assert sorted(p.name for p in (saved / "checkpoints").iterdir()) == ["2", "4", "6", "8"]
-
-
-def test_a_damaged_checkpoint_is_refused_by_its_step_and_passed_over_otherwise(path, state):
-    largest = max((path / "checkpoints/8/state").rglob("*"), key=lambda p: p.stat().st_size)
-    content = largest.read_bytes()
-    largest.write_bytes(content[: len(content) // 2])
-    assert re.search(r"checkpoints/8: cannot be used \(.+\); choose another --checkpoint", failure(path, state, "8"))
-    chex.assert_trees_all_equal(restore_state(path, state, "latest"), at(6, state))
-    assert (path / "checkpoints/8").is_dir(), "only looked at"

@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from flax import linen as nn
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
 import aux_rnn
@@ -28,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("shared_steps")
 def test_the_checks_of_scikit_learn_pass():
     from sklearn.utils.estimator_checks import check_estimator  # takes seconds to import
 
-    check_estimator(SequenceClassifier(**SMALL))  # none is expected to fail
+    check_estimator(SequenceClassifier(**SMALL))  # of parameters and clones, too; none is expected to fail
 
 
 @pytest.fixture(scope="module")
@@ -36,29 +34,21 @@ def fitted():
     return SequenceClassifier(**SMALL).fit(ROWS, KINDS)
 
 
-def test_it_classifies_and_is_pickled(fitted):
+def test_it_classifies_and_is_pickled_after_a_prediction(fitted):
     assert fitted.classes_.tolist() == ["first", "second"]
     assert fitted.score(ROWS, KINDS) > 0.9
     probabilities = fitted.predict_proba(ROWS)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     np.testing.assert_array_equal(fitted.classes_[probabilities.argmax(axis=1)], fitted.predict(ROWS))
-    again = pickle.loads(pickle.dumps(fitted))
-    np.testing.assert_array_equal(again.predict_proba(ROWS), probabilities)
-    assert again.get_params() == fitted.get_params()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(ROWS), probabilities)
 
 
 def test_parameters_are_the_settings_of_fit():
-    classifier = SequenceClassifier(hidden_size=7, cell=nn.GRUCell)
-    assert set(vars(ModelConfig())) <= set(classifier.get_params())
-    cloned = clone(classifier).set_params(auxiliary="both")
-    assert cloned.get_params() == {**classifier.get_params(), "auxiliary": "both"}
-    assert "hidden_size=7" in repr(classifier)
+    assert set(vars(ModelConfig())) <= set(SequenceClassifier().get_params())
     with pytest.raises(TypeError, match="no parameter hidden; it has auxiliary, "):
         SequenceClassifier(hidden=7)
     with pytest.raises(aux_rnn.ConfigError, match="--hidden_size=-1: must be an integer from 1"):
         SequenceClassifier(hidden_size=-1).fit(ROWS, KINDS)
-    with pytest.raises(NotFittedError):
-        classifier.predict(ROWS)
 
 
 def test_segments_and_batches_are_at_most_as_large_as_the_data():

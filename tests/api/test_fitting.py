@@ -2,22 +2,20 @@
 
 import json
 import pickle
+import re
 
 import jax.numpy as jnp
 import numpy as np
 import own_data
 import pytest
 from flax import linen as nn
-from small_network import SMALL_NETWORK
+from small_network import FLOATS, LABELS, SMALL_NETWORK, own_cell
 
 import aux_rnn
 from aux_rnn.analysis.evaluate import evaluate_run
-from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.settings import DataConfig
-from aux_rnn.datasets.arrays import read_arrays
+from aux_rnn.training.progress import format_summary
 
-LABELS = np.arange(24) % 3
-FLOATS = np.random.default_rng(0).random((24, 6, 2))
 TOKENS = np.random.default_rng(0).integers(5, size=(24, 6))
 SMALL = {**SMALL_NETWORK, "pretrain_epochs": 0}
 pytestmark = pytest.mark.usefixtures("shared_steps")
@@ -81,20 +79,6 @@ def test_floats_are_taken_as_they_are_and_bytes_are_scaled():
         of_bytes.predict(pixels / 255)
 
 
-@pytest.mark.parametrize("inputs", [FLOATS, TOKENS], ids=["floats", "tokens"])
-@pytest.mark.slow
-def test_padding_says_nothing(inputs):
-    lengths = 3 + np.arange(24) % 4
-    is_padding = np.arange(6) < 6 - lengths[:, None]
-    padded = np.where(is_padding if inputs.ndim == 2 else is_padding[..., None], 0, inputs)
-    fitted = aux_rnn.fit(padded, LABELS, lengths, validation_fraction=0, **SMALL)
-    logits = fitted.logits(padded, lengths)
-    assert logits.shape == (24, 3)
-    np.testing.assert_allclose(fitted.logits(inputs, lengths), logits, rtol=1e-5)
-    with pytest.raises(aux_rnn.DataError, match="lengths: must be given"):
-        fitted.logits(padded)
-
-
 @pytest.mark.slow
 def test_a_run_in_a_folder_is_continued_and_is_of_these_arrays_alone(tmp_path):
     settings = dict(workdir=tmp_path, validation_fraction=0.25, **SMALL)
@@ -127,34 +111,18 @@ def test_a_run_with_an_evaluation_that_is_not_finite_completes(tmp_path):
     summary = json.loads((tmp_path / "summary.json").read_text(), parse_constant=pytest.fail)
     assert summary["status"] == "complete"
     assert summary["results"]["test"]["reconstruct_loss"] is None
+    assert re.search("^test .* reconstruct nan", format_summary(summary, tmp_path), re.MULTILINE)
+    records = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "metrics.jsonl").open()]
+    assert records[-1]["reconstruct_loss"] is None
     again = aux_rnn.fit(FLOATS, LABELS, **settings)
     assert again.summary["params_digest"] == fitted.summary["params_digest"]
     assert str(again.summary["results"]) == str(fitted.summary["results"])  # NaN differs from itself
-
-
-@pytest.mark.slow
-def test_a_data_set_by_its_name(tiny):
-    fitted = aux_rnn.fit_dataset(**{**to_flat(tiny), "auxiliary": "none"})
-    assert fitted.summary["dataset"] == "digits"
-    assert fitted.logits(np.zeros((2, 4, 4, 1), np.uint8)).shape == (2, 10)
 
 
 def test_the_script_says_what_its_array_lacks(monkeypatch, capsys):
     monkeypatch.setattr(own_data, "make_data", lambda count, seed: (np.full((8, 48, 1), np.nan), np.arange(8)))
     assert own_data.main([]) == 2
     assert capsys.readouterr().err.startswith("error: inputs: nan at [0, 0, 0], 384 of 384 values; must be finite")
-
-
-def test_the_class_of_the_toy_problem_is_where_its_pulse_is():
-    sequences, labels = own_data.make_data(50, seed=3)
-    examples, _ = read_arrays(sequences, labels)
-    assert examples.inputs.shape == (50, 48, 1)
-    assert np.abs(sequences.argmax(1)[:, 0] // 4 - labels).max() <= 1
-    assert (sequences[:, 40:] < 0.5).all()
-
-
-def small_cell(size):
-    return nn.GRUCell(size, gate_fn=nn.tanh)
 
 
 class Pair(nn.RNNCellBase):
@@ -170,13 +138,18 @@ class Pair(nn.RNNCellBase):
 
 
 @pytest.mark.slow
-def test_any_cell_of_flax_is_trained_and_its_run_is_continued(tmp_path):
+def test_any_cell_of_flax_is_trained_and_its_run_is_continued_and_loaded(tmp_path):
     options = dict(workdir=tmp_path, pictures=False, **SMALL, auxiliary="none")
-    fitted = aux_rnn.fit(FLOATS, LABELS, cell=small_cell, **options)
-    again = aux_rnn.fit(FLOATS, LABELS, cell=small_cell, **options)
+    fitted = aux_rnn.fit(FLOATS, LABELS, cell=own_cell, **options)
+    again = aux_rnn.fit(FLOATS, LABELS, cell=own_cell, **options)
     assert fitted.summary["params_digest"] == again.summary["params_digest"]
-    assert fitted.summary["encoder"] == again.summary["encoder"] == "test_fitting.small_cell"
-    with pytest.raises(aux_rnn.WorkdirError, match=r"other settings \(encoder: test_fitting.small_cell -> flax.linen"):
+    assert fitted.summary["encoder"] == again.summary["encoder"] == "small_network.own_cell"
+    fitted.save(tmp_path / "network")
+    for path in (tmp_path, tmp_path / "network"):
+        np.testing.assert_array_equal(aux_rnn.load(path, cell=own_cell).logits(FLOATS), fitted.logits(FLOATS))
+    with pytest.raises(aux_rnn.ConfigError, match=r"--encoder=small_network.own_cell: .* pass the function .* cell="):
+        aux_rnn.load(tmp_path / "network").logits(FLOATS)
+    with pytest.raises(aux_rnn.WorkdirError, match=r"other settings \(encoder: small_network.own_cell -> flax.linen"):
         aux_rnn.fit(FLOATS, LABELS, cell=nn.MGUCell, **options)
     assert refused(FLOATS, LABELS, cell=nn.MGUCell, encoder="lstm").startswith("encoder=lstm: must be left out")
     assert "a cell that is not part of flax.linen" in refused(FLOATS, LABELS, encoder="somewhere.Cell")

@@ -15,15 +15,13 @@ import jax
 import matplotlib
 import numpy as np
 import pytest
-from small_network import SMALL_NETWORK
+from small_network import FLOATS, LABELS, SMALL_NETWORK
 
 import aux_rnn
 from aux_rnn.training.experiment import find_steps
 from aux_rnn.training.sharding import CompiledStep
 
 MAPPINGS, FILES = Path("/proc/self/maps"), Path("/proc/self/fd")
-LABELS = np.arange(24) % 3
-FLOATS = np.random.default_rng(0).random((24, 6, 2))
 
 
 def global_state():

@@ -1,14 +1,15 @@
 """Networks are saved to one file without pickle, and runs are loaded without their data, in any process."""
 
-import subprocess
 import sys
 
 import chex
 import jax
 import numpy as np
 import pytest
+from faulty import run
 from flax import linen as nn
-from small_network import SMALL_NETWORK
+from small_network import FLOATS, LABELS, SMALL_NETWORK
+from written_run import at, write_checkpoints
 
 import aux_rnn
 from aux_rnn.analysis.predict import predict_run, save_predictions
@@ -18,14 +19,12 @@ from aux_rnn.datasets import find_dataset, load_splits
 from aux_rnn.datasets.arrays import Form
 from aux_rnn.datasets.dataset import make_permutation
 from aux_rnn.model.objective import make_model
-from aux_rnn.storage.checkpoints import CheckpointWriter
 from aux_rnn.storage.model_file import read_form, write_form
 from aux_rnn.training.plan import Plan
 from aux_rnn.training.steps import create_train_state
 from aux_rnn.training.train import train_and_evaluate
 
-FLOATS = np.random.default_rng(0).random((24, 6, 2))
-KINDS = np.array(["left", "right", "up"])[np.arange(24) % 3]
+KINDS = np.array(["left", "right", "up"])[LABELS]
 SMALL = {**SMALL_NETWORK, "pretrain_epochs": 0}
 pytestmark = pytest.mark.usefixtures("shared_steps")
 ELSEWHERE = """
@@ -38,14 +37,14 @@ np.savez(sys.argv[3], logits=loaded.logits(np.load(sys.argv[2])), classes=loaded
 def load_elsewhere(path, inputs, folder):
     """Loads a network in another process and returns its logits and classes."""
     np.save(folder / "inputs.npy", inputs)
-    arguments = [path, folder / "inputs.npy", folder / "found.npz"]
-    subprocess.run([sys.executable, "-c", ELSEWHERE, *map(str, arguments)], check=True, cwd=folder)
+    ended = run([sys.executable, "-c", ELSEWHERE, *map(str, (path, folder / "inputs.npy", folder / "found.npz"))])
+    assert ended.code == 0, ended.err
     return np.load(folder / "found.npz")
 
 
 @pytest.mark.slow
 def test_a_fitted_network_is_saved_and_loaded_in_another_process(tmp_path):
-    fitted = aux_rnn.fit(FLOATS, KINDS, **SMALL)
+    fitted = aux_rnn.fit(FLOATS, KINDS, cell=nn.OptimizedLSTMCell, **SMALL)
     before = fitted.logits(FLOATS)
     fitted.save(tmp_path / "all.npz")
     fitted.save(tmp_path / "small.npz", decoders=False)
@@ -54,7 +53,8 @@ def test_a_fitted_network_is_saved_and_loaded_in_another_process(tmp_path):
     np.testing.assert_allclose(found["logits"], before, atol=1e-6)
     assert found["classes"].tolist() == ["left", "right", "up"]
     loaded = aux_rnn.load(str(tmp_path / "all.npz"))
-    assert (loaded.config, loaded.form, loaded.summary) == (fitted.config, fitted.form, fitted.summary)
+    assert (loaded.form, loaded.summary) == (fitted.form, fitted.summary)
+    assert to_json(loaded.config) == to_json(fitted.config)
     assert loaded.predict(FLOATS).tolist() == fitted.predict(FLOATS).tolist()
     with pytest.raises(aux_rnn.ConfigError, match="--checkpoint=best: must be left out for"):
         aux_rnn.load(tmp_path / "all.npz", checkpoint="best")
@@ -104,33 +104,19 @@ def test_a_run_is_loaded_and_predicts_what_the_mode_predict_writes(tiny, quiet, 
     assert loaded.classes_.tolist() == list(range(10))
 
 
-def write_run(config, path, form):
-    """Writes a run without training it, with checkpoints 2, the best, and 4, whose parameters differ by 2."""
-    path.mkdir()
-    (path / "config.json").write_text(to_json(config))
-    write_form(path, form)
-    state = create_train_state(config, form.spec, Plan.of(config, 1))
-    writer = CheckpointWriter(path / "checkpoints")
-    for step in (2, 4):
-        params = jax.tree.map(lambda array, step=step: array + step, state.params)
-        writer.save(step, state.replace(step=np.int32(step), params=params), {"best": {"step": 2}}, 2)
-    writer.close()
-
-
 def test_a_run_is_loaded_without_its_data_with_permutation_and_names(tmp_path):
     config = from_flat({**SMALL, "dataset": "tfds:gone", "permutation_seed": 3})
     form = Form(SequenceSpec(6, 2, 3), np.dtype(np.uint8), False, (0, 1, 2), names=("a", "b", "c"), permuted=True)
-    write_run(config, tmp_path / "run", form)
+    state = create_train_state(config, form.spec, Plan.of(config, steps_per_epoch=1))
+    write_form(write_checkpoints(tmp_path / "run", config, state, [2, 4], best=2), form)
     latest, best, second = (aux_rnn.load(tmp_path / "run", checkpoint=name) for name in ("latest", "best", 2))
     assert latest.form == form
     np.testing.assert_array_equal(latest.permutation, make_permutation(6, 3))
-    chex.assert_trees_all_equal(best.params, second.params)
-    chex.assert_trees_all_close(jax.tree.map(lambda array: array + 2, best.params), latest.params)
+    for loaded, step in ((latest, 4), (best, 2), (second, 2)):
+        chex.assert_trees_all_equal(loaded.params, at(step, state).params)
     pixels = np.random.default_rng(0).integers(256, size=(5, 6, 2), dtype=np.uint8)
     best.save(tmp_path / "best.npz")
     np.testing.assert_array_equal(aux_rnn.load(tmp_path / "best.npz").logits(pixels), best.logits(pixels))
-    with pytest.raises(aux_rnn.CheckpointError, match=r"--checkpoint=3: .* has checkpoints 4, 2"):
-        aux_rnn.load(tmp_path / "run", checkpoint=3)
     with pytest.raises(aux_rnn.ConfigError, match="--checkpoint=newest: must be latest, best or the step"):
         aux_rnn.load(tmp_path / "run", checkpoint="newest")
     with pytest.raises(aux_rnn.WorkdirError, match="holds no run"):
@@ -138,18 +124,3 @@ def test_a_run_is_loaded_without_its_data_with_permutation_and_names(tmp_path):
     (tmp_path / "run/form.json").write_text("{}")
     with pytest.raises(aux_rnn.WorkdirError, match=r"form.json: cannot be read"):
         aux_rnn.load(tmp_path / "run")
-
-
-def own_cell(size):
-    return nn.GRUCell(size, gate_fn=nn.tanh)
-
-
-@pytest.mark.slow
-def test_a_cell_that_is_not_of_flax_is_given_again(tmp_path):
-    for cell, again in ((nn.OptimizedLSTMCell, None), (own_cell, own_cell)):
-        fitted = untrained(encoder=cell)
-        fitted.save(tmp_path / "network")
-        loaded = aux_rnn.load(tmp_path / "network", cell=again)
-        np.testing.assert_array_equal(loaded.logits(FLOATS), fitted.logits(FLOATS))
-    with pytest.raises(aux_rnn.ConfigError, match=r"--encoder=test_loading.own_cell: .* pass the function .* as cell="):
-        aux_rnn.load(tmp_path / "network").logits(FLOATS)

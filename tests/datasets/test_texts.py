@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from official import ARTICLES, as_csv, dbpedia_files, official_config, write_dbpedia, write_files
-from properties import assert_one_line
+from properties import refused
 
 from aux_rnn.config.settings import DataConfig
 from aux_rnn.datasets import DataError, load_splits
@@ -49,9 +49,9 @@ ROWS = as_csv(ARTICLES["train"][:2])
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": ROWS + b'3,"two columns"\n'}, r"train.csv, row 3: 2 columns instead of class, title and abstract"),
-        ({"test": b'15,"a","b"\n'}, r"test.csv, row 1: class '15' is none of 1 to 14"),
-        ({"test": b'one,"a","b"\n'}, r"test.csv, row 1: class 'one' is none of 1 to 14"),
+        ({"train": ROWS + b'3,"two columns"\n'}, "train.csv, row 3: 2 columns instead of class, title and abstract"),
+        ({"test": b'15,"a","b"\n'}, "test.csv, row 1: class '15' is none of 1 to 14"),
+        ({"test": b'one,"a","b"\n'}, "test.csv, row 1: class 'one' is none of 1 to 14"),
         ({"train": ROWS + b'1,"\xff","b"\n'}, "utf-8"),
         ({"train": ROWS + b'1,"' + b"x" * 200_000}, "field larger"),
         ({"test": None}, "there is no test.csv"),
@@ -62,35 +62,21 @@ ROWS = as_csv(ARTICLES["train"][:2])
 )
 def test_damaged_articles_are_refused_and_nothing_is_prepared(tmp_path, changes, message):
     path = write_dbpedia(tmp_path / "manual", **changes)
-    with pytest.raises(DataError) as caught:
+    with refused(DataError, str(path), message):
         load_splits(official_config(tmp_path, "dbpedia"), seed=0)
-    assert_one_line(caught.value, str(path), message)
     assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
 
 
 def test_a_damaged_archive_never_changes_a_text(tmp_path):
     path = write_dbpedia(tmp_path / "manual")
     whole = path.read_bytes()
-    flipped = []
     # After the header of gzip, in which the time does not matter.
-    for position in range(len(whole) // 2, len(whole), len(whole) // 13):
-        content = bytearray(whole)
-        content[position] ^= 1
-        flipped.append(bytes(content))
+    places = range(len(whole) // 2, len(whole), len(whole) // 13)
+    flipped = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in places]
     for content in (whole[:-100], whole[:100], b"no archive", b"", *flipped):
         path.write_bytes(content)
-        with pytest.raises(DataError, match=r"dbpedia_csv.tar.gz: cannot be read") as caught:
+        with refused(DataError, "dbpedia_csv.tar.gz: cannot be read"):
             load_splits(official_config(tmp_path, "dbpedia"), seed=0)
-        assert_one_line(caught.value)
-
-
-def test_missing_articles_say_where_to_get_them_and_where_to_put_them(tmp_path):
-    (tmp_path / "manual").mkdir()
-    with pytest.raises(DataError) as caught:
-        load_splits(official_config(tmp_path, "dbpedia"), seed=0)
-    missing = f"dbpedia_csv.tar.gz (or unpacked: dbpedia_csv) not found in {tmp_path}/manual/dbpedia, {tmp_path}/manual"
-    where = "https://huggingface.co/datasets/fancyzhx/dbpedia_14"
-    assert_one_line(caught.value, missing, "cannot be downloaded", where, "name it with --manual_dir=FOLDER")
 
 
 # Digits as text.
@@ -109,6 +95,3 @@ def test_digits_are_the_same_as_images_and_as_text():
     greys, labels = read_grey_values("test")
     np.testing.assert_array_equal(drawn.test.labels, labels)
     assert read_back(drawn.test) == [draw_digit(grey) for grey in greys]
-    lengths = np.concatenate([split.lengths for split in (drawn.train, drawn.validation, drawn.test)])
-    assert lengths.max() == 64
-    assert len(set(lengths.tolist())) > 10

@@ -12,10 +12,9 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets import Examples, Splits
 from aux_rnn.model.inputs import Batch
 from aux_rnn.model.objective import draw_all_segments, init_params, make_model
-from aux_rnn.model.segments import slice_segments
 from aux_rnn.plots.reconstructions import plotter
-from aux_rnn.plots.reconstructions.figure import OUTSIDE, canvas_shape, draw_reconstructions, paint, to_text
-from aux_rnn.plots.reconstructions.samples import DecodedSegments, make_decode_fn, pick_examples, spread_anchors
+from aux_rnn.plots.reconstructions.figure import OUTSIDE, draw_reconstructions, to_text
+from aux_rnn.plots.reconstructions.samples import make_decode_fn, pick_examples, spread_anchors
 from aux_rnn.storage.workdir import WorkdirError, write_config
 from aux_rnn.training.outputs import RunOutputs
 from aux_rnn.training.plan import Plan
@@ -108,15 +107,6 @@ def test_examples_are_of_different_classes():
     assert picked.inputs.ravel().tolist() == [2, 3]
 
 
-def test_pixels_are_painted_where_they_belong_and_the_rest_is_shaded():
-    picture = paint(np.array([[0.5], [2.0], [-1.0]]), np.array([3, 0, 5]), (2, 3))
-    np.testing.assert_allclose(picture[0], [[1, 1, 1], OUTSIDE, OUTSIDE])
-    np.testing.assert_allclose(picture[1], [[0.5] * 3, OUTSIDE, [0, 0, 0]])
-    np.testing.assert_allclose(paint(np.array([[0.1, 0.2, 0.3]]), np.array([0]), (1, 1)), [[[0.1, 0.2, 0.3]]])
-    assert canvas_shape(28, 28) == (28, 28)
-    assert canvas_shape(1, 64) == (8, 8)
-
-
 def test_a_permuted_segment_is_drawn_over_the_image_it_comes_from(decoded):
     figure = draw_reconstructions(decoded, EXAMPLES, "title", PERMUTATION)
     for part, found in zip(figure.subfigs, decoded, strict=True):
@@ -149,14 +139,13 @@ def test_texts_are_side_by_side_with_wrong_bytes_in_bold(tiny):
 
 
 @pytest.mark.parametrize("vocabulary", [0, 7], ids=["values", "tokens"])
-def test_other_sequences_are_lines_with_the_segment_in_its_place(vocabulary):
+def test_other_sequences_are_lines_with_the_segment_in_its_place(vocabulary, tiny):
     random = np.random.default_rng(0)
     inputs = random.integers(7, size=(3, 12)).astype(np.int32) if vocabulary else random.random((3, 12, 4), np.float32)
     lengths = np.array([12, 8, 4], np.int32)
     examples = Examples(inputs, np.arange(3, dtype=np.int32), lengths)
-    anchors = spread_anchors("predict", lengths, 5)
-    segments = jax.device_get(slice_segments("predict", inputs, lengths, anchors + (12 - lengths)[:, None], 5))
-    found = DecodedSegments("predict", anchors, segments.anchors, segments.mask, *[segments.targets] * 3)
+    spec = SequenceSpec(12, 1 if vocabulary else 4, 3, vocabulary)
+    found = make_decode_fn(tiny, spec)(init(tiny, spec), examples, "predict")
     (part,) = draw_reconstructions([found], examples, "title").subfigs
     channels = 1 if vocabulary else 3
     panels = np.array(part.axes).reshape(3, channels, 3)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from absl import logging
 from flax.struct import PyTreeNode
+from official import flip_a_bit
 
 from aux_rnn.model.metrics import Mean
 from aux_rnn.storage.checkpoints import (
@@ -49,9 +50,7 @@ def damage(folder):
     files = [file for file in folder.glob("state/**/d/*") if file.is_file()]
     assert files
     for file in files:
-        content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 1
-        file.write_bytes(content)
+        flip_a_bit(file)
 
 
 def test_the_newest_three_and_the_best_are_kept(tmp_path):
@@ -84,7 +83,7 @@ def test_a_metric_may_be_added_or_removed_between_two_starts(tmp_path):
     chex.assert_trees_all_equal(state.params, make_state(5).params)
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_one_warning(tmp_path, monkeypatch):
+def test_a_damaged_checkpoint_is_passed_over_with_one_warning_or_refused_by_its_step(tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(logging, "warning", lambda text, *arguments: lines.append(text % arguments))
     folder = save_all(tmp_path / "checkpoints")
@@ -93,6 +92,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_warning(tmp_path, monkeypa
     (line,) = lines
     assert line.startswith(f"checkpoint 3 in {folder} cannot be used (")
     assert line.endswith("; 2 is used instead")
+    with pytest.raises(CheckpointError, match=r"checkpoints/3: cannot be used \(.+\); choose another --checkpoint"):
+        read_checkpoint(folder, 3, STATES[1])
+    assert list_steps(folder) == [3, 2, 1], "only looked at"
     save_all(folder, {3: STATES[3]})
     chex.assert_trees_all_equal(read_latest(folder, STATES[1]).state, STATES[3])
     assert len(lines) == 1

@@ -1,11 +1,8 @@
 """Runs at addresses: the clients gcsfs and s3fs with emulators of Google Cloud Storage and S3 on this machine."""
 
-import contextlib
 import json
 import logging
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -16,7 +13,9 @@ import fsspec
 import pytest
 from cli.command_line import RunFlags
 from fsspec.registry import known_implementations
+from gcp_storage_emulator.server import create_server
 from modes.dispatch import run_mode_on_all
+from moto.server import ThreadedMotoServer
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_settings
@@ -31,48 +30,45 @@ from aux_rnn.training.train import train_and_evaluate
 pytestmark = pytest.mark.usefixtures("shared_steps")
 
 
-class Server:
-    """An emulator, which can be stopped and started again."""
+class GoogleStorage:
+    """An emulator of Google Cloud Storage, which can be stopped and started again."""
 
-    def __init__(self, folder, *command):
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        self.folder, self.port, self.url = folder, port, f"http://localhost:{port}"
-        self.command = [sys.executable, "-m", *command, str(port)]
+    def __init__(self, folder):
+        with socket.create_server(("localhost", 0)) as free:
+            self.folder, self.port = str(folder), free.getsockname()[1]
         self.start()
 
     def start(self):
-        self.process = subprocess.Popen(self.command, cwd=self.folder, stderr=subprocess.DEVNULL)
-        wait_for(lambda: socket.create_connection(("localhost", self.port), 1).close() or True)
+        self._server = create_server("localhost", self.port, data_dir=self.folder, default_bucket="bucket")
+        self._server.start()
 
     def close(self):
-        self.process.kill()
-        self.process.wait()
+        self._server.stop()
 
 
 def wait_for(is_done):
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if is_done():
-                return
+    while not is_done():
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    raise TimeoutError
 
 
 @pytest.fixture(scope="module", autouse=True)
-def servers(tmp_path_factory):
-    folder = tmp_path_factory.mktemp
-    gs = Server(folder("gs"), "gcp_storage_emulator", "start", "-q", "--default-bucket=bucket", "--port")
-    s3 = Server(folder("s3"), "moto.server", "-p")
+def gs(tmp_path_factory):
+    """Starts both emulators and returns that of Google Cloud Storage."""
+    gs, s3 = GoogleStorage(tmp_path_factory.mktemp("gs")), ThreadedMotoServer("localhost", port=0, verbose=False)
+    s3.start()
     variables = dict(AWS_ACCESS_KEY_ID="any", AWS_SECRET_ACCESS_KEY="any", AWS_DEFAULT_REGION="us-east-1")
-    with pytest.MonkeyPatch.context() as patch, contextlib.closing(gs), contextlib.closing(s3):
-        for name, value in dict(variables, STORAGE_EMULATOR_HOST=gs.url, AWS_ENDPOINT_URL=s3.url).items():
+    variables["AWS_ENDPOINT_URL"] = "http://{}:{}".format(*s3.get_host_and_port())
+    variables["STORAGE_EMULATOR_HOST"] = f"http://localhost:{gs.port}"
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
             patch.setenv(name, value)
         patch.setattr(logging.getLogger("gcsfs"), "level", logging.CRITICAL)
         fsspec.filesystem("s3").mkdir("bucket")
-        yield {"gs": gs, "s3": s3}
+        yield gs
+    gs.close()
+    s3.stop()
 
 
 @pytest.fixture(params=["gs", "s3", "memory"])
@@ -94,12 +90,12 @@ def temporary(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def gs_server(servers, monkeypatch):
+def gs_server(gs, monkeypatch):
     """The server of gs://, whose absence is noticed without waiting."""
     monkeypatch.setattr("gcsfs.retry.random", types.SimpleNamespace(random=lambda: -60.0))
-    yield servers["gs"]
-    if servers["gs"].process.poll() is not None:
-        servers["gs"].start()
+    yield gs
+    gs.close()
+    gs.start()
 
 
 def write(folder, files):
@@ -223,7 +219,6 @@ def test_a_missing_bucket_is_refused_and_not_made(protocol, tiny, temporary, cap
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("abc://x", "cannot be used"),
         ("needs://x", "cannot be used (Install a package)"),
         ("gs://", "must name a bucket"),
         ("s3:///run", "must name a bucket"),

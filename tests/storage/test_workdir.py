@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from properties import assert_one_line, damages, examples
+from properties import assert_one_line, damages, examples, refused
 
 from aux_rnn.config.serialization import to_json
-from aux_rnn.config.settings import Config, DataConfig
-from aux_rnn.datasets import find_dataset
+from aux_rnn.config.settings import Config
 from aux_rnn.storage.metrics_file import MetricsFile
 from aux_rnn.storage.workdir import (
     WorkdirError,
@@ -22,15 +21,11 @@ from aux_rnn.storage.workdir import (
     read_summary,
     require_same_config,
     write_config,
-    write_summary,
 )
 from aux_rnn.training.outputs import RunOutputs
-from aux_rnn.training.progress import format_summary
 
 DEEP = b'{"step": ' + b"[" * 100_000
 RECORDS = "".join(json.dumps({"kind": "train", "step": step, "loss": 0.5}) + "\n" for step in range(1, 9)).encode()
-SUMMARY = {"dataset": "digits", "auxiliary": "none", "status": "complete", "steps": 8, "seconds": 1.5}
-SUMMARY["results"] = {"test": {"accuracy": 0.5, "reconstruct_loss": float("inf")}}
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.just(10**400), st.floats(), st.text()),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
@@ -40,8 +35,6 @@ VALUES = st.recursive(
 
 def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
     first = RunOutputs(tmp_path, Config())
-    data = DataConfig(dataset="digits")
-    first.write_config(find_dataset(data).describe(data))
     with pytest.raises(WorkdirError, match="another run is using it"):
         RunOutputs(tmp_path, Config())
     first.close()
@@ -51,22 +44,17 @@ def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("run", "", "--workdir=.*/run: cannot be written"),
-        (
-            "run/config.json",
-            '{"dataset": "digits", "colour": 3}',
-            r"not a configuration of this version \(--colour: no",
-        ),
-        ("run/config.json/folder", "", r"config.json: not a configuration of this version \(.*Is a directory"),
-        ("run/checkpoints/2", "", r"has checkpoints but no config.json"),
+        ("run", "", "/run: cannot be written"),
+        ("run/config.json", '{"dataset": "digits", "colour": 3}', "not a configuration of this version (--colour: no"),
+        ("run/config.json/folder", "", "config.json: not a configuration of this version ([Errno 21] Is a directory"),
+        ("run/checkpoints/2", "", "has checkpoints but no config.json"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_refused_and_left_as_it_is(name, content, message, tmp_path):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text(content)
-    with pytest.raises(WorkdirError, match=message) as caught:
+    with refused(WorkdirError, str(tmp_path), message):
         RunOutputs(tmp_path / "run", Config())
-    assert_one_line(caught.value, str(tmp_path))
     assert (tmp_path / name).read_text() == content
 
 
@@ -87,29 +75,13 @@ def test_any_config_is_read_or_refused_and_kept(content, damage):
             assert read_config(file.parent) == Config()
 
 
-def test_records_that_the_checkpoint_does_not_cover_are_dropped(tmp_path):
-    path = tmp_path / "metrics.jsonl"
-    file = MetricsFile(path)
-    for step in (1, 2, 3):
-        file.write("train", step, {"loss": 1 / step if step != 2 else float("nan")})
-    file.close()
-    with path.open("a") as stream:
-        stream.write('{"kind": "train", "st')  # what a crash leaves of a line
-    MetricsFile(path, 2).close()
-    lines = ['{"kind": "train", "step": 1, "loss": 1.0}', '{"kind": "train", "step": 2, "loss": null}']
-    assert path.read_text().splitlines() == lines
-    with pytest.raises(WorkdirError, match="has 2 records, and the checkpoint was saved after 3; restore it"):
-        MetricsFile(path, 3)
-    assert path.read_text().splitlines() == lines
-    with pytest.raises(WorkdirError, match=r"cannot be continued .*Is a directory"):
-        MetricsFile(tmp_path)
-
-
 @examples(150)
 @given(st.one_of(st.just(RECORDS), st.binary(max_size=100)), damages(), st.integers(0, 9))
 @example(DEEP + b"\n", lambda content: content, 1)
 @example(b'{"step": NaN}\n', lambda content: content, 1)
 @example(b'{"step": 7}\n{"step": 1}\n', lambda content: content, 3)
+@example(RECORDS, lambda content: content[:-3], 7)  # a crash leaves a part of a line
+@example(RECORDS, lambda content: content, 9)
 def test_any_metrics_are_continued_or_refused_and_kept(content, damage, count):
     content = damage(content)
     with tempfile.TemporaryDirectory() as folder:
@@ -122,6 +94,7 @@ def test_any_metrics_are_continued_or_refused_and_kept(content, damage, count):
             assert file.read_bytes() == content
         else:
             complete = content.decode().replace("\r\n", "\n").replace("\r", "\n").split("\n")[:-1]
+            assert len(complete) >= count, "records that a checkpoint covers are missing"
             assert file.read_text().splitlines() == complete[:count]
 
 
@@ -130,10 +103,3 @@ def test_a_damaged_summary_is_ignored(tmp_path):
         (tmp_path / "summary.json").write_bytes(content)
         assert read_summary(tmp_path) is None
     assert read_summary(tmp_path / "summary.json") is None
-
-
-def test_numbers_that_are_not_finite_are_null_in_a_summary(tmp_path):
-    write_summary(tmp_path, SUMMARY)
-    found = read_summary(tmp_path)
-    assert found == {**SUMMARY, "results": {"test": {"accuracy": 0.5, "reconstruct_loss": None}}}
-    assert "accuracy 50.0 %  reconstruct nan" in format_summary(found, tmp_path)

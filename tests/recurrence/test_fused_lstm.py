@@ -11,12 +11,12 @@ from test_gradients import mark_slow_except
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
-from aux_rnn.recurrence.fused_backend import FoldedEncoder, FusedBackend
-from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, StepInputs, fold_embedding, lstm_step, run_lstm
+from aux_rnn.recurrence.fused_backend import FusedBackend
+from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, StepInputs, run_lstm
 from aux_rnn.recurrence.joined_layers import run_joined_lstm
 from aux_rnn.recurrence.scan import GPU_UNROLL, traced_for
 
-R, C, H = 3, 2, 4
+R, C = 3, 2
 
 
 def draw(random, *shape):
@@ -104,22 +104,6 @@ def check_against_plain_steps(steps, sizes, masked, cells=False, is_tokens=False
     actual = jax.jit(make_loss(run))(layers, states, inputs)
     expected = make_loss(plain_lstm)(layers, states, inputs)
     chex.assert_trees_all_close(actual, expected, rtol=tolerance, atol=tolerance)
-
-
-def test_an_embedding_is_folded_without_a_change():
-    random = np.random.default_rng(0)
-    whole = LSTMParams(draw(random, 5, 4 * H), draw(random, H, 4 * H), draw(random, 4 * H))
-    cell = dict(zip(("input_kernel", "recurrent_kernel", "bias"), whole, strict=True))
-    linear = {"kernel": draw(random, C, 5), "bias": draw(random, 5)}
-    table = draw(random, 7, 5)
-    state, pixel, token = (draw(random, R, H), draw(random, R, H)), draw(random, R, C), jnp.array([0, 6, 3])
-    for embedding, element, embedded in (
-        ({"linear": linear}, pixel, pixel @ linear["kernel"] + linear["bias"]),
-        ({"table": {"embedding": table}}, token, table[token]),
-    ):
-        expected, _ = lstm_step(whole, state, embedded, jnp.matmul)
-        found = FoldedEncoder(fold_embedding(cell, embedding))(state, element)
-        chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

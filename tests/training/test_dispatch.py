@@ -97,14 +97,13 @@ def test_a_run_may_continue_in_another_way(tiny, quiet, tmp_path, monkeypatch):
 
 
 def test_a_dispatch_ends_where_the_run_has_something_to_do():
-    plan = Plan(10, 25, 20, log_every=4, evaluate_every=10, checkpoint_every=7)
-    due = [step for step in range(46) if plan.should_log(step) or plan.should_evaluate(step) or step % 7 == 0]
-    step, reached = 0, [0]
-    while step < plan.total_steps:
-        step += plan.steps_until_due(step)
-        reached.append(step)
-    assert reached == due
-    assert [plan.steps_until_due(step) for step in (23, 24, 25, 44)] == [1, 1, 3, 1]
+    plan = Plan(10, pretrain_steps=13, train_steps=10, log_every=4, evaluate_every=10, checkpoint_every=7)
+    assert [step for step in range(1, 24) if plan.should_log(step)] == [4, 8, 12, 13, 16, 20, 23]
+    assert [step for step in range(1, 24) if plan.should_evaluate(step)] == [10, 13, 20, 23]
+    assert [step for step in range(1, 24) if plan.should_checkpoint(step)] == [7, 14, 21, 23]
+    due = [4, 7, 8, 10, 12, 13, 14, 16, 20, 21, 23]
+    for step in range(23):
+        assert step + plan.steps_until_due(step) == min(later for later in due if later > step)
 
 
 def test_the_steps_of_a_dispatch_take_a_tenth_of_a_second_unless_they_are_given(experiment):

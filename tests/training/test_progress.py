@@ -130,11 +130,3 @@ def test_peak_memory_is_this_process_own(tmp_path):
     assert peak_process_mib(status) == 2.0
     assert 20 < peak_process_mib() < 100_000
     assert 20 < peak_process_mib(tmp_path / "missing") < 100_000
-
-
-def test_the_plan_says_what_is_due_when():
-    assert [PLAN.phase(step) for step in (0, 9, 10, 29)] == ["pretrain", "pretrain", "train", "train"]
-    uneven = Plan(10, pretrain_steps=7, train_steps=8, log_every=4, evaluate_every=10, checkpoint_every=6)
-    assert [step for step in range(1, 16) if uneven.should_log(step)] == [4, 7, 8, 12, 15]
-    assert [step for step in range(1, 16) if uneven.should_evaluate(step)] == [7, 10, 15]
-    assert [step for step in range(1, 16) if uneven.should_checkpoint(step)] == [6, 12, 15]

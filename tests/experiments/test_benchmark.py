@@ -17,8 +17,6 @@ from benchmarking import measurements
 from benchmarking.measurements import Worker, kill_workers, make_batch
 
 from aux_rnn.config.fields import ConfigError
-from aux_rnn.config.serialization import to_flat
-from aux_rnn.config.settings import Config
 from aux_rnn.config.spec import SequenceSpec
 
 ROOT = Path(__file__).parents[2]
@@ -92,14 +90,10 @@ def test_a_flag_file_and_flags_of_both_kinds_are_read():
     assert (config.data.dataset, config.run.seed) == ("cifar10", 3)
 
 
-def test_batches_of_pixels_and_of_texts():
-    pixels = make_batch(SequenceSpec(length=9, channels=3, num_classes=4), 5)
-    assert (pixels["inputs"].shape, pixels["inputs"].dtype) == ((5, 9, 3), np.uint8)
-    assert set(pixels) == {"inputs", "labels", "rows", "mask"}
+def test_a_batch_of_texts_is_padded_at_the_start_up_to_half_of_its_length():
     texts = make_batch(SequenceSpec(length=9, channels=1, num_classes=4, vocabulary_size=256), 50)
     assert set(texts["lengths"]) == {5, 6, 7, 8, 9}
-    assert ((texts["inputs"] > 0).sum(axis=1) == texts["lengths"]).all()
-    assert (texts["inputs"][:, -1] > 0).all()
+    np.testing.assert_array_equal(texts["inputs"] > 0, np.arange(9) >= 9 - texts["lengths"][:, None])
 
 
 def test_only_pytorch_gets_its_switch_for_huge_pages(monkeypatch):
@@ -146,32 +140,18 @@ def test_a_worker_continues_after_a_refusal_and_its_death_is_noticed():
         worker.ask("step")
 
 
-def make_record(length, **other):
-    """A record with made-up numbers, of one program or two."""
-    program = dict(name="aux_rnn", devices="2 x cpu", versions=dict(jax="0.10.2", jaxlib="0.10.2", flax="0.12.8"))
-    program |= dict(variables=dict(GLIBC_TUNABLES="glibc"), seconds=[3.5, 3.0, 4.0], seconds_per_step=3.5)
-    program |= dict(compile_seconds=20.0, scratch_mib=800.0, gflop=467.3, peak_memory_mib=1500.0, loss=2.5)
-    program |= dict(product_gflop_per_second=178.0)
-    cpu = "A processor with a name as long as they are"
-    machine = dict(cpu=cpu, cores=2, memory_gib=16, os="Linux of some kind, x86_64", vector_extensions=["AVX2"])
-    spec = dict(length=length, channels=3, num_classes=10, vocabulary_size=0)
-    common = ("versions", "variables", "devices", "seconds", "peak_memory_mib", "loss")
-    programs = [program, *([{**{name: program[name] for name in common}, **other}] if other else [])]
-    return dict(spec=spec, settings=to_flat(Config()), machine=machine, commit="0123456789ab-dirty", programs=programs)
-
-
-def test_tables_show_the_results():
-    lengths = format_records([make_record(length) | dict(ratios=[]) for length in (1024, 16384)])
-    rows = [line.split() for line in lengths.splitlines()[1:3]]
-    cells = ["3.5", "3", "4", "0.7501", "20", "800", "1500", "2.5"]
-    assert rows == [["aux_rnn", "1024", *cells], ["aux_rnn", "16384", *cells]]
-    other = dict(name="PyTorch", seconds_per_step=6.0, notes=["a remark"])
-    peer = format_records([make_record(1024, **other) | dict(ratios=[2.0, 2.0, 1.5])])
-    assert "PyTorch takes 2.00 (1.50 to 2.00) times the seconds of aux_rnn" in peer
-    assert peer.splitlines()[2].split() == ["PyTorch", "1024", "6", "3", "4", "-", "-", "-", "1500", "2.5"]
-    assert max(len(line) for text in (lengths, peer) for line in text.splitlines()) <= 80
-    assert "a remark" in peer
-    assert ", AVX2, " in lengths
+def test_a_comparison_is_shown_with_both_programs_and_the_machine():
+    record = json.loads((ROOT / "results/speed/two-cores-avx2.jsonl").read_text().splitlines()[1])
+    own, other = record["programs"]
+    own["product_gflop_per_second"], other["notes"] = 120.0, ["a remark"]  # which older records do not have
+    table, _, about = format_records([record]).partition("\n\n")
+    own, other = (line.split() for line in table.splitlines()[1:])
+    assert own == ["aux_rnn", "1024", "5.579", "5.205", "5.859", "0.698", "7.56", "1274", "2117", "4.996"]
+    assert other == ["PyTorch", "1024", "7.69", "7.037", "9.15", "-", "-", "-", "2174", "3.242"]
+    assert "PyTorch takes 1.44 (1.26 to 1.56) times the seconds of aux_rnn" in about
+    assert "a remark" in about
+    assert ", AVX2, " in about
+    assert max(map(len, table.splitlines())) <= 80
 
 
 def measure(folder, *arguments):

@@ -98,8 +98,7 @@ def make_problem(
     random = np.random.default_rng(seed)
     batch = len(PADDED)
     if spec.vocabulary_size:
-        # No token twice in an example, so that the gradient of a row of the table is that of one time step.
-        inputs = jnp.asarray([random.permutation(spec.vocabulary_size)[:L] for _ in range(batch)])
+        inputs = jnp.asarray(random.integers(spec.vocabulary_size, size=(batch, L)))
     else:
         inputs = jnp.asarray(random.uniform(size=(batch, L, C)), float)
     labels = jnp.asarray(random.integers(K, size=batch))
@@ -114,23 +113,14 @@ def make_problem(
 def make_reach(problem: Problem) -> Any:
     """Returns a function `(name, *index)` that returns bool `[B, L]`: where the gradient of a loss is not zero.
 
-    `index` picks from the loss's own array: `[B]` for the supervised loss, `[B, A, S]` for an auxiliary loss. A token
-    has no gradient, but the encoder has a row of its table for it.
+    `index` picks from the loss's own array: `[B]` for the supervised loss, `[B, A, S]` for an auxiliary loss.
     """
-    is_tokens = bool(problem.model.spec.vocabulary_size)
 
-    def picked(probed: jax.Array, weights: dict[str, jax.Array]) -> jax.Array:
-        params, inputs = problem.params, probed
-        if is_tokens:
-            encoder = params["encoder"] | {"embedding": {"table": {"embedding": probed}}}
-            params, inputs = params | {"encoder": encoder}, problem.inputs
-        logits, decoded = problem.apply(params, inputs)
+    def picked(inputs: jax.Array, weights: dict[str, jax.Array]) -> jax.Array:
+        logits, decoded = problem.apply(problem.params, inputs)
         errors = {"supervised": optax.softmax_cross_entropy_with_integer_labels(logits, problem.labels)}
         for kind, segments in problem.segments(inputs).items():
-            if is_tokens:
-                errors[kind] = optax.softmax_cross_entropy_with_integer_labels(decoded[kind], segments.targets)
-            else:
-                errors[kind] = jnp.sum(jnp.square(decoded[kind] - segments.targets), axis=-1)
+            errors[kind] = jnp.sum(jnp.square(decoded[kind] - segments.targets), axis=-1)
         return sum(jnp.sum(weights[name] * errors[name]) for name in errors)
 
     gradient = jax.jit(jax.grad(picked))
@@ -139,12 +129,7 @@ def make_reach(problem: Problem) -> Any:
         weights = {kind: np.zeros((*anchors.shape, S), np.float32) for kind, anchors in problem.anchors.items()}
         weights["supervised"] = np.zeros(len(problem.inputs), np.float32)
         weights[name][index] = 1
-        if is_tokens:
-            table = gradient(problem.params["encoder"]["embedding"]["table"]["embedding"], weights)
-            touched = np.zeros((*problem.inputs.shape, table.shape[-1]), bool)
-            touched[index[0]] = np.asarray(table)[np.asarray(problem.inputs[index[0]])] != 0
-        else:
-            touched = np.asarray(gradient(problem.inputs, weights)) != 0
+        touched = np.asarray(gradient(problem.inputs, weights)) != 0
         # All channels of an element or none: nothing but a cut makes a zero.
         np.testing.assert_array_equal(touched.any(-1), touched.all(-1))
         return touched.any(-1)
@@ -191,11 +176,10 @@ WINDOW_CASES = {
     "no lengths, predict": truncate("full", 3, "full", auxiliary="predict"),
     "library cell, reconstruct": truncate(7, 3, 3, lengths=PADDED, encoder="gru", auxiliary="reconstruct"),
     "library cell, predict": truncate(3, "full", 1, lengths=PADDED, encoder="gru", auxiliary="predict"),
-    "tokens": truncate(7, 3, 2, lengths=PADDED, spec=TOKENS, auxiliary="reconstruct"),
 }
 
 
-# The naive method below cuts where the windows begin, and is compared for cells of flax and for texts, too.
+# The naive method below cuts where the windows begin, and is compared for cells of flax and for texts.
 QUICK_WINDOWS = ("1, 3, 2, free", "no lengths, predict")
 
 

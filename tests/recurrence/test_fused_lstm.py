@@ -50,11 +50,6 @@ CASES = {
     "tokens": dict(sizes=(4, 3), masked=True, is_tokens=True),
 }
 
-JOINED_CASES = {
-    "two layers, cells": dict(sizes=(3, 5), masked=False, cells=True),
-    "three layers, tokens": dict(sizes=(4, 2, 3), masked=False, is_tokens=True),
-}
-
 STEPS = (1, CHECKPOINT_EVERY - 1, CHECKPOINT_EVERY, 2 * CHECKPOINT_EVERY + 3)
 # Each case and each number of steps at least once.
 QUICK = {(case, STEPS[number]) for case, number in zip(CASES, (0, 3, 2, 1, 3), strict=True)}
@@ -67,9 +62,9 @@ def test_values_and_gradients_equal_those_of_plain_steps(case, steps):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("case", JOINED_CASES)
+@pytest.mark.parametrize("case", [CASES["two layers, cells"], dict(sizes=(4, 2, 3), masked=False, is_tokens=True)])
 def test_joined_layers_equal_plain_steps(case):
-    check_against_plain_steps(CHECKPOINT_EVERY + 1, **JOINED_CASES[case], run=run_joined_lstm)
+    check_against_plain_steps(CHECKPOINT_EVERY + 1, **case, run=run_joined_lstm)
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
 """The PyTorch version of the step: the same loss and gradients for the same parameters."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from test_gradients import UNCUT, L, S, make_problem, truncate
 
 from aux_rnn.config.serialization import from_flat
@@ -14,54 +17,42 @@ torch = pytest.importorskip("torch")
 from benchmarking import pytorch  # noqa: E402 (not where there is no PyTorch)
 from benchmarking.measurements import make_batch  # noqa: E402
 
-
-def as_linear(name, params):
-    return {f"{name}.weight": params["kernel"].T, f"{name}.bias": params["bias"]}
-
-
-def as_embedding(name, params):
-    return as_linear(f"{name}.embedding", params["embedding"]["linear"])
-
-
-def as_lstm(name, *layers):
-    """Our bias is the input's in PyTorch, whose second one is superfluous."""
-    named = {}
-    for k, layer in enumerate(layers):
-        named[f"{name}.weight_ih_l{k}"] = layer["input_kernel"].T
-        named[f"{name}.weight_hh_l{k}"] = layer["recurrent_kernel"].T
-        named[f"{name}.bias_ih_l{k}"] = layer["bias"]
-    return named
-
-
-def as_head(name, params):
-    """Numbers the linear layers; the odd places are those of ReLUs."""
-    named = {}
-    for k, layer in enumerate(sorted(params)):  # Dense_0, Dense_1, ..., output
-        named |= as_linear(f"{name}.{2 * k}", params[layer])
-    return named
+# From our names to those of PyTorch, for heads of two hidden layers, each followed by a ReLU that PyTorch counts. Our
+# bias is the input's in PyTorch, whose second one is superfluous.
+RENAMED = {
+    r"^encoder\.|\.linear": "",
+    r"^decoders_": "decoders.",
+    r"^cell\.(\w+)": r"lstm.\1_l0",
+    r"layers_(\d)\.(\w+)": r"lstm.\2_l\1",
+    r"lstm\.bias": "lstm.bias_ih",
+    r"input_kernel": "weight_ih",
+    r"recurrent_kernel": "weight_hh",
+    r"state_map\.Dense_0": "map_c",
+    r"state_map\.Dense_1": "map_h",
+    r"head\.Dense_0": "head.0",
+    r"head\.Dense_1": "head.2",
+    r"head\.output": "head.4",
+    r"kernel$": "weight",
+}
 
 
 def as_pytorch(params):
     """Our parameters, or gradients of them, by PyTorch's names."""
-    encoder = params["encoder"]
-    named = {**as_embedding("encoder", encoder), **as_lstm("encoder.lstm", encoder["cell"])}
-    named = {name.removeprefix("encoder."): value for name, value in named.items()} | as_head("head", params["head"])
-    for key in params:
-        if not key.startswith("decoders_"):
-            continue
-        name, decoder = key.replace("_", ".", 1), params[key]
-        layers = [decoder[layer] for layer in sorted(decoder) if layer.startswith("layers_")]
-        named |= as_embedding(name, decoder) | as_lstm(f"{name}.lstm", *layers)
-        named |= as_head(f"{name}.head", decoder["head"])
-        for part, layer in (("map_c", "Dense_0"), ("map_h", "Dense_1")):
-            named |= as_linear(f"{name}.{part}", decoder["state_map"][layer]) if "state_map" in decoder else {}
-    return {name: np.asarray(value) for name, value in named.items()}
+    named = {}
+    for name, value in flatten_dict(params, sep=".").items():
+        for ours, theirs in RENAMED.items():
+            name = re.sub(ours, theirs, name)
+        named[name] = np.asarray(value).T
+    return named
+
+
+HEADS = dict(head_sizes=(5, 7), decoder_head_sizes=(6, 8))
 
 
 def case(truncations, decoder_sizes=(4, 4), **anchors):
     """Returns the settings and the anchors, of which PyTorch has one per batch."""
     auxiliary = "both" if len(anchors) == 2 else next(iter(anchors), "none")
-    return dict(truncations, auxiliary=auxiliary, decoder_sizes=decoder_sizes, head_sizes=(5, 7)), anchors
+    return {**truncations, **HEADS, "auxiliary": auxiliary, "decoder_sizes": decoder_sizes}, anchors
 
 
 CASES = {

@@ -1,5 +1,6 @@
 """Steps on batches from the host and on examples that the devices hold, one or several per dispatch."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from faulty import read_metrics
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_settings
-from aux_rnn.datasets import Examples, TrainBatches
+from aux_rnn.datasets import TrainBatches
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training import compilation, dispatch
@@ -101,6 +102,9 @@ def test_a_dispatch_ends_where_the_run_has_something_to_do():
     assert [step for step in range(1, 24) if plan.should_log(step)] == [4, 8, 12, 13, 16, 20, 23]
     assert [step for step in range(1, 24) if plan.should_evaluate(step)] == [10, 13, 20, 23]
     assert [step for step in range(1, 24) if plan.should_checkpoint(step)] == [7, 14, 21, 23]
+    assert plan.count_evaluations() == 4
+    long = dataclasses.replace(plan, pretrain_steps=0, train_steps=2 * 10**9)
+    assert long.count_evaluations() == 2 * 10**8, "without a loop over all steps"
     due = [4, 7, 8, 10, 12, 13, 14, 16, 20, 21, 23]
     for step in range(23):
         assert step + plan.steps_until_due(step) == min(later for later in due if later > step)
@@ -137,13 +141,3 @@ def test_examples_stay_on_the_host_where_they_take_too_much_memory(experiment, m
     monkeypatch.setattr(compilation, "available_bytes", lambda: size - 1)
     with pytest.raises(ConfigError, match=r"^--data_on_device=always: must be never: the examples need .* GiB"):
         make_dispatcher(experiment, **WAYS["three"])
-
-
-def test_data_sets_of_nearly_equal_size_share_their_programs():
-    shapes = set()
-    for count in (24, 31):
-        examples = Examples(np.ones((count, 4, 1), np.uint8), np.ones(count, np.int32), np.ones(count, np.int32))
-        padded = dispatch.pad_examples(TrainBatches(examples, 8, 0))
-        shapes.add(tuple((name, values.shape) for name, values in padded.items()))
-        assert all(values[:count].all() and not values[count:].any() for values in padded.values())
-    assert shapes == {(("inputs", (32, 4)), ("labels", (32,)), ("lengths", (32,)))}

@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from unittest.mock import Mock
 
 import benchmark
 import numpy as np
@@ -40,29 +41,25 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-MISTAKES = {
-    "no command": ([], "give one command of step, peer, lengths, scan"),
-    "unknown flag": (["step", "--pears=3"], "pears"),
-    "not a setting": (["step", "--batch_size=many"], "--batch_size=many: must be an integer from 1"),
-    "no such flag file": (["step", "--flagfile=nope.flags"], "--flagfile=nope.flags: no such file"),
-    "no steps": (["step", "--pairs=0"], "--pairs=0: must be an integer from 1"),
-    "flag of another command": (["step", "--lengths=3"], "--lengths: not with the command step"),
-    "zero length": (["lengths", "--lengths=0,64"], "--lengths=0,64: must be positive integers"),
-    "no folder": (["step", "--output=/nonexistent/x.jsonl"], "--output=/nonexistent/x.jsonl: must be a file in"),
-    "a folder": (["step", "--output=/"], "--output=/: must be a file in a folder that exists"),
-    "peer of texts": (
-        ["peer", "--dataset=digits_text", "--optimizer=rmsprop"],
-        "--dataset=digits_text: must be a data",
-    ),
-    "peer fed back": (["peer", "--noteacher_forcing"], "--teacher_forcing=false: must be true for peer"),
-    "peer of layers": (["peer", "--decoder_sizes=4,5"], "--decoder_sizes=4,5: must be layers of one size"),
-    "scan of a cell": (["scan", "--encoder=gru"], "--encoder=gru: must be lstm for scan"),
-}
+MISTAKES = [
+    ([], "give one command of step, peer, lengths, scan"),
+    (["step", "--pears=3"], "pears"),
+    (["step", "--batch_size=many"], "--batch_size=many: must be an integer from 1"),
+    (["step", "--flagfile=nope.flags"], "--flagfile=nope.flags: no such file"),
+    (["step", "--pairs=0"], "--pairs=0: must be an integer from 1"),
+    (["step", "--lengths=3"], "--lengths: not with the command step"),
+    (["lengths", "--lengths=0,64"], "--lengths=0,64: must be positive integers"),
+    (["step", "--output=/nonexistent/x.jsonl"], "--output=/nonexistent/x.jsonl: must be a file in"),
+    (["step", "--output=/"], "--output=/: must be a file in a folder that exists"),
+    (["peer", "--dataset=digits_text", "--optimizer=rmsprop"], "--dataset=digits_text: must be a data"),
+    (["peer", "--noteacher_forcing"], "--teacher_forcing=false: must be true for peer"),
+    (["peer", "--decoder_sizes=4,5"], "--decoder_sizes=4,5: must be layers of one size"),
+    (["scan", "--encoder=gru"], "--encoder=gru: must be lstm for scan"),
+]
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_gets_one_line_and_exit_code_2(mistake, run):
-    arguments, expected = MISTAKES[mistake]
+@pytest.mark.parametrize(("arguments", "expected"), MISTAKES, ids=range(len(MISTAKES)))
+def test_a_mistake_gets_one_line_and_exit_code_2(arguments, expected, run):
     code, out, err = run(*arguments)
     assert (code, out, err.count("\n"), err.startswith("error: ")) == (2, "", 1, True)
     assert expected in err
@@ -106,24 +103,14 @@ def test_only_pytorch_gets_its_switch_for_huge_pages(monkeypatch):
     assert [name in other for name in names] == [False, True]
 
 
-class Clockwork:
-    """A worker whose steps take the given seconds."""
-
-    def __init__(self, name, seconds, log):
-        self.name, self.seconds, self.log = name, iter(seconds), log
-
-    def ask(self, method):
-        self.log.append(self.name)
-        return next(self.seconds)
-
-
 def test_turns_are_taken_in_alternating_order(monkeypatch, capsys):
     """The second of the two steps of a turn counts."""
     monkeypatch.setattr(measurements, "PAUSE", 0)
-    log = []
-    workers = [Clockwork("a", [9, 1, 9, 2, 9, 3], log), Clockwork("b", [9, 4, 9, 5, 9, 6], log)]
-    assert measurements.interleave_steps(workers, 3) == [[1, 2, 3], [4, 5, 6]]
-    assert "".join(log) == "aabb" + "bbaa" + "aabb"
+    workers = Mock()
+    workers.a.name, workers.a.ask.side_effect = "a", [9, 1, 9, 2, 9, 3]
+    workers.b.name, workers.b.ask.side_effect = "b", [9, 4, 9, 5, 9, 6]
+    assert measurements.interleave_steps([workers.a, workers.b], 3) == [[1, 2, 3], [4, 5, 6]]
+    assert "".join(name[0] for name, *_ in workers.mock_calls) == "aabb" + "bbaa" + "aabb"
     assert capsys.readouterr().err.endswith("3 of 3: a 3 s, b 6 s\n")
 
 

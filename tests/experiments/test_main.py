@@ -101,7 +101,8 @@ MISTAKES = [
     (f"{DIGITS} --train_examples=5000", "--train_examples=5000: "),
     ("--dataset=mnist --data_dir=empty --manual_dir=/nonexistent", "--manual_dir=/nonexistent"),
     (f"{DIGITS} --train_epochs=2147483647", "--train_epochs=2147483647: must be fewer"),
-    (f"{DIGITS} --hidden_size=1000000000", "--hidden_size=1000000000: must be smaller"),
+    (f"{DIGITS} --hidden_size=1000000000", "--hidden_size=1000000000: must be smaller: the parameters"),
+    (f"{DIGITS} --decoder_sizes=4,1000000000", "--decoder_sizes=4,1000000000: must be smaller: the parameters"),
     ("--mode=eval --workdir=/nonexistent/run", "/nonexistent/run: holds no run"),
 ]
 

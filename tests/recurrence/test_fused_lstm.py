@@ -5,6 +5,7 @@ import itertools
 import chex
 import jax
 import jax.numpy as jnp
+import naive
 import numpy as np
 import pytest
 from test_gradients import mark_slow_except
@@ -26,15 +27,14 @@ def draw(random, *shape):
 def plain_lstm(layers, states, inputs, return_cells):
     """Runs `run_lstm` step by step, differentiated automatically."""
     (elements, mask), history = inputs, []
+    run_step = jax.vmap(naive.lstm_step, (None, 0, 0))
     for step, element in enumerate(elements):
-        new, below = [], element
-        for layer, (c, h) in zip(layers, states, strict=True):
-            read = layer.kernel[below] if below.ndim == 1 else below @ layer.kernel
-            i, f, g, o = jnp.split(read + h @ layer.recurrent + layer.bias, 4, axis=-1)
-            c_new = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-            h_new = jax.nn.sigmoid(o) * jnp.tanh(c_new)
-            advances = True if mask is None else mask[step]
-            new.append((jnp.where(advances, c_new, c), jnp.where(advances, h_new, h)))
+        new, below = [], element if element.ndim > 1 else jax.nn.one_hot(element, len(layers[0].kernel))
+        advances = True if mask is None else mask[step]
+        for layer, state in zip(layers, states, strict=True):
+            params = {"input_kernel": layer.kernel, "recurrent_kernel": layer.recurrent, "bias": layer.bias}
+            after = run_step(params, state, below)
+            new.append(jax.tree.map(lambda a, b, advances=advances: jnp.where(advances, a, b), after, state))
             below = new[-1][1]
         states = tuple(new)
         history.append(states[-1])

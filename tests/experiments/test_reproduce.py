@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 import reproduce
 from reproduction import presets
 from reproduction.figures import EXPERIMENTS
 from reproduction.grid import ROW, folder_of, make_grid
+from written_run import write_run
 
 from aux_rnn.config.serialization import to_flat
 from aux_rnn.config.spec import check_segment
@@ -110,18 +110,15 @@ def test_a_mistake_gets_one_line_and_nothing_is_done(arguments, message, run, tm
     assert not any(tmp_path.iterdir())
 
 
-def test_a_complete_run_that_cannot_be_read_is_named_and_others_are_recorded(only_lstm, run, tmp_path, monkeypatch):
-    def make_record(experiment, preset, run):
-        if run.model == "lstm" and run.truncation == "full":
-            raise KeyError("machine")
-        return {"test_accuracy": 0.5, "seconds": 1.0}
-
-    monkeypatch.setattr(reproduce, "make_record", make_record)
-    monkeypatch.setattr(reproduce, "find_state", lambda run, recorded: "complete")
-    monkeypatch.setattr(reproduce, "save_report", lambda *_: "the report")
-    monkeypatch.setattr(reproduce, "read_records", lambda *_: pd.DataFrame(columns=["config"]))
-    code, out, _ = run("table2", "--preset=digits", "--seeds=1")
-    assert code == 1
+def test_a_complete_run_that_cannot_be_read_is_named_and_others_are_recorded(only_lstm, run, tmp_path):
+    summary = dict(test_accuracy=0.5, validation_accuracy=0.5, parameters=7, seconds=1.0)
+    summary |= dict(examples={"test": 360}, results={"test": {}})
+    machine = dict(cpu="Abacus 3", cores=1, memory_gib=16, os="Debian, x86_64")
+    good, bad = make_grid("table2", "digits", 1)["config"][:2]
+    write_run(tmp_path / "runs" / folder_of(good), good, **summary, machine=machine, devices="1 x cpu")
+    write_run(tmp_path / "runs" / folder_of(bad), bad, **summary)
+    code, out, err = run("table2", "--preset=digits", "--seeds=1")
+    assert (code, err) == (1, "")
     assert "cannot be read (KeyError('machine')); move it away" in out
     assert "digits lstm truncated, seed 0: test accuracy 50.0 %" in out
     assert len((tmp_path / "results/table2/digits.jsonl").read_text().splitlines()) == 1

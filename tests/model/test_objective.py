@@ -16,6 +16,7 @@ from aux_rnn import AuxiliaryRNN, ConfigError, ModelConfig, SequenceSpec, init_p
 SPEC = SequenceSpec(length=12, channels=2, num_classes=1)
 SMALL = dict(embedding_size=3, hidden_size=4, head_sizes=(4,), decoder_sizes=(4,), decoder_head_sizes=(4,))
 SMALL |= dict(segment_length=4, supervised_truncation=3, auxiliary_truncation=2)
+FLOATS = np.zeros((3, 12, 2))
 
 
 @functools.cache
@@ -82,25 +83,20 @@ def test_programs_with_stricter_settings_of_jax_have_the_loss_and_its_gradient(n
 
 
 @pytest.mark.parametrize(
-    ("inputs", "lengths", "message"),
+    ("inputs", "lengths", "options", "message"),
     [
-        (np.zeros((3, 12, 2), np.uint8), None, "inputs: are uint8; must be floats, as the spec says"),
-        (np.zeros((3, 5, 2)), None, "inputs: have the shape [3, 5, 2]; must be [B, 12, 2], as the spec"),
-        (np.zeros((3, 12)), None, "inputs: have the shape [3, 12]; must be [B, 12, 2], as the spec"),
-        (np.zeros((3, 12, 2)), np.ones((3, 12), bool), "lengths: are bool [3, 12]; must be integers [B]; for a mask"),
-        (np.zeros((3, 12, 2)), np.ones(2, int), "[2]; must be integers [B]"),
+        (np.zeros((3, 12, 2), np.uint8), None, {}, "inputs: are uint8; must be floats, as the spec says"),
+        (np.zeros((3, 5, 2)), None, {}, "inputs: have the shape [3, 5, 2]; must be [B, 12, 2], as the spec"),
+        (np.zeros((3, 12)), None, {}, "inputs: have the shape [3, 12]; must be [B, 12, 2], as the spec"),
+        (FLOATS, np.ones((3, 12), bool), {}, "lengths: are bool [3, 12]; must be integers [B]; for a mask"),
+        (FLOATS, np.ones(2, int), {}, "[2]; must be integers [B]"),
+        (FLOATS, None, dict(segment_length=13), "--segment_length=13: must be at most 12 to reconstruct"),
     ],
 )
-def test_inputs_and_lengths_that_do_not_fit_are_refused(inputs, lengths, message):
-    model = AuxiliaryRNN(ModelConfig(**SMALL), SPEC)
+def test_inputs_lengths_and_segments_that_do_not_fit_are_refused(inputs, lengths, options, message):
+    model = AuxiliaryRNN(ModelConfig(**{**SMALL, **options}), SPEC)
     with pytest.raises(ConfigError, match=re.escape(message)):
         joint_loss(model, {}, jax.random.key(0), inputs, square, lengths)
-
-
-def test_a_segment_that_is_longer_than_the_sequences_is_refused():
-    model = AuxiliaryRNN(ModelConfig(**SMALL | dict(segment_length=13)), SPEC)
-    with pytest.raises(ConfigError, match="--segment_length=13: must be at most 12 to reconstruct"):
-        joint_loss(model, {}, jax.random.key(0), np.zeros((3, 12, 2)), square)
 
 
 def test_a_loss_that_is_no_scalar_is_refused():

@@ -21,6 +21,7 @@ from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.spec import SequenceSpec
 
 ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 PROGRAM = str(ROOT / "experiments" / "benchmark.py")
 TINY = ["--dataset=digits", "--image_size=4", "--auxiliary=none", "--embedding_size=4", "--hidden_size=6"]
 TINY += ["--batch_size=8", "--head_sizes=5", "--supervised_truncation=4"]
@@ -35,10 +36,6 @@ def run(capsys):
         return code, *capsys.readouterr()
 
     return run_main
-
-
-def environment():
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 MISTAKES = [
@@ -144,7 +141,7 @@ def test_a_comparison_is_shown_with_both_programs_and_the_machine():
 def measure(folder, *arguments):
     """Runs the program as a user does; returns its standard output and its records."""
     command = [sys.executable, PROGRAM, *arguments, *TINY, "--output=records.jsonl"]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout, [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
 
@@ -181,7 +178,7 @@ def test_programs_are_compared_in_turns(command, name, tmp_path):
 @pytest.mark.slow
 def test_only_the_worker_imports_jax_and_an_interruption_ends_it_as_well(tmp_path):
     command = [sys.executable, PROGRAM, "step", *TINY]
-    popen = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    popen = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     try:
         assert popen.stderr.readline().startswith("compiling for 16 steps, ")
         assert "jaxlib" not in Path(f"/proc/{popen.pid}/maps").read_text()

@@ -122,9 +122,7 @@ def test_the_steps_of_a_dispatch_take_a_tenth_of_a_second_unless_they_are_given(
 
 
 def test_process_0_chooses_for_all(experiment):
-    second = SimpleNamespace(
-        index=1, count=2, broadcast=lambda value: 5
-    )  # the second process, of which the first chose five steps
+    second = SimpleNamespace(index=1, count=2, broadcast=lambda value: 5)  # the first has chosen five steps
     dispatcher = make_dispatcher(experiment, second)
     dispatcher.adapt(1000)
     assert dispatcher.prepare(0, 100).count == 5

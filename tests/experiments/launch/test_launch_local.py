@@ -18,7 +18,7 @@ import os, sys
 flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
 os.execvp("sh", ["sh", "-c", flags["do" + flags["process_id"]], "sh", flags["num_processes"]])
 """
-WAIT = "while :; do sleep 0.05; done"
+WAIT = "for i in $(seq 2400); do sleep 0.05; done"  # two minutes, longer than a test waits
 START = """
 import sys
 from pathlib import Path

@@ -16,12 +16,7 @@ def flip_a_bit(path):
     path.write_bytes(content)
 
 
-DAMAGES = {
-    "half of it": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "emptied": lambda path: path.write_bytes(b""),
-    "a bit": flip_a_bit,
-    "deleted": lambda path: path.unlink(),
-}
+DAMAGES = {"a bit": flip_a_bit, "deleted": lambda path: path.unlink()}
 TEXTS = ("--dataset=dbpedia", "--image_size=0", "--sequence_length=16", "--allow_partial")
 
 
@@ -39,16 +34,10 @@ def texts(tmp_path_factory):
     return folder
 
 
-CASES = [("train.array_record*", damage) for damage in ("a bit", "deleted", "emptied")]
-CASES += [("test.array_record*", "half of it"), ("dataset_info.json", "emptied")]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "damage"), [CASES[0], *(pytest.param(*case, marks=pytest.mark.long) for case in CASES[1:])]
-)
-def test_damaged_data_is_refused_and_after_repair_the_run_continues(pattern, damage, texts, tmp_path):
+@pytest.mark.parametrize("damage", ["a bit", pytest.param("deleted", marks=pytest.mark.long)])
+def test_damaged_data_is_refused_and_after_repair_the_run_continues(damage, texts, tmp_path):
     folder = shutil.copytree(texts, tmp_path / "copy")
-    (file,) = folder.glob(f"data/sequential_dbpedia/*/*{pattern}")
+    (file,) = folder.glob("data/sequential_dbpedia/*/*train.array_record*")
     content = file.read_bytes()
     DAMAGES[damage](file)
     before = snapshot(folder)

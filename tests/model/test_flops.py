@@ -7,7 +7,6 @@ from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model.flops import count_training_step, count_transformer
 
 SPEC = SequenceSpec(length=20, channels=3, num_classes=10)
-TOKENS = SequenceSpec(length=20, channels=1, num_classes=10, vocabulary_size=11)
 SIZES = dict(embedding_size=2, hidden_size=4, head_sizes=(5,), decoder_sizes=(6, 7), decoder_head_sizes=(8,))
 SETTINGS = dict(SIZES, segment_length=9, supervised_truncation=5, auxiliary_truncation=3, batch_size=1)
 
@@ -25,44 +24,35 @@ FOLDED_DECODER_STEP = 3 * (4 * 6 * 6 + 4 * (6 + 7) * 7 + 7 * 8 + 8 * 3) + 2 * (3
 FOLDED_DECODER = 9 * FOLDED_DECODER_STEP + 3 * (2 * 4 * 6)
 
 NONE, FULL = dict(auxiliary="none"), dict(auxiliary="none", supervised_truncation="full")
+FOLDED_TOKEN_DECODER = 9 * 3 * (4 * 6 * 6 + 4 * (6 + 7) * 7 + 7 * 8 + 8 * 11) + 3 * (2 * 4 * 6)
+TOKENS = {"spec": SequenceSpec(length=20, channels=1, num_classes=10, vocabulary_size=11)}
+PRETRAIN, FOLDED = {"phase": "pretrain"}, {"folded": True}
 RECONSTRUCT, PREDICT = dict(auxiliary="reconstruct"), dict(auxiliary="predict")
 
 
-def count(settings, phase="train", spec=SPEC, folded=False):
-    return count_training_step(from_flat({**SETTINGS, **settings}), spec, phase, folded=folded)
-
-
 @pytest.mark.parametrize(
-    ("settings", "phase", "expected"),
+    ("settings", "options", "expected"),
     [
-        (NONE, "train", 15 * FORWARD + 5 * BOTH + HEAD),
-        (NONE | dict(batch_size=7), "train", 7 * (15 * FORWARD + 5 * BOTH + HEAD)),
-        (FULL, "train", 20 * BOTH + HEAD),
-        (NONE | dict(supervised_truncation=0), "train", 20 * FORWARD + HEAD),
-        (NONE | dict(encoder="gru"), "train", (15 + 3 * 5) * CELL * 3 // 4 + (15 + 2 * 5) * EMBEDDING + HEAD),
-        (RECONSTRUCT, "pretrain", 17 * FORWARD + 3 * BOTH + DECODER),
-        (RECONSTRUCT, "train", 17 * FORWARD + (5 + 3) * BOTH + DECODER + HEAD),
+        (NONE, {}, 15 * FORWARD + 5 * BOTH + HEAD),
+        (NONE | dict(batch_size=7), {}, 7 * (15 * FORWARD + 5 * BOTH + HEAD)),
+        (FULL, {}, 20 * BOTH + HEAD),
+        (NONE | dict(supervised_truncation=0), {}, 20 * FORWARD + HEAD),
+        (NONE | dict(encoder="gru"), {}, (15 + 3 * 5) * CELL * 3 // 4 + (15 + 2 * 5) * EMBEDDING + HEAD),
+        (RECONSTRUCT, PRETRAIN, 17 * FORWARD + 3 * BOTH + DECODER),
+        (RECONSTRUCT, {}, 17 * FORWARD + (5 + 3) * BOTH + DECODER + HEAD),
         # The last anchor of a prediction is at 20 - 9.
-        (PREDICT, "pretrain", 8 * FORWARD + 3 * BOTH + DECODER),
-        (dict(auxiliary="both", num_anchors=2), "pretrain", 17 * FORWARD + 2 * 2 * 3 * BOTH + 2 * 2 * DECODER),
+        (PREDICT, PRETRAIN, 8 * FORWARD + 3 * BOTH + DECODER),
+        (dict(auxiliary="both", num_anchors=2), PRETRAIN, 17 * FORWARD + 2 * 2 * 3 * BOTH + 2 * 2 * DECODER),
         # One window without a cut puts the whole first pass under the gradient.
-        (RECONSTRUCT | dict(auxiliary_truncation="full"), "train", 20 * BOTH + 5 * BOTH + DECODER + HEAD),
+        (RECONSTRUCT | dict(auxiliary_truncation="full"), {}, 20 * BOTH + 5 * BOTH + DECODER + HEAD),
+        (RECONSTRUCT, FOLDED, 17 * FOLDED_FORWARD + (5 + 3) * FOLDED_BOTH + FOLDED_DECODER + HEAD),
+        # Tokens are looked up for nothing; folded ones are rows of a table.
+        (NONE, TOKENS, (15 + 3 * 5) * CELL + HEAD),
+        (PREDICT, TOKENS | PRETRAIN | FOLDED, (8 + 3 * 3) * 4 * 4 * 4 + FOLDED_TOKEN_DECODER),
     ],
 )
-def test_a_step_counts_what_a_hand_counts(settings, phase, expected):
-    assert count(settings, phase) == expected
-
-
-def test_a_folded_embedding_costs_one_small_matrix():
-    expected = 17 * FOLDED_FORWARD + (5 + 3) * FOLDED_BOTH + FOLDED_DECODER + HEAD
-    assert count(RECONSTRUCT, folded=True) == expected
-
-
-def test_tokens_are_looked_up_for_nothing_and_folded_ones_are_rows_of_a_table():
-    assert count(NONE, spec=TOKENS) == (15 + 3 * 5) * CELL + HEAD
-    decoder_step = 3 * (4 * 6 * 6 + 4 * (6 + 7) * 7 + 7 * 8 + 8 * 11)
-    expected = (8 + 3 * 3) * 4 * 4 * 4 + 9 * decoder_step + 3 * (2 * 4 * 6)
-    assert count(PREDICT, "pretrain", TOKENS, folded=True) == expected
+def test_a_step_counts_what_a_hand_counts(settings, options, expected):
+    assert count_training_step(from_flat({**SETTINGS, **settings}), **{"spec": SPEC, **options}) == expected
 
 
 def test_the_step_of_cifar_at_the_papers_sizes_needs_467_gflop():

@@ -18,10 +18,7 @@ def test_whole_pixels_are_read_row_by_row_or_permuted_and_scaled():
 
 
 def test_a_permutation_belongs_to_its_seed():
-    first = make_permutation(784, 0)
-    np.testing.assert_array_equal(np.sort(first), np.arange(784))
-    np.testing.assert_array_equal(first, make_permutation(784, 0))
-    assert (first != make_permutation(784, 1)).any()
+    assert (make_permutation(784, 0) != make_permutation(784, 1)).any()
     # Written down, so that no release of NumPy changes the experiment unnoticed.
     np.testing.assert_array_equal(make_permutation(8, 0), [3, 2, 1, 6, 0, 7, 4, 5])
 

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 from test_fused_lstm import CASES, check_against_plain_steps, draw
-from test_gradients import NAIVE_CASES, make_problem
+from test_gradients import NAIVE_CASES, make_problem, mark_slow_except
 
 from aux_rnn.recurrence import backends, pallas_backend
 from aux_rnn.recurrence.cells import LSTMCell
@@ -37,10 +37,7 @@ def unchecked():
     forget()
 
 
-@pytest.mark.parametrize(
-    "case",
-    ["mask, cells", *(pytest.param(case, marks=pytest.mark.slow) for case in [*CASES][2:])],
-)
+@pytest.mark.parametrize("case", mark_slow_except(["mask, cells"], [*CASES][1:]))
 def test_values_and_gradients_equal_those_of_plain_steps(case):
     steps = MAX_STEPS + 3  # the second block is not full
     with jax.default_matmul_precision("highest"):

@@ -68,13 +68,6 @@ def test_processes_on_one_machine_share_its_memory(monkeypatch):
     compilation.require_memory(10**20, ("batch_size", 8, "smaller"), "a step needs", TWO)
 
 
-@pytest.mark.parametrize("name", ["hidden_size", "decoder_sizes"])
-def test_sizes_whose_parameters_do_not_fit_are_refused_by_name_before_anything_is_made(name):
-    value = (4, 10**7) if name.endswith("sizes") else 10**7
-    with pytest.raises(ConfigError, match=f"^--{name}=[0-9,]*: must be smaller: the parameters .* GiB are available"):
-        compile_on(SPEC, **{name: value})
-
-
 def test_the_memory_that_is_available(tmp_path):
     meminfo, limit = tmp_path / "meminfo", tmp_path / "memory.max"
     assert available_system_bytes(meminfo, limit) is None

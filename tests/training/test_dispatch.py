@@ -1,5 +1,6 @@
 """Steps on batches from the host and on examples that the devices hold, one or several per dispatch."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from faulty import read_metrics
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.serialization import with_settings
-from aux_rnn.datasets import Examples, TrainBatches
+from aux_rnn.datasets import TrainBatches
 from aux_rnn.distributed import SINGLE_PROCESS
 from aux_rnn.system.signals import StopRequest
 from aux_rnn.training import compilation, dispatch
@@ -97,14 +98,16 @@ def test_a_run_may_continue_in_another_way(tiny, quiet, tmp_path, monkeypatch):
 
 
 def test_a_dispatch_ends_where_the_run_has_something_to_do():
-    plan = Plan(10, 25, 20, log_every=4, evaluate_every=10, checkpoint_every=7)
-    due = [step for step in range(46) if plan.should_log(step) or plan.should_evaluate(step) or step % 7 == 0]
-    step, reached = 0, [0]
-    while step < plan.total_steps:
-        step += plan.steps_until_due(step)
-        reached.append(step)
-    assert reached == due
-    assert [plan.steps_until_due(step) for step in (23, 24, 25, 44)] == [1, 1, 3, 1]
+    plan = Plan(10, pretrain_steps=13, train_steps=10, log_every=4, evaluate_every=10, checkpoint_every=7)
+    assert [step for step in range(1, 24) if plan.should_log(step)] == [4, 8, 12, 13, 16, 20, 23]
+    assert [step for step in range(1, 24) if plan.should_evaluate(step)] == [10, 13, 20, 23]
+    assert [step for step in range(1, 24) if plan.should_checkpoint(step)] == [7, 14, 21, 23]
+    assert plan.count_evaluations() == 4
+    long = dataclasses.replace(plan, pretrain_steps=0, train_steps=2 * 10**9)
+    assert long.count_evaluations() == 2 * 10**8, "without a loop over all steps"
+    due = [4, 7, 8, 10, 12, 13, 14, 16, 20, 21, 23]
+    for step in range(23):
+        assert step + plan.steps_until_due(step) == min(later for later in due if later > step)
 
 
 def test_the_steps_of_a_dispatch_take_a_tenth_of_a_second_unless_they_are_given(experiment):
@@ -119,9 +122,7 @@ def test_the_steps_of_a_dispatch_take_a_tenth_of_a_second_unless_they_are_given(
 
 
 def test_process_0_chooses_for_all(experiment):
-    second = SimpleNamespace(
-        index=1, count=2, broadcast=lambda value: 5
-    )  # the second process, of which the first chose five steps
+    second = SimpleNamespace(index=1, count=2, broadcast=lambda value: 5)  # the first has chosen five steps
     dispatcher = make_dispatcher(experiment, second)
     dispatcher.adapt(1000)
     assert dispatcher.prepare(0, 100).count == 5
@@ -138,13 +139,3 @@ def test_examples_stay_on_the_host_where_they_take_too_much_memory(experiment, m
     monkeypatch.setattr(compilation, "available_bytes", lambda: size - 1)
     with pytest.raises(ConfigError, match=r"^--data_on_device=always: must be never: the examples need .* GiB"):
         make_dispatcher(experiment, **WAYS["three"])
-
-
-def test_data_sets_of_nearly_equal_size_share_their_programs():
-    shapes = set()
-    for count in (24, 31):
-        examples = Examples(np.ones((count, 4, 1), np.uint8), np.ones(count, np.int32), np.ones(count, np.int32))
-        padded = dispatch.pad_examples(TrainBatches(examples, 8, 0))
-        shapes.add(tuple((name, values.shape) for name, values in padded.items()))
-        assert all(values[:count].all() and not values[count:].any() for values in padded.values())
-    assert shapes == {(("inputs", (32, 4)), ("labels", (32,)), ("lengths", (32,)))}

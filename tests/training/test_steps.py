@@ -128,16 +128,6 @@ def test_metrics_add_up_between_records_and_restart_after_each(steps, state):
     assert int(state.step) == 5
 
 
-def test_the_first_step_with_an_infinite_loss_is_remembered(steps, state):
-    state = replicate(state)
-    state = steps.train(state, make_batch(0))
-    assert int(state.first_nonfinite_step) == steps_lib.NO_STEP
-    params = jax.tree.map(lambda x: x * jnp.nan, state.params)
-    state = steps.train(state.replace(params=params), make_batch(1))
-    state = steps.train(state, make_batch(2))
-    assert int(state.first_nonfinite_step) == 2
-
-
 def test_the_loss_is_the_weighted_sum_of_its_terms(steps, state):
     values = metrics_lib.compute(steps.train(replicate(state), make_batch(0)).metrics)
     auxiliary = values["reconstruct_loss"] + values["predict_loss"]

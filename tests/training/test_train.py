@@ -149,11 +149,10 @@ def test_a_completed_run_without_a_summary_gets_the_same_one(reference, finished
 
 
 def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, tmp_path):
-    with (tmp_path / "log").open("w") as stream:
-        config = with_settings(tiny, auxiliary="none")
-        summary = train_and_evaluate(config, tmp_path / "run", Progress(stream))
+    shown = io.StringIO()
+    summary = train_and_evaluate(with_settings(tiny, auxiliary="none"), tmp_path / "run", Progress(shown))
     assert summary["steps"] == 6
-    assert "no pretraining" in (tmp_path / "log").read_text()
+    assert "no pretraining" in shown.getvalue()
     assert {r["phase"] for r in read_metrics(tmp_path / "run")} == {"train"}
 
 

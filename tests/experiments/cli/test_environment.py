@@ -13,19 +13,6 @@ from faulty import XLA_FLAGS
 MAIN = Path(__file__).parents[3] / "experiments" / "main.py"
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "cores", "expected"),
-    [
-        (128, 1, 1),
-        (128, 64, 8),  # 16 examples each
-        (128, 6, 4),  # a divisor of the batch
-        (31, 8, 1),
-    ],
-)
-def test_devices_divide_the_batch_and_have_enough_of_it(batch_size, cores, expected):
-    assert environment.choose_devices(batch_size, cores) == expected
-
-
 class Jax:
     """Stands in for `jax`, of which the tests have one that has started."""
 
@@ -36,25 +23,29 @@ class Jax:
 
 
 @pytest.mark.parametrize(
-    ("environment_variables", "cache", "cpu_devices", "expected"),
+    ("variables", "cache", "arguments", "cores", "devices"),
     [
-        ({}, None, 0, {"jax_compilation_cache_dir": "/cache/aux_rnn/compiled", "jax_num_cpu_devices": 2}),
-        ({}, "own", 3, {"jax_compilation_cache_dir": "own", "jax_num_cpu_devices": 3}),
-        ({"XLA_FLAGS": f"{environment.DEVICE_COUNT}=4"}, "own", 0, {"jax_compilation_cache_dir": "own"}),
-        ({"JAX_NUM_CPU_DEVICES": "4"}, "own", 0, {"jax_compilation_cache_dir": "own"}),
-        ({"JAX_NUM_CPU_DEVICES": "4"}, "own", 3, {"jax_compilation_cache_dir": "own", "jax_num_cpu_devices": 3}),
+        ({}, None, (128,), 2, 2),
+        ({}, "own", (128, 3), 2, 3),
+        ({"XLA_FLAGS": f"{environment.DEVICE_COUNT}=4"}, "own", (128,), 2, None),
+        ({"JAX_NUM_CPU_DEVICES": "4"}, "own", (128,), 2, None),
+        ({"JAX_NUM_CPU_DEVICES": "4"}, "own", (128, 3), 2, 3),
+        ({}, "own", (128,), 1, 1),
+        ({}, "own", (128,), 64, 8),  # 16 examples each
+        ({}, "own", (128,), 6, 4),  # a divisor of the batch
+        ({}, "own", (31,), 8, 1),
     ],
 )
-def test_what_the_user_has_chosen_is_kept(environment_variables, cache, cpu_devices, expected, monkeypatch):
+def test_devices_and_cache_fit_where_the_user_has_chosen_none(variables, cache, arguments, cores, devices, monkeypatch):
     for name in ("XLA_FLAGS", "JAX_NUM_CPU_DEVICES"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in {"XDG_CACHE_HOME": "/cache", **environment_variables}.items():
+    for name, value in {"XDG_CACHE_HOME": "/cache", **variables}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(environment, "usable_cores", lambda: [0, 1])
+    monkeypatch.setattr(environment, "usable_cores", lambda: range(cores))
     monkeypatch.setitem(sys.modules, "jax", jax := Jax(cache))
-    environment.configure_jax(128, cpu_devices)
-    jax.values.pop("jax_persistent_cache_min_compile_time_secs", None)
-    assert jax.values == expected
+    environment.configure_jax(*arguments)
+    assert jax.values["jax_compilation_cache_dir"] == (cache or "/cache/aux_rnn/compiled")
+    assert jax.values.get("jax_num_cpu_devices") == devices
 
 
 def test_a_user_without_a_home_has_no_cache(monkeypatch):

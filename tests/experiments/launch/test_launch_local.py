@@ -1,4 +1,4 @@
-"""Tests ./launch.sh local with short programs in place of main.py."""
+"""Tests ./launch.sh local with shell commands in place of main.py."""
 
 import os
 import signal
@@ -12,28 +12,13 @@ import pytest
 ROOT = Path(__file__).parents[3]
 TIMEOUT = 60
 
-# Takes its behavior from the flag '--do' of its process: words with values.
-PROGRAM = r"""
-import os, signal, sys, time
+# Runs the shell command that a flag gives its process.
+PROGRAM = """
+import os, sys
 flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
-for action in flags["do" + flags["process_id"]].split():
-    word, _, value = action.partition(":")
-    if word == "say":
-        print(value, flags["num_processes"], file=sys.stderr, flush=True)
-    elif word == "pid":
-        print("pid", os.getpid(), flush=True)
-    elif word == "obey":
-        signal.signal(signal.SIGINT, lambda *_: sys.exit(75))
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-    elif word == "ignore":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    elif word == "sleep":
-        time.sleep(float(value))
-    elif word == "kill":
-        os.kill(os.getpid(), int(value))
-    elif word == "exit":
-        sys.exit(int(value))
+os.execvp("sh", ["sh", "-c", flags["do" + flags["process_id"]], "sh", flags["num_processes"]])
 """
+WAIT = "for i in $(seq 2400); do sleep 0.05; done"  # two minutes, longer than a test waits
 START = """
 import sys
 from pathlib import Path
@@ -47,14 +32,14 @@ sys.exit(local.main(sys.argv[3:], Path(sys.argv[2])))
 
 @pytest.fixture
 def launch(tmp_path):
-    """Starts the launcher; process k does `actions[k]`."""
+    """Starts the launcher; process k runs `commands[k]`."""
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     started = []
 
-    def start(*actions):
-        flags = [f"--do{index}={action}" for index, action in enumerate(actions)]
-        command = [sys.executable, "-c", START, ROOT / "experiments/launch", program, str(len(actions)), *flags]
+    def start(*commands):
+        flags = [f"--do{index}={command}" for index, command in enumerate(commands)]
+        command = [sys.executable, "-c", START, ROOT / "experiments/launch", program, str(len(commands)), *flags]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes))
         return started[-1]
@@ -77,38 +62,34 @@ def read_pids(launcher):
 
 
 def test_all_processes_run_and_lines_of_others_have_their_number(launch):
-    code, lines = finish(launch("say:hello", "say:hello"))
+    code, lines = finish(launch("echo hello $1 >&2", "echo hello $1"))
     assert code == 0
     assert sorted(lines) == ["[1] hello 2", "hello 2"]
 
 
 @pytest.mark.parametrize(
-    ("actions", "code", "how"),
-    [
-        (["sleep:60", "sleep:0.2 exit:1", "ignore sleep:60"], 1, "ended with exit code 1"),
-        (["sleep:60", "sleep:0.2 kill:9", "ignore sleep:60"], 137, "was killed (SIGKILL)"),
-    ],
+    ("end", "code", "how"), [("exit 1", 1, "ended with exit code 1"), ("kill -9 $$", 137, "was killed (SIGKILL)")]
 )
-def test_the_first_process_to_fail_is_named_and_the_others_are_stopped(launch, actions, code, how):
-    found, lines = finish(launch(*actions))
+def test_the_first_process_to_fail_is_named_and_the_others_are_stopped(launch, end, code, how):
+    found, lines = finish(launch(WAIT, f"sleep 0.2; {end}", f"trap '' TERM; {WAIT}"))
     assert found == code
-    assert lines == [f"error: process 1 of {len(actions)} {how}; the same command continues the run"]
+    assert lines == [f"error: process 1 of 3 {how}; the same command continues the run"]
 
 
 def test_bad_input_is_left_to_the_processes_to_report(launch):
-    assert finish(launch("say:wrong exit:2", "sleep:60")) == (2, ["wrong 2"])
+    assert finish(launch("echo wrong $1 >&2; exit 2", WAIT)) == (2, ["wrong 2"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_passed_on_once(launch, number):
-    launcher = launch("obey pid sleep:60", "obey pid sleep:60")
+    launcher = launch(*[f"trap 'exit 75' INT TERM; echo $$; {WAIT}"] * 2)
     read_pids(launcher)
     launcher.send_signal(number)
     assert finish(launcher) == (75, [])
 
 
 def test_a_second_signal_kills_all_processes(launch):
-    launcher = launch("ignore pid sleep:60", "ignore pid sleep:60")
+    launcher = launch(*[f"trap '' TERM; echo $$; {WAIT}"] * 2)
     read_pids(launcher)
     launcher.terminate()
     time.sleep(0.8)  # sooner, it would be the same request
@@ -120,7 +101,7 @@ def test_a_second_signal_kills_all_processes(launch):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux signals the death of a parent process")
 def test_no_process_outlives_a_launcher_that_is_killed(launch):
-    launcher = launch("pid sleep:60", "pid sleep:60")
+    launcher = launch(*[f"echo $$; {WAIT}"] * 2)
     pids = read_pids(launcher)
     launcher.kill()
     end = time.monotonic() + TIMEOUT
@@ -132,10 +113,11 @@ def test_no_process_outlives_a_launcher_that_is_killed(launch):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (words, f"error: {words[0] if words else ''!r}: must be the number of processes")
-        for words in ([], ["0"], ["two"])
-    ]
-    + [(["2", "--nonsense"], "error: Unknown command line flag 'nonsense'")],  # of main.py
+        ([], "error: '': must be the number of processes"),
+        (["0"], "error: '0': must be the number of processes"),
+        (["two"], "error: 'two': must be the number of processes"),
+        (["2", "--nonsense"], "error: Unknown command line flag 'nonsense'"),  # of main.py
+    ],
 )
 def test_a_mistake_gets_one_line(arguments, line, tmp_path):
     """A script takes the place of the Python of launch.sh and starts this one."""

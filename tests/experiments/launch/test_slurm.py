@@ -22,7 +22,6 @@ JOB = ROOT / "experiments/launch/slurm.sh"
 NODES = ("127.0.0.1", "127.0.0.2")
 REASON = "needs root to start a cluster" if os.getuid() else "needs SLURM: apt-get install slurm-wlm munge"
 has_slurm = not os.getuid() and all(map(shutil.which, ("slurmctld", "slurmd", "munged", "sbatch")))
-needs_slurm = pytest.mark.skipif(not has_slurm, reason=REASON)
 STAND_IN = '#!/bin/sh\n[ "$1" = test ] || exec sh -c "$2"\n'  # launch.sh with a shell command in place of training
 
 
@@ -81,6 +80,8 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory, data_dir):
+    if not has_slurm:
+        pytest.skip(REASON)
     cluster = Cluster(tmp_path_factory.mktemp("slurm"), data_dir)
     yield cluster
     cluster.control("down")
@@ -93,7 +94,6 @@ def stuck(cluster):
     return cluster.submit_stand_in("--ntasks=2", shell=shell)
 
 
-@needs_slurm
 def test_interrupted_job_continues_and_ends_as_one_process_does(cluster, stuck):
     job = cluster.submit("--nodes=2", flags=[*cluster.flags, "--cpu_devices=1", "--workdir=two"])
     cluster.wait_for_text(job, "train 10/")
@@ -111,14 +111,12 @@ def test_interrupted_job_continues_and_ends_as_one_process_does(cluster, stuck):
     chex.assert_trees_all_close(*records, atol=1e-4, rtol=1e-4)
 
 
-@needs_slurm
 def test_job_without_progress_stops_after_five_restarts(cluster, stuck):
     cluster.wait_for_end(stuck, "FAILED", "75:0")
     assert cluster.show(stuck)["Restarts"] == "5"
     assert "error: no step of progress in 5 starts in a row (step 18)" in cluster.log(stuck).splitlines()[-1]
 
 
-@needs_slurm
 def test_failed_and_cancelled_jobs_are_not_requeued(cluster):
     failed = cluster.submit_stand_in("--ntasks=2", shell="exit $((SLURM_PROCID + 1))")
     cluster.wait_for_end(failed, "FAILED", "2:0")
@@ -129,7 +127,6 @@ def test_failed_and_cancelled_jobs_are_not_requeued(cluster):
     cluster.wait_for_end(cancelled, "CANCELLED", "0:15")
 
 
-@needs_slurm
 def test_job_that_slurm_has_requeued_is_left_alone(cluster):
     """The daemon of the node is gone, so SLURM cannot end the job there, as after a failure of the network."""
     shell = '[ -n "$SLURM_RESTART_COUNT" ] && exit; echo started; while ! [ -e go ]; do sleep 0.1; done; exit 75'
@@ -144,7 +141,6 @@ def test_job_that_slurm_has_requeued_is_left_alone(cluster):
     assert cluster.show(job)["Restarts"] == "1"
 
 
-@needs_slurm
 @pytest.mark.parametrize(
     ("options", "devices"),
     [
@@ -174,7 +170,6 @@ def find_task(job, index):
     raise AssertionError(f"job {job} has no task {index}")
 
 
-@needs_slurm
 @pytest.mark.long
 def test_killed_task_ends_the_job_and_is_named(cluster):
     flags = [*cluster.flags, "--cpu_devices=1", "--workdir=killed"]
@@ -188,7 +183,6 @@ def test_killed_task_ends_the_job_and_is_named(cluster):
     assert "continues after step" in cluster.log(again)
 
 
-@needs_slurm
 @pytest.mark.long
 def test_job_continues_after_the_failure_of_a_node(cluster):
     job = cluster.submit("--nodes=2", flags=[*cluster.flags, "--cpu_devices=1", "--workdir=node"])

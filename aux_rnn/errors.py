@@ -8,8 +8,8 @@ def to_one_line(text: str) -> str:
     """Escapes line breaks, control characters and lone surrogates, and leaves out the middle of a long text.
 
     Example:
-      >>> print(to_one_line("--seed=1\\n2: must be an integer"))
-      --seed=1\\n2: must be an integer
+      >>> print(to_one_line("seed=1\\n2: must be an integer"))
+      seed=1\\n2: must be an integer
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in leave_out_middle(text))
     return leave_out_middle(shown)

@@ -70,9 +70,7 @@ def predict_run(
     experiment, state = load_run(path, data, processes, checkpoint)
     config, examples = experiment.config, getattr(experiment.splits, split)
     if not len(examples):
-        raise setting_error(
-            "split", split, "train or test, as the run has no validation split (--validation_fraction=0)"
-        )
+        raise setting_error("split", split, "train or test, as the run has no validation split (validation_fraction=0)")
     logits = np.empty((len(examples), experiment.spec.num_classes), np.float32)
     labels = np.empty(len(examples), np.int32)
     for batch in batches_of(experiment, split, processes):

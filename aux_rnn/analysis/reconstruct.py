@@ -19,7 +19,7 @@ def reconstruct_run(path: Path, data: DataConfig, checkpoint: str = "latest") ->
     """
     config = require_config(path)
     if not config.model.auxiliaries:
-        raise ConfigError(f"--workdir={path}: a run with --auxiliary=none has no decoder; name one that has")
+        raise ConfigError(f"workdir={path}: a run with auxiliary=none has no decoder; name one that has")
     experiment = create_experiment(with_data_paths(config, data))
     like = empty_train_state(config, experiment.spec, experiment.plan)
     state = restore_state(path, like, checkpoint, experiment.splits)

@@ -55,7 +55,7 @@ def read_named(path: Path, like: TrainState, checkpoint: str) -> Restored:
     else:
         newest = read_latest(folder, like)
         if newest is None:
-            raise CheckpointError(f"--checkpoint={checkpoint}: {path} has no checkpoint yet; train first")
+            raise CheckpointError(f"checkpoint={checkpoint}: {path} has no checkpoint yet; train first")
         if checkpoint == "latest":
             return newest
         step = newest.meta["best"] and newest.meta["best"]["step"]
@@ -64,4 +64,4 @@ def read_named(path: Path, like: TrainState, checkpoint: str) -> Restored:
         return read_checkpoint(folder, step, like)
     found = f"checkpoints {', '.join(map(str, steps))}" if steps else "no checkpoint yet"
     best = " and no best one, which is kept from the first evaluation of joint training on" * (checkpoint == "best")
-    raise CheckpointError(f"--checkpoint={checkpoint}: {path} has {found}{best}; name another step, latest or best")
+    raise CheckpointError(f"checkpoint={checkpoint}: {path} has {found}{best}; name another step, latest or best")

@@ -96,7 +96,7 @@ def fit(
       ('complete', {'train': 36, 'validation': 4, 'test': 0})
       >>> fit(sequences, np.arange(40) % 3, segment_length=600)
       Traceback (most recent call last):
-      aux_rnn.config.fields.ConfigError: --segment_length=600: must be at most 8 to reconstruct sequences of 8 ...
+      aux_rnn.config.fields.ConfigError: segment_length=600: must be at most 8 to reconstruct sequences of 8 ...
     """
     counts = {"num_classes": num_classes, "vocabulary_size": vocabulary_size}
     check_counts(**counts)

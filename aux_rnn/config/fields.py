@@ -24,7 +24,7 @@ class ConfigError(OneLineError, ValueError):
       >>> from aux_rnn import ModelConfig
       >>> ModelConfig(hidden_size=0)
       Traceback (most recent call last):
-      aux_rnn.config.fields.ConfigError: --hidden_size=0: must be an integer from 1 to 2147483647
+      aux_rnn.config.fields.ConfigError: hidden_size=0: must be an integer from 1 to 2147483647
     """
 
 
@@ -163,4 +163,4 @@ def format_flag(name: str, value: Any) -> str:
 
 
 def setting_error(name: str, value: Any, allowed: str) -> ConfigError:
-    return ConfigError(f"--{name}={format_value(value)}: must be {allowed}")
+    return ConfigError(f"{name}={format_value(value)}: must be {allowed}")

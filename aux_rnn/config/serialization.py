@@ -1,6 +1,7 @@
 """Conversion of configurations to and from flat dictionaries and JSON, and their comparison."""
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -13,7 +14,6 @@ PATH_SETTINGS = ("data_dir", "manual_dir")
 DISPATCH = ("data_on_device", "steps_per_dispatch")  # but the processes of a run must have the same
 NOT_COMPARED = (*PATH_SETTINGS, "allow_partial", "pictures", *DISPATCH)
 INTERVALS = ("log_every_steps", "checkpoint_every_steps")  # may change when a run is continued
-
 
 GROUPS: Mapping[str, type] = {field.name: type(field.default) for field in dataclasses.fields(Config)}
 
@@ -31,7 +31,8 @@ def from_flat(values: Mapping[str, Any]) -> Config:
     owner = {field.name: group for group, field in iterate_settings()}
     for name, value in values.items():
         if name not in owner:
-            raise ConfigError(f"--{name}: no such setting; the settings are {', '.join(sorted(owner))}")
+            guess = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(name, owner, 1))
+            raise ConfigError(f"{name}: no such setting{guess or '; the settings are ' + ', '.join(sorted(owner))}")
         grouped[owner[name]][name] = value
     return Config(**{group: GROUPS[group](**members) for group, members in grouped.items()})
 

@@ -148,14 +148,14 @@ class ModelConfig(Settings):
         encoder, precision = format_value(self.encoder), self.precision
         if encoder != "lstm" and self.recurrence in ("fused", "pallas"):
             how = self.recurrence
-            raise setting_error("recurrence", how, f"auto or scan with --encoder={encoder}; {how} is for lstm")
+            raise setting_error("recurrence", how, f"auto or scan with encoder={encoder}; {how} is for lstm")
         if encoder != "lstm" and precision != "float32":
-            raise setting_error("precision", precision, f"float32 with --encoder={encoder}; {precision} is for lstm")
+            raise setting_error("precision", precision, f"float32 with encoder={encoder}; {precision} is for lstm")
         if encoder == "transformer" and self.auxiliary != "none":
-            allowed = "none with --encoder=transformer, which has no state to decode from"
+            allowed = "none with encoder=transformer, which has no state to decode from"
             raise setting_error("auxiliary", self.auxiliary, allowed)
         if encoder == "transformer" and self.transformer_size % self.transformer_heads:
-            allowed = f"a divisor of --transformer_size={self.transformer_size}"
+            allowed = f"a divisor of transformer_size={self.transformer_size}"
             raise setting_error("transformer_heads", self.transformer_heads, allowed)
 
     @property
@@ -223,5 +223,5 @@ class Config:
         pretrain_epochs = self.run.pretrain_epochs if self.model.auxiliaries else 0
         if pretrain_epochs + self.run.train_epochs == 0:
             raise setting_error(
-                "train_epochs", 0, f"at least 1 where there is no pretraining (--auxiliary={self.model.auxiliary})"
+                "train_epochs", 0, f"at least 1 where there is no pretraining (auxiliary={self.model.auxiliary})"
             )

@@ -82,7 +82,7 @@ def describe_missing(source: Source, missing: Sequence[OfficialFile], folders: S
     origin = f"on a machine with network get {urls}" if source.address else "they cannot be downloaded automatically"
     return (
         f"{source.name}: {names} not found in {', '.join(map(str, folders))}; {origin}{source.remark}, copy them to a "
-        "folder of this machine and name it with --manual_dir=FOLDER"
+        "folder of this machine and name it with manual_dir=FOLDER"
     )
 
 
@@ -98,7 +98,7 @@ def verify(source: Source, file: OfficialFile, path: Path) -> None:
         with reading(part, f"get it again from {url}"), part.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != digest:
-            remedy = f"move it away and get it again from {url}, or accept it with --allow_partial"
+            remedy = f"move it away and get it again from {url}, or accept it with allow_partial=True"
             raise DataError(f"{part}: wrong checksum, sha256 {found} instead of the published {digest}; {remedy}")
 
 

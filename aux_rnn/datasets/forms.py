@@ -29,7 +29,7 @@ class StoredForm:
 
     def shape(self, config: DataConfig) -> tuple[int, ...]:
         """Returns the shape of a sequence in memory; raises ConfigError for a size that the form cannot have."""
-        fixed = f"the sequences of {config.dataset} have a fixed length; for images see --image_size"
+        fixed = f"the sequences of {config.dataset} have a fixed length; for images see image_size"
         reasons = {"image_size": f"{config.dataset} has no images", "sequence_length": fixed}
         for name, reason in reasons.items():
             if name != self.size_setting and getattr(config, name):

@@ -59,7 +59,7 @@ def find_dataset(config: DataConfig) -> Dataset:
         dataset = module.DATASETS[name] if "/" in name else module.DATASET
     elif is_arrays(name):
         remedy = "call aux_rnn.fit there again, with the same workdir"
-        raise ConfigError(f"--dataset={name}: arrays of a program, which are not kept; {remedy}")
+        raise ConfigError(f"dataset={name}: arrays of a program, which are not kept; {remedy}")
     else:
         raise setting_error("dataset", name, f"one of {', '.join(dataset_names())}, tfds:NAME or file:PATH")
     for setting in ("padding", "channels"):
@@ -94,7 +94,7 @@ def divide_examples(config: DataConfig, train: int, test: int) -> SplitSizes:
         allowed = f"small enough to leave training data (all {train:,} examples of {config.dataset} are held out)"
         raise setting_error("validation_fraction", config.validation_fraction, allowed)
     if config.train_examples > available:
-        held_out = f"{validation:,} of {train:,} are held out by --validation_fraction"
+        held_out = f"{validation:,} of {train:,} are held out by validation_fraction={config.validation_fraction}"
         allowed = f"at most {available:,}, the training examples that {config.dataset} has ({held_out})"
         raise setting_error("train_examples", config.train_examples, allowed)
     return SplitSizes(config.train_examples or available, validation, test)

@@ -25,7 +25,7 @@ from aux_rnn.datasets.prepared import data_folder, local_folder, open_builder, r
 from aux_rnn.errors import first_line
 
 VERSION = tfds.core.Version("1.0.0")
-PREPARE_AGAIN = "move this folder away to have it prepared again, or name another --data_dir"
+PREPARE_AGAIN = "move this folder away to have it prepared again, or name another data_dir"
 
 Files = Mapping[str, Path]
 Example = tuple[np.ndarray, int]  # a sequence and its label
@@ -67,7 +67,7 @@ class OfficialDataset(Dataset):
             found = builder.info.splits[split].num_examples if split in builder.info.splits else 0
             if found == 0 or (found != published and not config.allow_partial):
                 reason = f"{split} has {found:,} examples instead of the published {published:,}"
-                raise DataError(f"{folder}: {reason}; --allow_partial accepts a part, or {PREPARE_AGAIN}")
+                raise DataError(f"{folder}: {reason}; allow_partial=True accepts a part, or {PREPARE_AGAIN}")
         return open_builder(builder, self.input_name, "label", PREPARE_AGAIN)
 
     def _prepare(self, config: DataConfig, manual_dir: Path | None) -> None:
@@ -84,7 +84,7 @@ class OfficialDataset(Dataset):
         except Exception as error:  # tfds and array_record raise many kinds of errors
             # Another process may have prepared the same folder in the meantime; the data is the same.
             if not self.is_prepared(config):
-                raise DataError(f"--data_dir={data_dir}: preparing {self.name} failed ({first_line(error)})") from error
+                raise DataError(f"data_dir={data_dir}: preparing {self.name} failed ({first_line(error)})") from error
 
     def _make_builder(self, data_dir: Path, files: Files) -> tfds.core.GeneratorBasedBuilder:
         """Returns the builder that writes the prepared data."""

@@ -27,8 +27,8 @@ def open_file(config: DataConfig) -> ReadyDataset:
     """
     path = Path(os.path.expanduser(config.dataset.removeprefix("file:")))
     if path.suffix.lower() not in READERS:
-        raise DataError(f"--dataset={config.dataset}: must be a file {', '.join(READERS)}")
-    with reading(f"--dataset={config.dataset}"):
+        raise DataError(f"dataset={config.dataset}: must be a file {', '.join(READERS)}")
+    with reading(f"dataset={config.dataset}"):
         test = path.with_name(path.name.replace("_TRAIN.", "_TEST."))
         paths = [path, test] if path.suffix.lower() != ".npz" and test != path and test.is_file() else [path]
         identity = tuple((each, each.stat().st_mtime_ns, each.stat().st_size) for each in paths)

@@ -139,12 +139,12 @@ def how_to_prepare(dataset: str) -> str:
     """Returns the commands that prepare `tfds:NAME` as array_record."""
     name = dataset.removeprefix("tfds:")
     if re.split("[/:]", name)[0] in IDX:
-        return f"name --dataset={name.replace(':', '/')}, which is read from its official files"
+        return f"name dataset={name.replace(':', '/')}, which is read from its official files"
     call = f"tfds.builder('{name}', data_dir='FOLDER').download_and_prepare(file_format='array_record')"
     return (
         "prepare it with tfds, which needs TensorFlow once for most data sets, in an environment of its own: "
         "python -m venv tf && tf/bin/pip install tensorflow tensorflow-datasets array_record; "
-        f'tf/bin/python -c "import tensorflow_datasets as tfds; {call}"; then name it with --data_dir=FOLDER'
+        f'tf/bin/python -c "import tensorflow_datasets as tfds; {call}"; then name it with data_dir=FOLDER'
     )
 
 
@@ -163,7 +163,7 @@ def find_folder(dataset: str, data_dir: Path) -> Path:
         return max(versions, key=lambda path: tfds.core.Version(path.name))
     configs = [f"{dataset}/{path.name}" for path in inside if not tfds.core.Version.is_valid(path.name)]
     remedy = f"name one of {', '.join(configs)}" if configs else how_to_prepare(dataset)
-    raise DataError(f"--dataset={dataset}: not prepared in {folder}; {remedy}")
+    raise DataError(f"dataset={dataset}: not prepared in {folder}; {remedy}")
 
 
 def find_features(features: Mapping[str, Any], folder: Path) -> tuple[str, StoredForm, str]:

@@ -100,7 +100,7 @@ def cell_factory(encoder: Encoder, precision: str) -> CellFactory:
     name = encoder.rpartition(".")[2] if encoder.startswith("flax.linen.") else CELLS.get(encoder, "")
     if not hasattr(nn, name):
         remedy = "pass the function that makes it as cell="
-        raise ConfigError(f"--encoder={encoder}: a cell that is not part of flax.linen; {remedy}")
+        raise ConfigError(f"encoder={encoder}: a cell that is not part of flax.linen; {remedy}")
     return getattr(nn, name)
 
 

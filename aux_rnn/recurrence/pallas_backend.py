@@ -22,11 +22,11 @@ def is_supported(params: tuple[LSTMParams, ...], rows: int, matmul: MatMul) -> b
     """Returns whether the kernels can run these layers; if not, a warning says so once."""
     sizes = tuple(len(layer.recurrent) for layer in params)
     if params[0].recurrent.dtype != jnp.float32:
-        warn(f"the kernels of --recurrence=pallas compute float32, not {params[0].recurrent.dtype}")
+        warn(f"the kernels of recurrence=pallas compute float32, not {params[0].recurrent.dtype}")
         return False
     if not steps_per_block(rows, sizes, matmul):
         units = " and ".join(map(str, sizes))
-        warn(f"{rows} rows of {units} units are too large for the kernels of --recurrence=pallas")
+        warn(f"{rows} rows of {units} units are too large for the kernels of recurrence=pallas")
         return False
     return True
 
@@ -73,10 +73,10 @@ def agrees_with_scan(matmul: MatMul) -> bool:
     try:
         error = measure_error(matmul)
     except Exception as problem:  # of the compiler or the device, which the loops may not have
-        warn(f"the kernels of --recurrence=pallas cannot be run on this device ({first_line(problem)})")
+        warn(f"the kernels of recurrence=pallas cannot be run on this device ({first_line(problem)})")
         return False
     if not error < TOLERANCES[count_parts(matmul)]:
-        warn(f"the kernels of --recurrence=pallas differ from a scan by {error:.1e} on this device")
+        warn(f"the kernels of recurrence=pallas differ from a scan by {error:.1e} on this device")
     return error < TOLERANCES[count_parts(matmul)]
 
 

@@ -56,14 +56,15 @@ def local_copy(address: str) -> Iterator[tuple[Path, RemoteCopy]]:
 def open_remote(address: str) -> RemoteCopy:
     """Returns the copy at an address, which is not read yet. Raises ConfigError if there is no way to use it."""
     if any(character in address for character in GLOB_CHARACTERS):
-        raise ConfigError(f"--workdir={address}: must not contain any of {' '.join(GLOB_CHARACTERS)}")
+        raise ConfigError(f"workdir={address}: must not contain any of {' '.join(GLOB_CHARACTERS)}")
     try:
         filesystem, root = fsspec.url_to_fs(address)
-    except Exception as error:  # each protocol has its own; that of a missing package says what to install
-        raise ConfigError(f"--workdir={address}: cannot be used ({first_line(error, MAX_REASON)})") from error
+    except Exception as error:  # each protocol has its own
+        remedy = "; EXTRAS=gcs,s3 ./launch.sh install adds the clients" if isinstance(error, ImportError) else ""
+        raise ConfigError(f"workdir={address}: cannot be used ({first_line(error, MAX_REASON)}){remedy}") from error
     if isinstance(filesystem, AsyncFileSystem) and not root.partition("/")[0]:
         protocol = address.partition("://")[0]
-        raise ConfigError(f"--workdir={address}: must name a bucket, as in {protocol}://BUCKET/RUN")
+        raise ConfigError(f"workdir={address}: must name a bucket, as in {protocol}://BUCKET/RUN")
     return RemoteCopy(address, filesystem, root)
 
 

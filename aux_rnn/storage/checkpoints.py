@@ -35,7 +35,7 @@ class CheckpointError(OneLineError):
     Examples:
       >>> read_checkpoint(Path("run/checkpoints"), 7, like=None)
       Traceback (most recent call last):
-      aux_rnn.storage.checkpoints.CheckpointError: run/checkpoints/7: cannot be used (...); choose another --checkpoint
+      aux_rnn.storage.checkpoints.CheckpointError: run/checkpoints/7: cannot be used (...); choose another checkpoint
     """
 
 
@@ -99,7 +99,7 @@ def read_checkpoint(folder: Path, step: int, like: Any) -> Restored:
         return ORBAX.submit(_read, folder.resolve() / str(step), step, jax.device_get(like)).result()
     except Exception as error:  # Orbax raises a different type for each kind of damage.
         reason = first_line(error, MAX_REASON)
-        remedy = "choose another --checkpoint"
+        remedy = "choose another checkpoint"
         raise CheckpointError(f"{folder / str(step)}: cannot be used ({reason}); {remedy}") from error
 
 
@@ -139,7 +139,7 @@ def read_latest(folder: Path, like: Any) -> Restored | None:
         newest = max(damaged)
         raise CheckpointError(
             f"{folder}: none of the checkpoints {list(damaged)} is intact ({newest}: {damaged[newest]}); "
-            "restore the folder from a copy, or start again with another --workdir"
+            "restore the folder from a copy, or start again with another workdir"
         )
     return None
 

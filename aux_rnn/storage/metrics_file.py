@@ -34,7 +34,7 @@ class MetricsFile:
         if len(lines) < count:
             raise WorkdirError(
                 f"{path}: has {len(lines)} records, and the checkpoint was saved after {count}; "
-                "restore it from a copy, or start again with another --workdir"
+                "restore it from a copy, or start again with another workdir"
             )
         write_atomically(path, "".join(f"{line}\n" for line in lines))
         self._file = path.open("a", encoding="utf-8")
@@ -86,7 +86,7 @@ def read_records(path: Path) -> list[Record]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorkdirError(f"{file}: cannot be read ({error}); restore it from a copy") from error
     if not records:
-        raise WorkdirError(f"--workdir={path}: has no records; train first, or name another folder")
+        raise WorkdirError(f"workdir={path}: has no records; train first, or name another folder")
     return records
 
 

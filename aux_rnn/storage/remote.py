@@ -70,7 +70,7 @@ class RemoteCopy:
                     self._filesystem.get(self._paths(changed), [str(folder / name) for name in changed])
                     self._listed = found
             else:
-                raise RemoteError(f"--workdir={self.address}: cannot be read (its files change all the time)")
+                raise RemoteError(f"workdir={self.address}: cannot be read (its files change all the time)")
         self._copied = {name: state for name, state in list_files(folder).items() if name in self._listed}
 
     def take_ownership(self, folder: Path) -> None:
@@ -147,7 +147,7 @@ class RemoteCopy:
     def _require_ownership(self) -> None:
         if self._filesystem.cat_file(str(self._root / OWNER)).decode() != self._token:
             raise OwnershipLostError(
-                f"--workdir={self.address}: another run was started with this address and owns it now; this one ends"
+                f"workdir={self.address}: another run was started with this address and owns it now; this one ends"
             )
 
     def _list(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class RemoteCopy:
             found = self._filesystem.find(str(self._root), detail=True)
         except FileNotFoundError as error:  # not of a missing folder, which is empty
             raise ConfigError(
-                f"--workdir={self.address}: there is no bucket {self._root.parts[0]}; create it, or correct the name"
+                f"workdir={self.address}: there is no bucket {self._root.parts[0]}; create it, or correct the name"
             ) from error
         files = {PurePosixPath(p).relative_to(self._root): info for p, info in found.items() if info["type"] == "file"}
         return {str(name): info for name, info in files.items() if str(name) != OWNER and ".." not in name.parts}
@@ -188,7 +188,7 @@ class RemoteCopy:
         except Exception as error:
             self.upload_failed |= is_upload
             reason = first_line(error, MAX_REASON)
-            raise RemoteError(f"--workdir={self.address}: cannot be {what} ({reason})") from error
+            raise RemoteError(f"workdir={self.address}: cannot be {what} ({reason})") from error
         self.upload_failed &= not is_upload
 
 

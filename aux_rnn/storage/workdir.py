@@ -22,7 +22,7 @@ class WorkdirError(OneLineError):
     Examples:
       >>> lock(Path("/dev/null/run"))
       Traceback (most recent call last):
-      aux_rnn.storage.workdir.WorkdirError: --workdir=/dev/null/run: cannot be written (Not a directory); ...
+      aux_rnn.storage.workdir.WorkdirError: workdir=/dev/null/run: cannot be written (Not a directory); ...
     """
 
 
@@ -34,9 +34,9 @@ class StorageError(OneLineError):
     """Results cannot be written. The text says where and why, in one line.
 
     Examples:
-      >>> raise StorageError("--workdir=gs://bucket/run: cannot be written (403 Forbidden)")
+      >>> raise StorageError("workdir=gs://bucket/run: cannot be written (403 Forbidden)")
       Traceback (most recent call last):
-      aux_rnn.storage.workdir.StorageError: --workdir=gs://bucket/run: cannot be written (403 Forbidden)
+      aux_rnn.storage.workdir.StorageError: workdir=gs://bucket/run: cannot be written (403 Forbidden)
     """
 
 
@@ -72,8 +72,8 @@ def lock(path: Path) -> TextIO:
     except OSError as error:
         file.close()
         if isinstance(error, BlockingIOError):
-            raise InUseError(f"--workdir={path}: another run is using it; wait for it or choose another") from error
-        raise WorkdirError(f"--workdir={path}: cannot be locked ({error.strerror}); choose another folder") from error
+            raise InUseError(f"workdir={path}: another run is using it; wait for it or choose another") from error
+        raise WorkdirError(f"workdir={path}: cannot be locked ({error.strerror}); choose another folder") from error
     return file
 
 
@@ -85,15 +85,15 @@ def require_same_config(path: Path, config: Config, extends: bool = False) -> Co
     """
     previous = read_config(path)
     if previous is None and any((path / "checkpoints").glob("*")):
-        raise WorkdirError(f"--workdir={path}: has checkpoints but no config.json; restore it, or choose another")
+        raise WorkdirError(f"workdir={path}: has checkpoints but no config.json; restore it, or choose another")
     if previous is None:
         return None
     has_more = has_more_epochs(previous, config)
     ignored = (*NOT_COMPARED, *INTERVALS, *(["train_epochs"] if extends and has_more else []))
     if changes := diff_configs(previous, config, ignored):
-        remedy = ", or add --extend to continue with more epochs" if has_more and not extends else ""
+        remedy = ", or add extend=True to continue with more epochs" if has_more and not extends else ""
         raise WorkdirError(
-            f"--workdir={path}: holds a run with other settings ({changes}); "
+            f"workdir={path}: holds a run with other settings ({changes}); "
             f"choose another folder, or give the old settings{remedy}"
         )
     return previous
@@ -106,7 +106,7 @@ def has_more_epochs(previous: Config | None, config: Config) -> bool:
 
 def unwritable_error(path: Path, error: OSError) -> WorkdirError:
     """Returns the error for a folder that cannot be written."""
-    return WorkdirError(f"--workdir={path}: cannot be written ({error.strerror}); make room or choose another folder")
+    return WorkdirError(f"workdir={path}: cannot be written ({error.strerror}); make room or choose another folder")
 
 
 def write_config(path: Path, config: Config) -> None:
@@ -125,9 +125,7 @@ def read_config(path: Path) -> Config | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, ConfigError) as error:
-        raise WorkdirError(
-            f"{file}: not a configuration of this version ({error}); choose another --workdir"
-        ) from error
+        raise WorkdirError(f"{file}: not a configuration of this version ({error}); choose another workdir") from error
 
 
 def require_config(path: Path) -> Config:

@@ -52,7 +52,7 @@ def warn_of_precision(precision: str, platform: str) -> str:
     extensions = vector_extensions()
     if not extensions or any("BF16" in name for name in extensions):
         return ""
-    return f"--precision=bfloat16 is slower than float32 on this CPU, which has only {', '.join(extensions)}"
+    return f"precision=bfloat16 is slower than float32 on this CPU, which has only {', '.join(extensions)}"
 
 
 def system_name() -> str:

@@ -76,7 +76,7 @@ class Dispatcher:
         arguments = self.prepare(0, 1).arguments
         phases = {name: compile_step(self._steps[name], state, *arguments) for name, count in counts.items() if count}
         step_bytes = state_bytes + max((phase.step_bytes for phase in phases.values()), default=0)
-        remedy = SMALLER_STEP + ", or --data_on_device=never" * bool(self._examples)
+        remedy = SMALLER_STEP + ", or data_on_device=never" * bool(self._examples)
         require_memory(step_bytes, ("batch_size", config.run.batch_size, remedy), "a training step needs", processes)
         return phases
 

@@ -114,5 +114,5 @@ def require_same_data(path: Path, meta: Mapping[str, Any], splits: Splits) -> No
         return
     found = f"examples: {before}; now: {now}" if before != now else "as many examples, but different ones"
     raise WorkdirError(
-        f"--workdir={path}: holds a run on other data ({found}); bring the data back, or choose another folder"
+        f"workdir={path}: holds a run on other data ({found}); bring the data back, or choose another folder"
     )

@@ -62,7 +62,7 @@ def train_and_evaluate(
 
     with closing(processes.run_on_all(open_files)) as files:
         if summary := processes.broadcast(files.complete_summary()):
-            progress.say(f"{where}: this run is complete; another --workdir starts a new one")
+            progress.say(f"{where}: this run is complete; another workdir starts a new one")
             return summary
         experiment = processes.run_on_main_first(lambda: create_experiment(config))
         announce(experiment, f"results in {where}  {STOPPING}", progress, processes.count)
@@ -112,6 +112,6 @@ def announce(experiment: Experiment, where: str, progress: Progress, process_cou
     phases = f"{plan.pretrain_steps:,} steps of pretraining, {plan.train_steps:,} of training"
     progress.say(f"sequences of {experiment.spec.describe()}  {sizes} examples  {phases}")
     if config.run.pretrain_epochs and not config.model.auxiliaries:
-        progress.say("no pretraining, as there is no auxiliary loss; --pretrain_epochs is ignored")
+        progress.say("no pretraining, as there is no auxiliary loss; pretrain_epochs is ignored")
     if warning := warn_of_precision(config.model.precision, jax.devices()[0].platform):
         progress.say(warning)

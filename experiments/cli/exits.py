@@ -1,5 +1,6 @@
 """Defines the exit codes of the programs, which `modes/dispatch.py` chooses, and reports the reason in one line."""
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -9,12 +10,15 @@ from aux_rnn.system.signals import interrupt_on_signals
 # 0 complete, 1 failed on the way, 2 nothing was done, 73 another run is using the folder, 75 ("try again") interrupted.
 FAILED, BAD_INPUT, IN_USE, INTERRUPTED = 1, 2, 73, 75
 
+# A setting with its value, as `aux_rnn` names it; not an argument in quotes, as in a Python command.
+SETTING = re.compile(r"(?<![^\s(])(?=[a-z]+(_[a-z]+)*=[^'\"\s])")
+
 OUTSIDE_OF_TRAINING = "interrupted outside of training; nothing was lost"
 
 
 def report(error: Exception | str, code: int) -> int:
-    """Writes the line to standard error and returns the code."""
-    print(f"error: {to_one_line(str(error))}", file=sys.stderr, flush=True)
+    """Writes the line to standard error, with settings as flags, and returns the code."""
+    print(f"error: {to_one_line(SETTING.sub('--', str(error)))}", file=sys.stderr, flush=True)
     return code
 
 

@@ -67,7 +67,7 @@ def test_an_empty_split_is_refused(run, tiny, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     config = with_settings(tiny, auxiliary="none", validation_fraction=0.0)
     (tmp_path / "run/config.json").write_text(to_json(config))
-    with pytest.raises(ConfigError, match="--split=validation: must be train or test"):
+    with pytest.raises(ConfigError, match="split=validation: must be train or test"):
         predict_run(tmp_path / "run", tiny.data, "validation")
 
 

@@ -59,7 +59,7 @@ def test_a_run_on_data_that_changed_is_refused(tiny, state, tmp_path, meta, mess
 
 
 def test_a_missing_checkpoint_is_answered_with_those_that_exist(saved, state, tiny, tmp_path):
-    with refused(CheckpointError, f"--checkpoint=5: {saved} has checkpoints 8, 6, 4, 2; name another step"):
+    with refused(CheckpointError, f"checkpoint=5: {saved} has checkpoints 8, 6, 4, 2; name another step"):
         restore_state(saved, state, "5")
     early, nowhere = write_checkpoints(tmp_path / "early", tiny, state, [2]), tmp_path / "nowhere"
     with refused(CheckpointError, "early has checkpoints 2 and no best one, which is kept from"):

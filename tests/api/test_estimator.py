@@ -47,7 +47,7 @@ def test_parameters_are_the_settings_of_fit():
     assert set(vars(ModelConfig())) <= set(SequenceClassifier().get_params())
     with pytest.raises(TypeError, match="no parameter hidden; it has auxiliary, "):
         SequenceClassifier(hidden=7)
-    with pytest.raises(aux_rnn.ConfigError, match="--hidden_size=-1: must be an integer from 1"):
+    with pytest.raises(aux_rnn.ConfigError, match="hidden_size=-1: must be an integer from 1"):
         SequenceClassifier(hidden_size=-1).fit(ROWS, KINDS)
 
 

@@ -55,12 +55,12 @@ UNEQUAL = "must be [L, C] or [L], and differ in L alone"
         (FLOATS, dict(lengths=LABELS), "lengths: are from 0 to 2; must be from 1 to 6"),
         (FLOATS, dict(lengths=np.ones((24, 6), bool)), "; of a mask that is true for elements write mask.sum(axis=1)"),
         (FLOATS, dict(lengths=LABELS + 3, padding="top"), "padding='top': must be 'left', 'right' or None"),
-        (FLOATS, dict(workdir=""), "--workdir=: must be a folder, an address such as gs://BUCKET/RUN, or None"),
+        (FLOATS, dict(workdir=""), "workdir=: must be a folder, an address such as gs://BUCKET/RUN, or None"),
         (FLOATS, dict(progress=aux_rnn.Progress), "training.progress.Progress'>: must be True, None or a"),
-        (FLOATS, dict(segment_length=7), "--segment_length=7: must be at most 6 to reconstruct sequences of 6"),
-        (FLOATS, dict(batch_size=64), "--batch_size=64: must be at most 22, the number of training examples"),
+        (FLOATS, dict(segment_length=7), "segment_length=7: must be at most 6 to reconstruct sequences of 6"),
+        (FLOATS, dict(batch_size=64), "batch_size=64: must be at most 22, the number of training examples"),
         (FLOATS, dict(image_size=4), "image_size=4: must be left out; arrays are taken as they are"),
-        (FLOATS, dict(pixel_loss="softmax"), "--pixel_loss=softmax: must be squared for values of float32; softmax is"),
+        (FLOATS, dict(pixel_loss="softmax"), "pixel_loss=softmax: must be squared for values of float32; softmax is"),
     ],
 )
 def test_arrays_and_options_that_will_not_do(inputs, options, expected):
@@ -98,7 +98,7 @@ def test_a_run_in_a_folder_is_continued_and_is_of_these_arrays_alone(tmp_path):
     assert np.mean(again.predict(FLOATS) == LABELS) == pytest.approx(again.summary["test_accuracy"])
     with pytest.raises(aux_rnn.WorkdirError, match=r"holds a run with other settings \(dataset: arrays-"):
         aux_rnn.fit(FLOATS + 1, LABELS, test=(FLOATS, LABELS), **settings)
-    with pytest.raises(aux_rnn.ConfigError, match=r"^--dataset=arrays-\w+: arrays of a program, .* aux_rnn\.fit"):
+    with pytest.raises(aux_rnn.ConfigError, match=r"^dataset=arrays-\w+: arrays of a program, .* aux_rnn\.fit"):
         evaluate_run(tmp_path, DataConfig())
 
 
@@ -147,7 +147,7 @@ def test_any_cell_of_flax_is_trained_and_its_run_is_continued_and_loaded(tmp_pat
     fitted.save(tmp_path / "network")
     for path in (tmp_path, tmp_path / "network"):
         np.testing.assert_array_equal(aux_rnn.load(path, cell=own_cell).logits(FLOATS), fitted.logits(FLOATS))
-    with pytest.raises(aux_rnn.ConfigError, match=r"--encoder=small_network.own_cell: .* pass the function .* cell="):
+    with pytest.raises(aux_rnn.ConfigError, match=r"encoder=small_network.own_cell: .* pass the function .* cell="):
         aux_rnn.load(tmp_path / "network").logits(FLOATS)
     with pytest.raises(aux_rnn.WorkdirError, match=r"other settings \(encoder: small_network.own_cell -> flax.linen"):
         aux_rnn.fit(FLOATS, LABELS, cell=nn.MGUCell, **options)

@@ -56,7 +56,7 @@ def test_a_fitted_network_is_saved_and_loaded_in_another_process(tmp_path):
     assert (loaded.form, loaded.summary) == (fitted.form, fitted.summary)
     assert to_json(loaded.config) == to_json(fitted.config)
     assert loaded.predict(FLOATS).tolist() == fitted.predict(FLOATS).tolist()
-    with pytest.raises(aux_rnn.ConfigError, match="--checkpoint=best: must be left out for"):
+    with pytest.raises(aux_rnn.ConfigError, match="checkpoint=best: must be left out for"):
         aux_rnn.load(tmp_path / "all.npz", checkpoint="best")
 
 
@@ -117,7 +117,7 @@ def test_a_run_is_loaded_without_its_data_with_permutation_and_names(tmp_path):
     pixels = np.random.default_rng(0).integers(256, size=(5, 6, 2), dtype=np.uint8)
     best.save(tmp_path / "best.npz")
     np.testing.assert_array_equal(aux_rnn.load(tmp_path / "best.npz").logits(pixels), best.logits(pixels))
-    with pytest.raises(aux_rnn.ConfigError, match="--checkpoint=newest: must be latest, best or the step"):
+    with pytest.raises(aux_rnn.ConfigError, match="checkpoint=newest: must be latest, best or the step"):
         aux_rnn.load(tmp_path / "run", checkpoint="newest")
     with pytest.raises(aux_rnn.WorkdirError, match="holds no run"):
         aux_rnn.load(tmp_path)

@@ -41,19 +41,19 @@ def test_values_of_numpy_lists_and_paths_are_taken_as_what_they_stand_for(name, 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(batch_size=True), "--batch_size=true: must be an integer from 1 to 2147483647"),
-        (dict(hidden_size=np.int64(0)), "--hidden_size=0: must be an integer from 1 to 2147483647"),
-        (dict(batch_size=1.5), "--batch_size=1.5: must be an integer from 1 to 2147483647"),
-        (dict(learning_rate=0), "--learning_rate=0: must be a number above 0"),
-        (dict(learning_rate=float("inf")), "--learning_rate=inf: must be a number above 0"),
-        (dict(dropconnect=1.0), "--dropconnect=1.0: must be a number from 0 to below 1"),
-        (dict(decoder_sizes=()), "--decoder_sizes=: must be positive integers separated by commas"),
-        (dict(decoder_sizes=(4, 0)), "--decoder_sizes=4,0: must be positive integers separated by commas"),
-        (dict(supervised_truncation="all"), "--supervised_truncation=all: must be an integer from 0 to 2147483647"),
-        (dict(teacher_forcing=1), "--teacher_forcing=1: must be true or false"),
-        (dict(auxiliary="all"), "--auxiliary=all: must be one of none, reconstruct, predict, both"),
-        (dict(colour="red"), "--colour: no such setting"),
-        (dict(auxiliary="none", train_epochs=0), "--train_epochs=0: must be at least 1"),
+        (dict(batch_size=True), "batch_size=true: must be an integer from 1 to 2147483647"),
+        (dict(hidden_size=np.int64(0)), "hidden_size=0: must be an integer from 1 to 2147483647"),
+        (dict(batch_size=1.5), "batch_size=1.5: must be an integer from 1 to 2147483647"),
+        (dict(learning_rate=0), "learning_rate=0: must be a number above 0"),
+        (dict(learning_rate=float("inf")), "learning_rate=inf: must be a number above 0"),
+        (dict(dropconnect=1.0), "dropconnect=1.0: must be a number from 0 to below 1"),
+        (dict(decoder_sizes=()), "decoder_sizes=: must be positive integers separated by commas"),
+        (dict(decoder_sizes=(4, 0)), "decoder_sizes=4,0: must be positive integers separated by commas"),
+        (dict(supervised_truncation="all"), "supervised_truncation=all: must be an integer from 0 to 2147483647"),
+        (dict(teacher_forcing=1), "teacher_forcing=1: must be true or false"),
+        (dict(auxiliary="all"), "auxiliary=all: must be one of none, reconstruct, predict, both"),
+        (dict(colour="red"), "colour: no such setting"),
+        (dict(auxiliary="none", train_epochs=0), "train_epochs=0: must be at least 1"),
     ],
 )
 def test_values_that_are_not_allowed_are_named(settings, message):
@@ -67,5 +67,5 @@ def test_the_segment_must_fit_into_the_sequence(auxiliary, longest):
     spec = SequenceSpec(length=784, channels=1, num_classes=10)
     check_segment(ModelConfig(auxiliary="none", segment_length=10**6), spec)
     check_segment(ModelConfig(auxiliary=auxiliary, segment_length=longest), spec)
-    with pytest.raises(ConfigError, match=f"--segment_length={longest + 1}: must be at most {longest}"):
+    with pytest.raises(ConfigError, match=f"segment_length={longest + 1}: must be at most {longest}"):
         check_segment(ModelConfig(auxiliary=auxiliary, segment_length=longest + 1), spec)

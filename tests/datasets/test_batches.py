@@ -62,7 +62,7 @@ def test_evaluation_visits_every_example_once_in_order(count, process_count):
 
 
 def test_batches_that_cannot_be_made_are_refused():
-    with pytest.raises(ConfigError, match="--batch_size=5: must be a multiple of the 2 processes"):
+    with pytest.raises(ConfigError, match="batch_size=5: must be a multiple of the 2 processes"):
         TrainBatches(numbered_texts(10), 5, 0, process_index=0, process_count=2)
-    with pytest.raises(ConfigError, match="--batch_size=5: must be a multiple of the 2 processes"):
+    with pytest.raises(ConfigError, match="batch_size=5: must be a multiple of the 2 processes"):
         next(evaluation_batches(numbered_texts(10), 5, 0, 2))

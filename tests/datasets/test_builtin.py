@@ -44,14 +44,14 @@ def test_sequences_and_sizes_are_known_without_data(settings, spec, sizes):
     ("settings", "message"),
     [
         (dict(dataset="svhn"), "svhn: must be one of .*mnist, pmnist, recall, stanford_dogs, tfds:NAME or file:PATH"),
-        (dict(dataset="digits", image_size=9), "--image_size=9: must be at most 8"),
-        (dict(dataset="mnist", train_examples=54_001), "--train_examples=54001: must be at most 54,000"),
-        (dict(dataset="mnist", sequence_length=9), r"--sequence_length=9: must be 0 \(the sequences of mnist"),
-        (dict(dataset="digits", validation_fraction=0.9999), r"--validation_fraction=0.9999: must be small"),
-        (dict(dataset="digits", padding="left"), r"--padding=left: must be auto \(only the arrays of file:PATH"),
+        (dict(dataset="digits", image_size=9), "image_size=9: must be at most 8"),
+        (dict(dataset="mnist", train_examples=54_001), "train_examples=54001: must be at most 54,000"),
+        (dict(dataset="mnist", sequence_length=9), r"sequence_length=9: must be 0 \(the sequences of mnist"),
+        (dict(dataset="digits", validation_fraction=0.9999), r"validation_fraction=0.9999: must be small"),
+        (dict(dataset="digits", padding="left"), r"padding=left: must be auto \(only the arrays of file:PATH"),
         (dict(dataset="dbpedia", sequence_length=1015), "=1015: must be at most 1,014, the bytes of the longest text"),
-        (dict(dataset="dbpedia", image_size=8), r"--image_size=8: must be 0 \(dbpedia has no images"),
-        (dict(dataset="recall", sequence_length=1), r"--sequence_length=1: must be at least 2 for recall \(0: 64\)"),
+        (dict(dataset="dbpedia", image_size=8), r"image_size=8: must be 0 \(dbpedia has no images"),
+        (dict(dataset="recall", sequence_length=1), r"sequence_length=1: must be at least 2 for recall \(0: 64\)"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_without_data(settings, message):

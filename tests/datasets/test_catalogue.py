@@ -96,13 +96,13 @@ def test_images_of_one_size_are_read_as_they_are_or_shrunk_to_a_square(side, len
     assert found == {image.tobytes(): number % 3 for number, image in enumerate(expected)}
     assert len(splits.test) == 5
     assert "OpenCV" not in caplog.text  # of which tfds advises the use, for speed
-    with pytest.raises(ConfigError, match="--image_size=5: must be at most 4, the shorter side"):
+    with pytest.raises(ConfigError, match="image_size=5: must be at most 4, the shorter side"):
         find_dataset(catalogue_config(prepared, "tfds:plain", image_size=5))
 
 
 def test_images_of_varying_size_need_a_side_and_validation_may_stand_in_for_test(prepared, caplog):
     for version in ("", "/1.2.0", ":1.2.0"):
-        with pytest.raises(ConfigError, match="--image_size=0: must be above 0, because the images"):
+        with pytest.raises(ConfigError, match="image_size=0: must be above 0, because the images"):
             find_dataset(catalogue_config(prepared, f"tfds:varying/wide{version}"))
     config = catalogue_config(prepared, "tfds:varying/wide", image_size=5)
     assert sequence_spec(config) == SequenceSpec(25, 3, 3)
@@ -120,9 +120,9 @@ NO_NAME = "must be tfds:NAME or tfds:NAME/CONFIG, such as"
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("absent", r"--dataset=tfds:absent: not prepared in .*absent; prepare it with tfds, .*array_record"),
+        ("absent", r"dataset=tfds:absent: not prepared in .*absent; prepare it with tfds, .*array_record"),
         ("svhn_cropped", r"tf/bin/pip install tensorflow tensorflow-datasets array_record; tf/bin/python -c"),
-        ("emnist/letters", "name --dataset=emnist/letters, which is read from its official files"),
+        ("emnist/letters", "name dataset=emnist/letters, which is read from its official files"),
         ("varying", r"not prepared in .*varying; name one of tfds:varying/wide"),
         ("two", r"exactly one image of bytes, .* and one class label; .* picture \(Image\), mask \(Image\)|mask"),
         ("trained", r"needs examples in the splits train and test \(or validation\); it has train with 3"),
@@ -255,7 +255,7 @@ def test_sequences_of_floats_are_read(tmp_path):
     splits = load_splits(config, seed=0)
     assert splits.train.inputs.dtype == np.float32
     assert sort_rows(splits.train.inputs) == sort_rows(waves)
-    with pytest.raises(ConfigError, match="--image_size=4: must be 0"):
+    with pytest.raises(ConfigError, match="image_size=4: must be 0"):
         find_dataset(catalogue_config(tmp_path, "tfds:waves", image_size=4))
     waves[3, 2, 1] = np.inf
     write(tmp_path, "broken", features, lambda n: {"wave": waves[n], "kind": n % 3})

@@ -128,7 +128,7 @@ def test_missing_files_are_one_line_and_nothing_is_written(name, file, folder, p
     monkeypatch.setattr(files.urllib.request, "urlopen", refuse)
     (manual / "cifar-10-python.tar.gz").write_bytes(b"pickles")
     found = f"{name}: {file} (or unpacked: {folder}) not found in {manual}/{name}, {manual}, "
-    with refused(DataError, found, *parts, "name it with --manual_dir=FOLDER"):
+    with refused(DataError, found, *parts, "name it with manual_dir=FOLDER"):
         load_splits(official_config(tmp_path, name, allow_partial=False), seed=0)
     assert list((tmp_path / "data").iterdir()) == []
 
@@ -239,11 +239,11 @@ def test_photographs_are_cropped_shrunk_in_the_order_of_the_lists_and_named_afte
 
 
 def test_a_part_is_refused_unless_it_is_allowed(dogs):
-    with pytest.raises(DataError, match=r"train has 12 examples instead of the published 12,000; --allow_partial"):
+    with pytest.raises(DataError, match=r"train has 12 examples instead of the published 12,000; allow_partial=True"):
         load_splits(official_config(dogs, "stanford_dogs", allow_partial=False), seed=0)
     config = Config(data=official_config(dogs, "stanford_dogs"), model=ModelConfig(segment_length=9), run=RunConfig())
     experiment.check(config)
-    with pytest.raises(ConfigError, match="--batch_size=128: must be at most 12, the number of training examples"):
+    with pytest.raises(ConfigError, match="batch_size=128: must be at most 12, the number of training examples"):
         experiment.create_experiment(config)
 
 
@@ -323,12 +323,12 @@ def test_another_process_may_prepare_the_same_data_first(prepared, tmp_path, mon
 
 def test_folders_that_cannot_be_used_are_refused(tmp_path):
     write_mnist(tmp_path / "manual")
-    with refused(ConfigError, "--manual_dir=", "must be an existing folder"):
+    with refused(ConfigError, "manual_dir=", "must be an existing folder"):
         load_splits(official_config(tmp_path, "mnist", manual_dir="x" * 5_000), seed=0)
-    with pytest.raises(ConfigError, match=r"--data_dir=gs://bucket: must be a folder of this machine"):
+    with pytest.raises(ConfigError, match=r"data_dir=gs://bucket: must be a folder of this machine"):
         load_splits(official_config(tmp_path, "mnist", data_dir="gs://bucket"), seed=0)
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"--data_dir=.*file: preparing mnist failed \(.*File exists"):
+    with pytest.raises(DataError, match=r"data_dir=.*file: preparing mnist failed \(.*File exists"):
         load_splits(official_config(tmp_path, "mnist", data_dir=str(tmp_path / "file")), seed=0)
 
 

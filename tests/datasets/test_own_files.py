@@ -65,7 +65,7 @@ def test_settings_say_what_the_arrays_of_a_file_do_not(tmp_path):
         load(path)
     np.testing.assert_array_equal(load(path, channels="first").train.inputs, FLOATS)
     assert find_dataset(DataConfig(dataset=f"file:{path}", channels="last")).form.stored_shape == (2, 6)
-    with pytest.raises(aux_rnn.ConfigError, match=r"--image_size=4: must be 0"):
+    with pytest.raises(aux_rnn.ConfigError, match=r"image_size=4: must be 0"):
         load(path, channels="first", image_size=4)
 
 

@@ -115,9 +115,9 @@ def test_a_worker_continues_after_a_refusal_and_its_death_is_noticed():
     _, odd, _ = parse(["benchmark.py", "step", *TINY, "--batch_size=6"])
     _, long, _ = parse(["benchmark.py", "step", *TINY, "--auxiliary=reconstruct", "--segment_length=10"])
     spec, worker = SequenceSpec(length=9, channels=1, num_classes=10), Worker("aux_rnn")
-    with pytest.raises(ConfigError, match="--batch_size=6: must be a multiple of the 4 devices"):
+    with pytest.raises(ConfigError, match="batch_size=6: must be a multiple of the 4 devices"):
         worker.ask("prepare", odd, spec, {})
-    with pytest.raises(ConfigError, match="--segment_length=10: must be at most 9 to reconstruct sequences of 9 ele"):
+    with pytest.raises(ConfigError, match="segment_length=10: must be at most 9 to reconstruct sequences of 9 ele"):
         worker.ask("prepare", long, spec, {})
     kill_workers()
     with pytest.raises(BrokenProcessPool):

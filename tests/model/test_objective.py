@@ -90,7 +90,7 @@ def test_programs_with_stricter_settings_of_jax_have_the_loss_and_its_gradient(n
         (np.zeros((3, 12)), None, {}, "inputs: have the shape [3, 12]; must be [B, 12, 2], as the spec"),
         (FLOATS, np.ones((3, 12), bool), {}, "lengths: are bool [3, 12]; must be integers [B]; for a mask"),
         (FLOATS, np.ones(2, int), {}, "[2]; must be integers [B]"),
-        (FLOATS, None, dict(segment_length=13), "--segment_length=13: must be at most 12 to reconstruct"),
+        (FLOATS, None, dict(segment_length=13), "segment_length=13: must be at most 12 to reconstruct"),
     ],
 )
 def test_inputs_lengths_and_segments_that_do_not_fit_are_refused(inputs, lengths, options, message):

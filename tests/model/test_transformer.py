@@ -61,7 +61,7 @@ def test_size_is_comparable_to_that_of_the_lstm():
 
 
 def test_what_has_no_state_cannot_be_decoded_from():
-    with pytest.raises(ConfigError, match=r"--auxiliary=reconstruct: must be none with --encoder=transformer"):
+    with pytest.raises(ConfigError, match=r"auxiliary=reconstruct: must be none with encoder=transformer"):
         ModelConfig(encoder="transformer", auxiliary="reconstruct")
-    with pytest.raises(ConfigError, match=r"--transformer_heads=3: must be a divisor of --transformer_size=8"):
+    with pytest.raises(ConfigError, match=r"transformer_heads=3: must be a divisor of transformer_size=8"):
         ModelConfig(**{**SMALL, "transformer_heads": 3})

@@ -109,6 +109,6 @@ def check_against_plain_steps(steps, sizes, masked, cells=False, is_tokens=False
     ],
 )
 def test_cells_without_a_fused_form_say_so(name, value, allowed):
-    message = f"--{name}={value}: must be {allowed} with --encoder=gru; {value} is for"
+    message = f"{name}={value}: must be {allowed} with encoder=gru; {value} is for"
     with pytest.raises(ConfigError, match=message):
         ModelConfig(**{"encoder": "gru", name: value})

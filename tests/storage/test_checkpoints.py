@@ -92,7 +92,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_warning_or_refused_by_its_
     (line,) = lines
     assert line.startswith(f"checkpoint 3 in {folder} cannot be used (")
     assert line.endswith("; 2 is used instead")
-    with pytest.raises(CheckpointError, match=r"checkpoints/3: cannot be used \(.+\); choose another --checkpoint"):
+    with pytest.raises(CheckpointError, match=r"checkpoints/3: cannot be used \(.+\); choose another checkpoint"):
         read_checkpoint(folder, 3, STATES[1])
     assert list_steps(folder) == [3, 2, 1], "only looked at"
     save_all(folder, {3: STATES[3]})

@@ -183,7 +183,7 @@ def test_the_run_that_was_started_last_owns_the_address_with_what_the_former_one
     first.upload(write(folder, {"records": "123"}))
     wait_for(first._latest.done)
     for work in (first.upload, first.sync):
-        with pytest.raises(OwnershipLostError, match=f"--workdir={address}: another run was started"):
+        with pytest.raises(OwnershipLostError, match=f"workdir={address}: another run was started"):
             work(folder)
     assert downloaded(address, tmp_path / "c") == latest
 
@@ -232,7 +232,7 @@ def test_an_unusable_address_is_refused(address, message, monkeypatch):
     assert not is_address("/a:/b")
     with pytest.raises(ConfigError) as caught:
         open_remote(address)
-    assert str(caught.value).startswith(f"--workdir={address}: {message}")
+    assert str(caught.value).startswith(f"workdir={address}: {message}")
 
 
 def test_an_outage_is_logged_once_and_the_next_upload_copies_the_rest(gs_address, gs_server, tmp_path, caplog):
@@ -243,7 +243,7 @@ def test_an_outage_is_logged_once_and_the_next_upload_copies_the_rest(gs_address
         remote.upload(write(folder, {"one": text}))
         wait_for(remote._latest.done)
         assert remote.upload_failed
-    with pytest.raises(RemoteError, match=f"--workdir={gs_address}: cannot be written"):
+    with pytest.raises(RemoteError, match=f"workdir={gs_address}: cannot be written"):
         remote.sync(folder)
     assert len([record for record in caplog.records if gs_address in record.getMessage()]) == 1
     gs_server.start()
@@ -256,8 +256,8 @@ def test_errors_name_the_address_and_leave_nothing_behind(temporary):
     address = "memory://bucket/run"
     with pytest.raises(WorkdirError) as caught, local_copy(address) as (folder, _):  # noqa: PT012
         write(folder, {"one": "1"})
-        raise WorkdirError(f"--workdir={folder}: holds no run")
-    assert str(caught.value) == f"--workdir={address}: holds no run"
+        raise WorkdirError(f"workdir={folder}: holds no run")
+    assert str(caught.value) == f"workdir={address}: holds no run"
     assert not list(temporary.iterdir())
 
 
@@ -327,7 +327,7 @@ def test_a_run_continues_on_another_machine(protocol, modes, tiny, quiet, tmp_pa
 def test_a_second_run_takes_over_from_a_running_one(gs_address, tiny, quiet, tmp_path, monkeypatch):
     second, config = [], with_settings(tiny, auxiliary="none")
     after_save(monkeypatch, 4, lambda: second.append(train_at(gs_address, config, quiet)))
-    with pytest.raises(OwnershipLostError, match=f"--workdir={gs_address}: another run was started"):
+    with pytest.raises(OwnershipLostError, match=f"workdir={gs_address}: another run was started"):
         train_at(gs_address, config, quiet)
     assert second[0]["status"] == "complete"
     assert json.loads(downloaded(gs_address, tmp_path)["summary.json"]) == second[0]

@@ -45,7 +45,7 @@ def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
     ("name", "content", "message"),
     [
         ("run", "", "/run: cannot be written"),
-        ("run/config.json", '{"dataset": "digits", "colour": 3}', "not a configuration of this version (--colour: no"),
+        ("run/config.json", '{"dataset": "digits", "colour": 3}', "not a configuration of this version (colour: no"),
         ("run/config.json/folder", "", "config.json: not a configuration of this version ([Errno 21] Is a directory"),
         ("run/checkpoints/2", "", "has checkpoints but no config.json"),
     ],

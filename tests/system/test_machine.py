@@ -23,5 +23,5 @@ def test_vector_extensions_are_named(tmp_path):
 )
 def test_a_precision_that_is_slow_on_the_cpu_is_reported(monkeypatch, precision, platform, extensions, is_slow):
     monkeypatch.setattr(machine, "vector_extensions", lambda: extensions)
-    expected = "--precision=bfloat16 is slower than float32 on this CPU, which has only AVX2" if is_slow else ""
+    expected = "precision=bfloat16 is slower than float32 on this CPU, which has only AVX2" if is_slow else ""
     assert machine.warn_of_precision(precision, platform) == expected

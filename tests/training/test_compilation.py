@@ -53,8 +53,8 @@ def test_a_step_that_does_not_fit_is_refused_with_both_figures(monkeypatch):
     monkeypatch.setattr(compilation, "available_bytes", lambda: int(1.5 * needed) + 2**22)
     compile_on(SPEC, **small)
     monkeypatch.setattr(compilation, "available_bytes", lambda: needed)
-    for where, remedy in (("always", ", or --data_on_device=never"), ("never", "")):
-        message = f"^--batch_size=64: must be smaller, or [a-z ]*{remedy}: a training step needs .* GiB and"
+    for where, remedy in (("always", ", or data_on_device=never"), ("never", "")):
+        message = f"^batch_size=64: must be smaller, or [a-z ]*{remedy}: a training step needs .* GiB and"
         with pytest.raises(ConfigError, match=message):
             compile_on(SPEC, **small, data_on_device=where)
 
@@ -62,7 +62,7 @@ def test_a_step_that_does_not_fit_is_refused_with_both_figures(monkeypatch):
 def test_processes_on_one_machine_share_its_memory(monkeypatch):
     monkeypatch.setattr(compilation, "available_bytes", lambda: 3 * jax.local_device_count())
     compilation.require_memory(3, ("batch_size", 8, "smaller"), "a step needs", SINGLE_PROCESS)
-    with pytest.raises(ConfigError, match=r"^--batch_size=8: "):
+    with pytest.raises(ConfigError, match=r"^batch_size=8: "):
         compilation.require_memory(3, ("batch_size", 8, "smaller"), "a step needs", TWO)
     monkeypatch.setattr(compilation, "available_bytes", lambda: None)
     compilation.require_memory(10**20, ("batch_size", 8, "smaller"), "a step needs", TWO)

@@ -137,5 +137,5 @@ def test_examples_stay_on_the_host_where_they_take_too_much_memory(experiment, m
     monkeypatch.setattr(compilation, "available_bytes", lambda: size)
     assert make_dispatcher(experiment, **WAYS["three"]).prepare(0, 100).count == 3
     monkeypatch.setattr(compilation, "available_bytes", lambda: size - 1)
-    with pytest.raises(ConfigError, match=r"^--data_on_device=always: must be never: the examples need .* GiB"):
+    with pytest.raises(ConfigError, match=r"^data_on_device=always: must be never: the examples need .* GiB"):
         make_dispatcher(experiment, **WAYS["three"])

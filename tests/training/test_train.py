@@ -190,7 +190,7 @@ def test_a_finished_run_is_extended_on_request_alone(reference, finished, tiny, 
     path, shown, seen = tmp_path / "run", io.StringIO(), []
     shutil.copytree(finished, path)
     longer = with_settings(tiny, **LONGER)
-    with pytest.raises(WorkdirError, match=r"other settings \(train_epochs: 2 -> 4\).* or add --extend to continue"):
+    with pytest.raises(WorkdirError, match=r"other settings \(train_epochs: 2 -> 4\).* or add extend=True to continue"):
         train_and_evaluate(longer, path, Progress(shown))
     with pytest.raises(WorkdirError, match=r"other settings \(auxiliary: reconstruct -> none, seed: 0 -> 1\)"):
         train_and_evaluate(with_settings(longer, seed=1, auxiliary="none"), path, Progress(shown), extends=True)

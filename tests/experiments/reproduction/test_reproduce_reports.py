@@ -101,7 +101,7 @@ def test_the_newest_record_of_a_run_counts_and_so_do_further_seeds(tmp_path):
         (lambda r: {k: v for k, v in r.items() if k != "examples"}, "examples"),
         (lambda r: {**r, "test_accuracy": None}, "TypeError"),
         (lambda r: {**r, "config": {**r["config"], "hidden_size": 3}}, "'hidden_size: 64 -> 3'"),
-        (lambda r: {**r, "config": {**r["config"], "hidden_size": "many"}}, "--hidden_size=many: must be an integer"),
+        (lambda r: {**r, "config": {**r["config"], "hidden_size": "many"}}, "hidden_size=many: must be an integer"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_refused(change, reason, tmp_path):

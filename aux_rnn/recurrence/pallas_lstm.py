@@ -15,13 +15,14 @@ the kernels are interpreted, which is slow and meant for tests.
 """
 
 from collections.abc import Sequence
-from functools import partial, reduce
+from functools import cache, partial, reduce
 
 import jax
 import jax.numpy as jnp
+from absl import logging
 
 from aux_rnn.recurrence import pallas_kernels as kernels
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, input_gates, is_tokens
+from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, input_gates, is_tokens, run_lstm
 from aux_rnn.recurrence.precision import MatMul, bfloat16_matmul, standard_promotion
 
 ROWS, UNITS = 16, 128  # a register holds 16 rows of 128 bfloat16 units
@@ -47,6 +48,24 @@ def steps_per_block(rows: int, sizes: Sequence[int], matmul: MatMul) -> int:
     return min(MAX_STEPS, 1 << fitting.bit_length() >> 1)
 
 
+def is_supported(params: tuple[LSTMParams, ...], rows: int, matmul: MatMul) -> bool:
+    """Returns whether the kernels can run these layers; if not, a warning says so once."""
+    sizes = tuple(len(layer.recurrent) for layer in params)
+    if params[0].recurrent.dtype != jnp.float32:
+        warn(f"the kernels of --recurrence=pallas compute float32, not {params[0].recurrent.dtype}")
+        return False
+    if not steps_per_block(rows, sizes, matmul):
+        units = " and ".join(map(str, sizes))
+        warn(f"{rows} rows of {units} units are too large for the kernels of --recurrence=pallas")
+        return False
+    return True
+
+
+@cache
+def warn(reason: str) -> None:
+    logging.warning("%s; compiled loops are used instead", reason)
+
+
 def count_parts(matmul: MatMul) -> int:
     """Returns how many bfloat16 matrices represent a factor."""
     return 1 if matmul is bfloat16_matmul else 3
@@ -59,8 +78,10 @@ def run_pallas_lstm(
     return_cells: bool = False,
     matmul: MatMul = jnp.matmul,
 ) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
-    """Computes `run_lstm` for float32; the mask may be false in the first steps of a row only."""
+    """Computes `run_lstm`, in kernels if they support it; the mask may be false in the first steps of a row only."""
     rows, sizes = inputs.elements.shape[1], [len(layer.recurrent) for layer in params]
+    if not is_supported(params, rows, matmul):
+        return run_lstm(params, states, inputs, return_cells, matmul)
     read = prepare(params, states, inputs, matmul)
     options = return_cells, matmul, steps_per_block(rows, sizes, matmul)
     final, (cells, hidden) = run_padded(*options, read)

@@ -1,4 +1,4 @@
-"""The backend for our LSTM on TPUs, with the kernels of `pallas_lstm.py`, and their check on the device."""
+"""Checks the kernels of `pallas_lstm.py` on the device: whether they can run there and agree with a scan."""
 
 from collections.abc import Callable
 from functools import cache
@@ -7,61 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 
 from aux_rnn.errors import first_line
-from aux_rnn.recurrence.fused_backend import FusedBackend
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, run_lstm, scan_lstm
-from aux_rnn.recurrence.pallas_lstm import count_parts, find_states, run_pallas_lstm, steps_per_block
+from aux_rnn.recurrence.fused_lstm import LSTMParams, StepInputs, scan_lstm
+from aux_rnn.recurrence.pallas_lstm import count_parts, run_pallas_lstm, warn
 from aux_rnn.recurrence.precision import MatMul, highest_precision
 
 TOLERANCES = {1: 2e-2, 3: 1e-4}  # of a gradient's size, by the number of bfloat16 parts of a factor
-
-
-def is_supported(params: tuple[LSTMParams, ...], rows: int, matmul: MatMul) -> bool:
-    """Returns whether the kernels can run these layers; if not, a warning says so once."""
-    sizes = tuple(len(layer.recurrent) for layer in params)
-    if params[0].recurrent.dtype != jnp.float32:
-        warn(f"the kernels of --recurrence=pallas compute float32, not {params[0].recurrent.dtype}")
-        return False
-    if not steps_per_block(rows, sizes, matmul):
-        units = " and ".join(map(str, sizes))
-        warn(f"{rows} rows of {units} units are too large for the kernels of --recurrence=pallas")
-        return False
-    return True
-
-
-@cache
-def warn(reason: str) -> None:
-    logging.warning("%s; compiled loops are used instead", reason)
-
-
-def run_if_supported(
-    params: tuple[LSTMParams, ...],
-    states: tuple[State, ...],
-    inputs: StepInputs,
-    return_cells: bool = False,
-    matmul: MatMul = jnp.matmul,
-) -> Any:
-    """Computes `run_lstm`, by the kernels if they support it."""
-    run = run_pallas_lstm if is_supported(params, inputs.elements.shape[1], matmul) else run_lstm
-    return run(params, states, inputs, return_cells, matmul)
-
-
-class PallasBackend(FusedBackend):
-    """Runs all steps of all layers in one kernel."""
-
-    run = staticmethod(run_if_supported)
-
-    def states_at(
-        self, elements: jax.Array, mask: jax.Array | None, positions: jax.Array, *, differentiable: bool
-    ) -> State:
-        params, matmul = self.encoder.params, self.encoder.matmul
-        if differentiable or not len(elements) or not is_supported((params,), len(positions), matmul):
-            return super().states_at(elements, mask, positions, differentiable=differentiable)
-        params, elements = jax.lax.stop_gradient((params, elements))
-        inputs = StepInputs(elements, None if mask is None else mask[:, :, None])
-        return find_states(params, inputs, positions, matmul)
 
 
 @cache

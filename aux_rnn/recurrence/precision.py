@@ -81,13 +81,3 @@ MATMULS: dict[str, MatMul] = {
     "tensorfloat32": tensorfloat32_matmul,
     "bfloat16": bfloat16_matmul,
 }
-
-
-def as_dot_general(matmul: MatMul) -> Callable[..., jax.Array]:
-    """Converts a matrix product to the signature that flax's layers expect."""
-
-    def dot_general(lhs: jax.Array, rhs: jax.Array, *unused: object, **unused_too: object) -> jax.Array:
-        del unused, unused_too  # a dense layer contracts the last axis with the first one
-        return matmul(lhs, rhs)
-
-    return dot_general

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aux_rnn.recurrence.scan import tree_where
 from aux_rnn.recurrence.windows import gather_padded
 
 
@@ -176,5 +177,4 @@ def input_dropout(key: jax.Array, segments: Segments, rows: jax.Array, rate: flo
         return jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, shape)
 
     kept = jax.vmap(keep_row)(rows) | (jnp.arange(shape[1]) == 0)
-    kept = kept.reshape(kept.shape + (1,) * (segments.inputs.ndim - kept.ndim))
-    return segments._replace(inputs=jnp.where(kept, segments.inputs, 0))
+    return segments._replace(inputs=tree_where(kept, segments.inputs, 0))

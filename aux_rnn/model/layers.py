@@ -23,7 +23,7 @@ class Dense(nn.Module):
     dropconnect: float = 0.0
 
     @nn.compact
-    @standard_promotion
+    @standard_promotion()
     def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:
         kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features))
         bias = self.param("bias", initializers.zeros, (self.features,))

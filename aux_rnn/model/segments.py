@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from aux_rnn.recurrence.scan import tree_where
 from aux_rnn.recurrence.windows import gather_padded
@@ -31,22 +30,6 @@ class Segments(NamedTuple):
     inputs: jax.Array
     targets: jax.Array
     mask: jax.Array
-
-
-def image_to_sequence(images: jax.Array, permutation: np.ndarray | None = None) -> jax.Array:
-    """Flattens images row by row into sequences of one pixel per step.
-
-    Args:
-      images: uint8 `[B, height, width, C]`, or `[B, L, C]` if they are flat already.
-      permutation: int `[L]`, the pixel at each step; None keeps the order.
-
-    Returns:
-      float32 `[B, L, C]` in [0, 1], `L = height * width`.
-    """
-    pixels = images.reshape(images.shape[0], -1, images.shape[-1])
-    if permutation is not None:
-        pixels = pixels[:, permutation]
-    return pixels.astype(jnp.float32) / 255
 
 
 def anchor_range(kind: str, lengths: jax.Array, segment_length: int) -> tuple[jax.Array, jax.Array, jax.Array]:

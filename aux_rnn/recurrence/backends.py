@@ -17,8 +17,10 @@ from flax import linen as nn
 
 from aux_rnn.recurrence.cells import LSTMCell
 from aux_rnn.recurrence.fused_lstm import (
+    Layers,
     LSTMParams,
     State,
+    States,
     StepInputs,
     fold_embedding,
     layer_params,
@@ -149,11 +151,7 @@ class FusedBackend(ScanBackend):
 
     @staticmethod
     def run(
-        params: tuple[LSTMParams, ...],
-        states: tuple[State, ...],
-        inputs: StepInputs,
-        return_cells: bool = False,
-        matmul: MatMul = jnp.matmul,
+        params: Layers, states: States, inputs: StepInputs, return_cells: bool = False, matmul: MatMul = jnp.matmul
     ) -> Any:
         """Computes `run_lstm`, on a GPU with several layers as one."""
         is_joined = len(params) > 1 and inputs.mask is None and target_platform() == "gpu"
@@ -179,7 +177,7 @@ class FusedBackend(ScanBackend):
         return states
 
     @classmethod
-    def run_decoder(cls, decoder: Any, states: tuple[State, ...], elements: jax.Array) -> jax.Array:
+    def run_decoder(cls, decoder: Any, states: States, elements: jax.Array) -> jax.Array:
         bottom, *upper = [layer.variables["params"] for layer in decoder.layers]
         params = fold_embedding(bottom, decoder.embedding.variables["params"]), *map(layer_params, upper)
 

@@ -22,7 +22,16 @@ import jax.numpy as jnp
 from absl import logging
 
 from aux_rnn.recurrence import pallas_kernels as kernels
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, input_gates, is_tokens, run_lstm
+from aux_rnn.recurrence.fused_lstm import (
+    Layers,
+    LSTMParams,
+    State,
+    States,
+    StepInputs,
+    input_gates,
+    is_tokens,
+    run_lstm,
+)
 from aux_rnn.recurrence.precision import MatMul, bfloat16_matmul, standard_promotion
 
 ROWS, UNITS = 16, 128  # a register holds 16 rows of 128 bfloat16 units
@@ -48,7 +57,7 @@ def steps_per_block(rows: int, sizes: Sequence[int], matmul: MatMul) -> int:
     return min(MAX_STEPS, 1 << fitting.bit_length() >> 1)
 
 
-def is_supported(params: tuple[LSTMParams, ...], rows: int, matmul: MatMul) -> bool:
+def is_supported(params: Layers, rows: int, matmul: MatMul) -> bool:
     """Returns whether the kernels can run these layers; if not, a warning says so once."""
     sizes = tuple(len(layer.recurrent) for layer in params)
     if params[0].recurrent.dtype != jnp.float32:
@@ -72,12 +81,8 @@ def count_parts(matmul: MatMul) -> int:
 
 
 def run_pallas_lstm(
-    params: tuple[LSTMParams, ...],
-    states: tuple[State, ...],
-    inputs: StepInputs,
-    return_cells: bool = False,
-    matmul: MatMul = jnp.matmul,
-) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
+    params: Layers, states: States, inputs: StepInputs, return_cells: bool = False, matmul: MatMul = jnp.matmul
+) -> tuple[States, tuple[jax.Array | None, jax.Array]]:
     """Computes `run_lstm`, in kernels if they support it; the mask may be false in the first steps of a row only."""
     rows, sizes = inputs.elements.shape[1], [len(layer.recurrent) for layer in params]
     if not is_supported(params, rows, matmul):
@@ -111,9 +116,7 @@ def find_states(params: LSTMParams, inputs: StepInputs, positions: jax.Array, ma
     return by_row[0], by_row[1]
 
 
-def prepare(
-    params: Sequence[LSTMParams], states: Sequence[State], inputs: StepInputs, matmul: MatMul
-) -> kernels.ForwardInputs:
+def prepare(params: Layers, states: States, inputs: StepInputs, matmul: MatMul) -> kernels.ForwardInputs:
     """Converts the arguments of `run_lstm`. Zeros are added, so that the states of added units remain zero."""
     elements, mask = inputs
     steps, rows = elements.shape[:2]
@@ -124,7 +127,7 @@ def prepare(
         pad(pad_gates(read_inputs(bottom.kernel, elements, matmul) + bottom.bias), 1, ROWS),
         (pad_matrix(bottom.recurrent), *(jnp.concatenate([*map(pad_matrix, layer[:2])]) for layer in upper)),
         tuple(pad_gates(layer.bias)[None] for layer in upper),
-        jax.tree.map(lambda s: pad(pad(s, 0, ROWS), 1, UNITS), tuple(states)),
+        jax.tree.map(lambda s: pad(pad(s, 0, ROWS), 1, UNITS), states),
         starts,
         starts,
     )
@@ -155,7 +158,7 @@ def pad_matrix(weights: jax.Array) -> jax.Array:
     return pad(pad_gates(weights), 0, UNITS)
 
 
-def like(tree: State | tuple[State, ...] | tuple[jax.Array, ...]) -> tuple:
+def like(tree: States | tuple[jax.Array, ...]) -> tuple:
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), tree)
 
 
@@ -178,7 +181,7 @@ def run_padded_fwd(return_cells, matmul, block, read, keep_residuals=True):
     return (written.states, (cells, written.hidden[-1])), residuals
 
 
-@standard_promotion
+@standard_promotion()
 def run_padded_bwd(return_cells, matmul, block, residuals, cotangents):
     """Computes the gradient of `run_padded`: that of the gates in the kernel, that of the weights after it."""
     read, kept = residuals

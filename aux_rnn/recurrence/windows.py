@@ -62,7 +62,7 @@ class Windows(NamedTuple):
         return self.latest if self.is_untruncated() else self.latest - int(self.truncation)
 
 
-@standard_promotion
+@standard_promotion()
 def encode_windows(
     encoder: Any,
     inputs: jax.Array,

@@ -53,20 +53,10 @@ def anchor_range(kind: str, lengths: jax.Array, segment_length: int) -> tuple[ja
 
 
 def sample_anchors(key: jax.Array, rows: jax.Array, first: jax.Array, last: jax.Array, num_anchors: int) -> jax.Array:
-    """Draws anchors uniformly from `first` to `last`, both included, independently for every key and every row.
+    """Draws anchors int32 `[B, A]` uniformly from `first` to `last`, int32 `[B]`, both included.
 
-    Each row has its own key, so that its anchors depend on its index in the global batch and not on how the batch is
-    laid out over devices.
-
-    Args:
-      key: the step's key.
-      rows: int32 `[B]`, the index of each example in the global batch.
-      first: int32 `[B]`.
-      last: int32 `[B]`.
-      num_anchors: `A`.
-
-    Returns:
-      int32 `[B, A]`.
+    They are independent for every key and every row: each row derives its own key, so that its anchors depend on its
+    index in the global batch, int32 `[B]` in `rows`, and not on how the batch is laid out over devices.
     """
 
     def sample_row(row: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
@@ -80,14 +70,8 @@ def slice_segments(
 ) -> Segments:
     """Slices the segments at given anchors: `x[a-S .. a-1]` to reconstruct, `x[a .. a+S-1]` to predict.
 
-    The decoder's inputs and targets are constants: no gradient flows through them.
-
-    Args:
-      kind: 'reconstruct' or 'predict'.
-      inputs: `[B, L, C]` or `[B, L]`, padded on the left.
-      lengths: int32 `[B]`, the length of each sequence.
-      anchors: int32 `[B, A]`, counted from the start of the padded sequence.
-      segment_length: `S`.
+    The decoder's inputs and targets are constants: no gradient flows through them. The anchors, int32 `[B, A]`, are
+    counted from the start of the padded sequence; the other arguments are those of `draw_segments`.
     """
     _, _, targets = anchor_range(kind, lengths, segment_length)
     begin = anchors - targets[:, None] if kind == "reconstruct" else anchors

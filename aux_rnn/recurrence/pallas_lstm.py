@@ -129,7 +129,7 @@ def prepare(params: Layers, states: States, inputs: StepInputs, matmul: MatMul) 
         tuple(pad_gates(layer.bias)[None] for layer in upper),
         jax.tree.map(lambda s: pad(pad(s, 0, ROWS), 1, UNITS), states),
         starts,
-        starts,
+        starts,  # in place of positions, which only `find_states` has
     )
 
 

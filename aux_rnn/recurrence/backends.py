@@ -28,8 +28,7 @@ from aux_rnn.recurrence.fused_lstm import (
     run_lstm,
 )
 from aux_rnn.recurrence.joined_layers import run_joined_lstm
-from aux_rnn.recurrence.pallas_check import agrees_with_scan
-from aux_rnn.recurrence.pallas_lstm import find_states, is_supported, run_pallas_lstm
+from aux_rnn.recurrence.pallas_lstm import agrees_with_scan, find_states, is_supported, run_pallas_lstm
 from aux_rnn.recurrence.precision import MatMul
 from aux_rnn.recurrence.scan import (
     PLATFORM,

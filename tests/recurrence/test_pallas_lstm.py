@@ -14,12 +14,19 @@ import pytest
 from test_fused_lstm import CASES, check_against_plain_steps, draw
 from test_gradients import NAIVE_CASES, make_problem
 
-from aux_rnn.recurrence import backends, pallas_check, pallas_lstm
+from aux_rnn.recurrence import backends, pallas_lstm
 from aux_rnn.recurrence.backends import FoldedEncoder, FusedBackend, PallasBackend, scan_states_at
 from aux_rnn.recurrence.cells import LSTMCell
 from aux_rnn.recurrence.fused_lstm import LSTMParams, StepInputs, run_lstm
-from aux_rnn.recurrence.pallas_check import agrees_with_scan, measure_error
-from aux_rnn.recurrence.pallas_lstm import MAX_STEPS, find_states, is_supported, run_pallas_lstm, steps_per_block
+from aux_rnn.recurrence.pallas_lstm import (
+    MAX_STEPS,
+    agrees_with_scan,
+    find_states,
+    is_supported,
+    measure_error,
+    run_pallas_lstm,
+    steps_per_block,
+)
 from aux_rnn.recurrence.precision import bfloat16_matmul
 
 
@@ -85,7 +92,7 @@ def test_the_check_on_the_device_decides_about_auto(monkeypatch, caplog, uncheck
     for error in (1e-6, 0.5, float("nan"), ValueError("no\nkernel")):
         agrees_with_scan.cache_clear()
         measured = {"side_effect": error} if isinstance(error, ValueError) else {"return_value": error}
-        monkeypatch.setattr(pallas_check, "measure_error", Mock(**measured))
+        monkeypatch.setattr(pallas_lstm, "measure_error", Mock(**measured))
         selected.append(backends.select_backend("auto", LSTMCell(128)))
     assert selected == [FusedBackend, PallasBackend, FusedBackend, FusedBackend, FusedBackend]
     messages = [record.getMessage() for record in caplog.records]

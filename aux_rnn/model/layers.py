@@ -25,8 +25,8 @@ class Dense(nn.Module):
     @nn.compact
     @standard_promotion()
     def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:
-        kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features))
-        bias = self.param("bias", initializers.zeros, (self.features,))
+        kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", initializers.zeros, (self.features,), jnp.float32)
         if self.dropconnect > 0 and not deterministic:
             kept = jax.random.bernoulli(self.make_rng("dropconnect"), 1 - self.dropconnect, kernel.shape)
             kernel = jnp.where(kept, kernel / (1 - self.dropconnect), 0)

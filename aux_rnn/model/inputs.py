@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from aux_rnn.config.spec import SequenceSpec
-from aux_rnn.model.segments import image_to_sequence
 
 RawBatch = dict[str, Any]
 
@@ -36,19 +35,23 @@ def read_inputs(
     """Returns the sequences and their lengths, as in `Batch`.
 
     Args:
-      raw: `inputs` (uint8 images, float32 values or tokens) and, where sequences are padded, `lengths`.
+      raw: `inputs` (uint8 images `[B, height, width, C]` or `[B, L, C]`, float32 values or tokens) and, where sequences
+        are padded, `lengths`.
       spec: the shape and the kind of the sequences.
-      permutation: int `[L]`, the pixel at each step; None keeps the order.
+      permutation: int `[L]`, the pixel at each step; None keeps the order, row by row.
 
     Returns:
-      Pixels as float32 in [0, 1], other values as they are, or tokens as int32; and the lengths.
+      Pixels as float32 in [0, 1], one per step, other values as they are, or tokens as int32; and the lengths.
     """
     inputs, lengths = raw["inputs"], raw.get("lengths")
     if spec.vocabulary_size:
         return inputs.astype(jnp.int32), lengths
     if jnp.issubdtype(inputs.dtype, jnp.floating):
         return inputs, lengths
-    return image_to_sequence(inputs, permutation), lengths
+    pixels = inputs.reshape(inputs.shape[0], -1, inputs.shape[-1])
+    if permutation is not None:
+        pixels = pixels[:, permutation]
+    return pixels.astype(jnp.float32) / 255, lengths
 
 
 def read_batch(raw: RawBatch, spec: SequenceSpec, permutation: np.ndarray | None) -> Batch:

@@ -6,7 +6,31 @@ from flax import linen as nn
 from flax.linen import initializers
 
 from aux_rnn.recurrence.cells import Carry
-from aux_rnn.recurrence.precision import MatMul, as_dot_general
+from aux_rnn.recurrence.precision import MatMul, standard_promotion
+
+
+class Dense(nn.Module):
+    """A dense layer like flax's, in a given precision and with DropConnect.
+
+    Attributes:
+      features: the size of the output.
+      matmul: the matrix product, see `precision.py`.
+      dropconnect: the share of the entries of the matrix that are set to zero in training (Wan et al., 2013).
+    """
+
+    features: int
+    matmul: MatMul = jnp.matmul
+    dropconnect: float = 0.0
+
+    @nn.compact
+    @standard_promotion()
+    def __call__(self, inputs: jax.Array, deterministic: bool = True) -> jax.Array:
+        kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", initializers.zeros, (self.features,), jnp.float32)
+        if self.dropconnect > 0 and not deterministic:
+            kept = jax.random.bernoulli(self.make_rng("dropconnect"), 1 - self.dropconnect, kernel.shape)
+            kernel = jnp.where(kept, kernel / (1 - self.dropconnect), 0)
+        return self.matmul(inputs, kernel) + bias
 
 
 class Embedding(nn.Module):
@@ -20,24 +44,7 @@ class Embedding(nn.Module):
     def __call__(self, elements: jax.Array) -> jax.Array:
         if self.vocabulary_size:
             return nn.Embed(self.vocabulary_size, self.features, name="table")(elements)
-        return nn.Dense(self.features, name="linear", dot_general=as_dot_general(self.matmul))(elements)
-
-
-class DropConnectDense(nn.Module):
-    """A dense layer that sets random entries of its matrix to zero in training (DropConnect; Wan et al., 2013)."""
-
-    features: int
-    rate: float
-    matmul: MatMul = jnp.matmul
-
-    @nn.compact
-    def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
-        kernel = self.param("kernel", initializers.lecun_normal(), (inputs.shape[-1], self.features))
-        bias = self.param("bias", initializers.zeros, (self.features,))
-        if self.rate > 0 and not deterministic:
-            kept = jax.random.bernoulli(self.make_rng("dropconnect"), 1 - self.rate, kernel.shape)
-            kernel = jnp.where(kept, kernel / (1 - self.rate), 0)
-        return self.matmul(inputs, kernel) + bias
+        return Dense(self.features, self.matmul, name="linear")(elements)
 
 
 class MLPHead(nn.Module):
@@ -52,9 +59,8 @@ class MLPHead(nn.Module):
     def __call__(self, inputs: jax.Array, deterministic: bool) -> jax.Array:
         """Maps `[..., H]` to `[..., outputs]`."""
         for size in self.sizes:
-            inputs = nn.relu(nn.Dense(size, dot_general=as_dot_general(self.matmul))(inputs))
-        output = DropConnectDense(self.outputs, self.dropconnect, self.matmul, name="output")
-        return output(inputs, deterministic)
+            inputs = nn.relu(Dense(size, self.matmul)(inputs))
+        return Dense(self.outputs, self.matmul, self.dropconnect, name="output")(inputs, deterministic)
 
 
 class StateProjection(nn.Module):
@@ -68,6 +74,6 @@ class StateProjection(nn.Module):
         def project(array: jax.Array) -> jax.Array:
             if array.shape[-1] == self.features:
                 return array
-            return nn.Dense(self.features, dot_general=as_dot_general(self.matmul))(array)
+            return Dense(self.features, self.matmul)(array)
 
         return jax.tree.map(project, state)

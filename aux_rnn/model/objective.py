@@ -162,7 +162,7 @@ def loss_metrics(losses: Losses) -> Metrics:
     return supervised | {f"{kind}_loss": mean for kind, mean in losses.auxiliary.items()}
 
 
-@standard_promotion
+@standard_promotion()
 def joint_loss(
     model: AuxiliaryRNN,
     params: Any,
@@ -251,7 +251,7 @@ def make_model(config: ModelConfig, spec: SequenceSpec) -> nn.Module:
     return (Transformer if config.encoder == "transformer" else AuxiliaryRNN)(config, spec)
 
 
-@standard_promotion
+@standard_promotion()
 def init_params(model: nn.Module, key: jax.Array) -> Any:
     """Initializes the parameters of a network.
 

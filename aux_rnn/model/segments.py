@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from aux_rnn.recurrence.scan import tree_where
 from aux_rnn.recurrence.windows import gather_padded
 
 
@@ -32,22 +32,6 @@ class Segments(NamedTuple):
     mask: jax.Array
 
 
-def image_to_sequence(images: jax.Array, permutation: np.ndarray | None = None) -> jax.Array:
-    """Flattens images row by row into sequences of one pixel per step.
-
-    Args:
-      images: uint8 `[B, height, width, C]`, or `[B, L, C]` if they are flat already.
-      permutation: int `[L]`, the pixel at each step; None keeps the order.
-
-    Returns:
-      float32 `[B, L, C]` in [0, 1], `L = height * width`.
-    """
-    pixels = images.reshape(images.shape[0], -1, images.shape[-1])
-    if permutation is not None:
-        pixels = pixels[:, permutation]
-    return pixels.astype(jnp.float32) / 255
-
-
 def anchor_range(kind: str, lengths: jax.Array, segment_length: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns the anchors at which the whole segment fits, counted from the first element of each sequence.
 
@@ -69,20 +53,10 @@ def anchor_range(kind: str, lengths: jax.Array, segment_length: int) -> tuple[ja
 
 
 def sample_anchors(key: jax.Array, rows: jax.Array, first: jax.Array, last: jax.Array, num_anchors: int) -> jax.Array:
-    """Draws anchors uniformly from `first` to `last`, both included, independently for every key and every row.
+    """Draws anchors int32 `[B, A]` uniformly from `first` to `last`, int32 `[B]`, both included.
 
-    Each row has its own key, so that its anchors depend on its index in the global batch and not on how the batch is
-    laid out over devices.
-
-    Args:
-      key: the step's key.
-      rows: int32 `[B]`, the index of each example in the global batch.
-      first: int32 `[B]`.
-      last: int32 `[B]`.
-      num_anchors: `A`.
-
-    Returns:
-      int32 `[B, A]`.
+    They are independent for every key and every row: each row derives its own key, so that its anchors depend on its
+    index in the global batch, int32 `[B]` in `rows`, and not on how the batch is laid out over devices.
     """
 
     def sample_row(row: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
@@ -96,14 +70,8 @@ def slice_segments(
 ) -> Segments:
     """Slices the segments at given anchors: `x[a-S .. a-1]` to reconstruct, `x[a .. a+S-1]` to predict.
 
-    The decoder's inputs and targets are constants: no gradient flows through them.
-
-    Args:
-      kind: 'reconstruct' or 'predict'.
-      inputs: `[B, L, C]` or `[B, L]`, padded on the left.
-      lengths: int32 `[B]`, the length of each sequence.
-      anchors: int32 `[B, A]`, counted from the start of the padded sequence.
-      segment_length: `S`.
+    The decoder's inputs and targets are constants: no gradient flows through them. The anchors, int32 `[B, A]`, are
+    counted from the start of the padded sequence; the other arguments are those of `draw_segments`.
     """
     _, _, targets = anchor_range(kind, lengths, segment_length)
     begin = anchors - targets[:, None] if kind == "reconstruct" else anchors
@@ -176,5 +144,4 @@ def input_dropout(key: jax.Array, segments: Segments, rows: jax.Array, rate: flo
         return jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, shape)
 
     kept = jax.vmap(keep_row)(rows) | (jnp.arange(shape[1]) == 0)
-    kept = kept.reshape(kept.shape + (1,) * (segments.inputs.ndim - kept.ndim))
-    return segments._replace(inputs=jnp.where(kept, segments.inputs, 0))
+    return segments._replace(inputs=tree_where(kept, segments.inputs, 0))

@@ -21,8 +21,7 @@ CellFactory = Callable[[int], nn.RNNCellBase]
 def forget_gate_bias(key: jax.Array, shape: tuple[int], dtype=jnp.float32) -> jax.Array:
     """Returns zeros, and ones for the forget gate, the second quarter (Jozefowicz, Zaremba and Sutskever, 2015)."""
     del key
-    gates = jnp.zeros((4, shape[0] // 4), dtype)
-    return gates.at[1].set(1).reshape(shape)
+    return jnp.repeat(jnp.array([0, 1, 0, 0], dtype), shape[0] // 4)
 
 
 def orthogonal_gates(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:

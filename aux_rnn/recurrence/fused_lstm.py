@@ -23,6 +23,7 @@ Backpropagation through the step, where `d` marks the gradient of the loss:
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -49,6 +50,10 @@ class LSTMParams(NamedTuple):
     kernel: jax.Array
     recurrent: jax.Array
     bias: jax.Array
+
+
+Layers = tuple[LSTMParams, ...]  # bottom layer first; each reads the hidden state of the layer below
+States = tuple[State, ...]  # of each layer
 
 
 class StepInputs(NamedTuple):
@@ -111,17 +116,13 @@ def lstm_step(params: LSTMParams, state: State, inputs: jax.Array, matmul: MatMu
 
 
 def scan_lstm(
-    params: tuple[LSTMParams, ...],
-    states: tuple[State, ...],
-    inputs: StepInputs,
-    return_cells: bool = False,
-    matmul: MatMul = jnp.matmul,
-) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
+    params: Layers, states: States, inputs: StepInputs, return_cells: bool = False, matmul: MatMul = jnp.matmul
+) -> tuple[States, tuple[jax.Array | None, jax.Array]]:
     """Runs `T` steps, differentiated automatically.
 
     Args:
-      params: bottom layer first; each layer reads the hidden state of the layer below.
-      states: `(c, h)` of each layer before the first step, each `[R, H]`.
+      params: of each layer.
+      states: of each layer before the first step.
       inputs: of all steps.
       return_cells: whether to return the cells `c` of every step.
       matmul: the matrix product, see `precision.py`.
@@ -174,7 +175,7 @@ def run_lstm_fwd(params, states, inputs, return_cells, matmul):
     return (tuple(final), join_chunks(outputs, last_outputs)), (params, inputs, saved, last)
 
 
-@standard_promotion
+@standard_promotion()
 def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
     """Computes the gradient of `run_lstm` chunk by chunk, from the last chunk to the first."""
     del return_cells
@@ -182,7 +183,7 @@ def run_lstm_bwd(return_cells, matmul, residuals, cotangents):
     d_final, d_outputs = cotangents
     # From the gates' gradient to that of what a layer read: `[4H, H]` in the bottom layer, `[4H, H_below + H]` above.
     transposed = [params[0].recurrent.T, *[jnp.concatenate([p.kernel, p.recurrent]).T for p in params[1:]]]
-    step = make_bwd_step(transposed, [len(p.recurrent) for p in params], matmul)
+    step = partial(layers_step_bwd, transposed, matmul)
 
     def run_chunk_bwd(carry, chunk):
         d_states, totals = carry
@@ -236,35 +237,36 @@ def lstm_step_bwd(gates: Gates, c_before: jax.Array, c: jax.Array, d_state: Stat
     return d_c * f, jnp.concatenate(parts, axis=-1)
 
 
-def make_bwd_step(transposed: Sequence[jax.Array], sizes: Sequence[int], matmul: MatMul):
-    """Makes the backward step through all layers, for a reverse scan over a chunk.
+def layers_step_bwd(transposed: Sequence[jax.Array], matmul: MatMul, d_states, xs):
+    """Backpropagates through one step of all layers, from the top layer to the bottom layer.
 
     Args:
       transposed: for each layer the matrix from the gradient of its gates to the gradient of what it read.
-      sizes: `H` of each layer.
       matmul: the matrix product.
+      d_states: the gradient of each layer's state after the step.
+      xs: what `run_lstm_bwd` has of the step.
+
+    Returns:
+      The gradients of the states before the step and of the gates before their activation, for each layer.
     """
-
-    def step(d_states, xs):
-        gates, before, after, mask, (d_cell, d_hidden) = xs
-        new_d_states: list[Any] = [None] * len(sizes)
-        d_gates_by_layer: list[Any] = [None] * len(sizes)
-        for k in reversed(range(len(sizes))):
-            d_c, d_h = d_states[k]
-            d_c = d_c if d_cell is None else d_c + d_cell
-            d_state = d_c, d_h + d_hidden
-            d_c, d_gates = lstm_step_bwd(gates[k], before[k][0], after[k][0], d_state)
-            if mask is not None:
-                d_gates = jnp.where(mask if mask.shape[-1] == 1 else jnp.tile(mask, 4), d_gates, 0)
-            d_read = matmul(d_gates, transposed[k])
-            d_hidden, d_cell, d_h = d_read[:, : -sizes[k]], None, d_read[:, -sizes[k] :]
-            if mask is not None:  # Units that advance may have read units that do not.
-                d_c, d_h = jnp.where(mask, d_c, d_state[0]), d_h + jnp.where(mask, 0, d_state[1])
-            new_d_states[k] = d_c, d_h
-            d_gates_by_layer[k] = d_gates
-        return new_d_states, d_gates_by_layer
-
-    return step
+    gates, before, after, mask, (d_cell, d_hidden) = xs
+    new_d_states: list[Any] = [None] * len(d_states)
+    d_gates_by_layer: list[Any] = [None] * len(d_states)
+    for k in reversed(range(len(d_states))):
+        d_c, d_h = d_states[k]
+        size = d_c.shape[-1]
+        d_c = d_c if d_cell is None else d_c + d_cell
+        d_state = d_c, d_h + d_hidden
+        d_c, d_gates = lstm_step_bwd(gates[k], before[k][0], after[k][0], d_state)
+        if mask is not None:
+            d_gates = jnp.where(mask if mask.shape[-1] == 1 else jnp.tile(mask, 4), d_gates, 0)
+        d_read = matmul(d_gates, transposed[k])
+        d_hidden, d_cell, d_h = d_read[:, :-size], None, d_read[:, -size:]
+        if mask is not None:  # Units that advance may have read units that do not.
+            d_c, d_h = jnp.where(mask, d_c, d_state[0]), d_h + jnp.where(mask, 0, d_state[1])
+        new_d_states[k] = d_c, d_h
+        d_gates_by_layer[k] = d_gates
+    return new_d_states, d_gates_by_layer
 
 
 def accumulate_weight_grads(

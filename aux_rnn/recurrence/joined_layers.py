@@ -9,24 +9,19 @@ two layers:
     \begin{bmatrix} U^1 & W^2 \\ 0 & U^2 \end{bmatrix} + [b^1, b^2]
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, run_lstm
+from aux_rnn.recurrence.fused_lstm import Layers, LSTMParams, States, StepInputs, run_lstm
 from aux_rnn.recurrence.precision import MatMul
 
 
 def run_joined_lstm(
-    params: tuple[LSTMParams, ...],
-    states: tuple[State, ...],
-    inputs: StepInputs,
-    return_cells: bool = False,
-    matmul: MatMul = jnp.matmul,
-) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
+    params: Layers, states: States, inputs: StepInputs, return_cells: bool = False, matmul: MatMul = jnp.matmul
+) -> tuple[States, tuple[jax.Array | None, jax.Array]]:
     """Computes `run_lstm` without a mask, in `T + L - 1` steps for `L` layers."""
     elements, extra_steps = inputs.elements, len(params) - 1
     sizes = [len(layer.recurrent) for layer in params]
@@ -42,7 +37,7 @@ def run_joined_lstm(
     return tuple(zip(cells, hidden, strict=True)), top
 
 
-def join_layers(params: Sequence[LSTMParams]) -> LSTMParams:
+def join_layers(params: Layers) -> LSTMParams:
     """Returns the layers as one layer with the units of all."""
     sizes = [len(layer.recurrent) for layer in params]
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from etils import epy
 
-from aux_rnn.recurrence.fused_lstm import State, lstm_step_bwd, split_and_activate
+from aux_rnn.recurrence.fused_lstm import State, States, lstm_step_bwd, split_and_activate
 from aux_rnn.recurrence.scan import target_platform, tree_where
 
 with epy.lazy_imports():  # they take a third of a second, and few programs use them
@@ -30,7 +30,7 @@ class ForwardInputs(NamedTuple):
     input_gates: Any
     weights: tuple[Any, ...]
     biases: tuple[Any, ...]
-    states: tuple[State, ...]
+    states: States
     starts: Any
     positions: Any
 
@@ -49,7 +49,7 @@ class ForwardResults(NamedTuple):
     hidden: tuple[Any, ...]
     gates: tuple[Any, ...]
     cells: tuple[Any, ...]
-    states: tuple[State, ...]
+    states: States
     found: tuple[Any, ...]
 
 
@@ -68,14 +68,14 @@ class BackwardInputs(NamedTuple):
     d_outputs: tuple[Any, ...]
     starts: Any
     weights: tuple[Any, ...]
-    d_states: tuple[State, ...]
+    d_states: States
 
 
 class BackwardResults(NamedTuple):
     """The gradients of the gates before their activation, `[T, R, 4H]` per layer, and of the first states."""
 
     d_gates: tuple[Any, ...]
-    d_states: tuple[State, ...]
+    d_states: States
 
 
 def run_kernel(kernel: Any, read: Any, results: Any, block: int, parts: int) -> Any:
@@ -151,7 +151,7 @@ def forward_kernel(read: ForwardInputs, written: ForwardResults, *, total: int) 
         jax.tree.map(write, written.states, load(read.states))
         jax.tree.map(lambda ref: write(ref, jnp.zeros(ref.shape, ref.dtype)), written.found)
 
-    def run_step(k: jax.Array, states: tuple[State, ...]) -> tuple[State, ...]:
+    def run_step(k: jax.Array, states: States) -> States:
         is_valid = (starts <= first + k) & (first + k < total)
         new_states: list[State] = []
         for layer, (c, h) in enumerate(states):
@@ -184,7 +184,7 @@ def backward_kernel(read: BackwardInputs, written: BackwardResults, *, total: in
     def start() -> None:
         jax.tree.map(write, written.d_states, load(read.d_states))
 
-    def run_step(number: jax.Array, d_states: tuple[State, ...]) -> tuple[State, ...]:
+    def run_step(number: jax.Array, d_states: States) -> States:
         k = block - 1 - number
         in_range = first + k < total  # the last block may reach further
         is_valid = (starts <= first + k) & in_range

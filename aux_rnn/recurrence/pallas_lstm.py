@@ -11,23 +11,38 @@ weights and the states stay in VMEM, the memory on the chip, and the other array
   computed, as in `jax.lax.Precision.HIGHEST`, and every part of the weights is loaded once per step.
 
 Rows are padded to multiples of 16 and units to multiples of 128, the sizes of a register. On other devices than TPUs
-the kernels are interpreted, which is slow and meant for tests.
+the kernels are interpreted, which is slow and meant for tests. `agrees_with_scan` checks them on the device.
 """
 
-from collections.abc import Sequence
-from functools import partial, reduce
+from collections.abc import Callable, Sequence
+from functools import cache, partial, reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from absl import logging
 
+from aux_rnn.errors import first_line
 from aux_rnn.recurrence import pallas_kernels as kernels
-from aux_rnn.recurrence.fused_lstm import LSTMParams, State, StepInputs, input_gates, is_tokens
-from aux_rnn.recurrence.precision import MatMul, bfloat16_matmul, standard_promotion
+from aux_rnn.recurrence.fused_lstm import (
+    Layers,
+    LSTMParams,
+    State,
+    States,
+    StepInputs,
+    input_gates,
+    is_tokens,
+    run_lstm,
+    scan_lstm,
+)
+from aux_rnn.recurrence.precision import MatMul, bfloat16_matmul, highest_precision, standard_promotion
 
 ROWS, UNITS = 16, 128  # a register holds 16 rows of 128 bfloat16 units
 VMEM_BYTES = 12 * 2**20  # of the 16 MiB for a kernel on all generations; the compiler needs the rest
 MAX_STEPS = 16  # per block
 FEW_CHANNELS = 8  # half the cost of the matrix product
+TOLERANCES = {1: 2e-2, 3: 1e-4}  # of a gradient's size, by the number of bfloat16 parts of a factor
 
 
 def steps_per_block(rows: int, sizes: Sequence[int], matmul: MatMul) -> int:
@@ -47,20 +62,36 @@ def steps_per_block(rows: int, sizes: Sequence[int], matmul: MatMul) -> int:
     return min(MAX_STEPS, 1 << fitting.bit_length() >> 1)
 
 
+def is_supported(params: Layers, rows: int, matmul: MatMul) -> bool:
+    """Returns whether the kernels can run these layers; if not, a warning says so once."""
+    sizes = tuple(len(layer.recurrent) for layer in params)
+    if params[0].recurrent.dtype != jnp.float32:
+        warn(f"the kernels of recurrence=pallas compute float32, not {params[0].recurrent.dtype}")
+        return False
+    if not steps_per_block(rows, sizes, matmul):
+        units = " and ".join(map(str, sizes))
+        warn(f"{rows} rows of {units} units are too large for the kernels of recurrence=pallas")
+        return False
+    return True
+
+
+@cache
+def warn(reason: str) -> None:
+    logging.warning("%s; compiled loops are used instead", reason)
+
+
 def count_parts(matmul: MatMul) -> int:
     """Returns how many bfloat16 matrices represent a factor."""
     return 1 if matmul is bfloat16_matmul else 3
 
 
 def run_pallas_lstm(
-    params: tuple[LSTMParams, ...],
-    states: tuple[State, ...],
-    inputs: StepInputs,
-    return_cells: bool = False,
-    matmul: MatMul = jnp.matmul,
-) -> tuple[tuple[State, ...], tuple[jax.Array | None, jax.Array]]:
-    """Computes `run_lstm` for float32; the mask may be false in the first steps of a row only."""
+    params: Layers, states: States, inputs: StepInputs, return_cells: bool = False, matmul: MatMul = jnp.matmul
+) -> tuple[States, tuple[jax.Array | None, jax.Array]]:
+    """Computes `run_lstm`, in kernels if they support it; the mask may be false in the first steps of a row only."""
     rows, sizes = inputs.elements.shape[1], [len(layer.recurrent) for layer in params]
+    if not is_supported(params, rows, matmul):
+        return run_lstm(params, states, inputs, return_cells, matmul)
     read = prepare(params, states, inputs, matmul)
     options = return_cells, matmul, steps_per_block(rows, sizes, matmul)
     final, (cells, hidden) = run_padded(*options, read)
@@ -90,9 +121,7 @@ def find_states(params: LSTMParams, inputs: StepInputs, positions: jax.Array, ma
     return by_row[0], by_row[1]
 
 
-def prepare(
-    params: Sequence[LSTMParams], states: Sequence[State], inputs: StepInputs, matmul: MatMul
-) -> kernels.ForwardInputs:
+def prepare(params: Layers, states: States, inputs: StepInputs, matmul: MatMul) -> kernels.ForwardInputs:
     """Converts the arguments of `run_lstm`. Zeros are added, so that the states of added units remain zero."""
     elements, mask = inputs
     steps, rows = elements.shape[:2]
@@ -103,9 +132,9 @@ def prepare(
         pad(pad_gates(read_inputs(bottom.kernel, elements, matmul) + bottom.bias), 1, ROWS),
         (pad_matrix(bottom.recurrent), *(jnp.concatenate([*map(pad_matrix, layer[:2])]) for layer in upper)),
         tuple(pad_gates(layer.bias)[None] for layer in upper),
-        jax.tree.map(lambda s: pad(pad(s, 0, ROWS), 1, UNITS), tuple(states)),
+        jax.tree.map(lambda s: pad(pad(s, 0, ROWS), 1, UNITS), states),
         starts,
-        starts,
+        starts,  # in place of positions, which only `find_states` has
     )
 
 
@@ -134,7 +163,7 @@ def pad_matrix(weights: jax.Array) -> jax.Array:
     return pad(pad_gates(weights), 0, UNITS)
 
 
-def like(tree: State | tuple[State, ...] | tuple[jax.Array, ...]) -> tuple:
+def like(tree: States | tuple[jax.Array, ...]) -> tuple:
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), tree)
 
 
@@ -157,7 +186,7 @@ def run_padded_fwd(return_cells, matmul, block, read, keep_residuals=True):
     return (written.states, (cells, written.hidden[-1])), residuals
 
 
-@standard_promotion
+@standard_promotion()
 def run_padded_bwd(return_cells, matmul, block, residuals, cotangents):
     """Computes the gradient of `run_padded`: that of the gates in the kernel, that of the weights after it."""
     read, kept = residuals
@@ -179,3 +208,52 @@ def run_padded_bwd(return_cells, matmul, block, residuals, cotangents):
 
 
 run_padded.defvjp(run_padded_fwd, run_padded_bwd)
+
+
+@cache
+def agrees_with_scan(matmul: MatMul) -> bool:
+    """Returns whether the kernels compute the values and gradients of a scan on this device, for a small problem.
+
+    If not, or if they cannot be compiled, a warning says so.
+    """
+    try:
+        error = measure_error(matmul)
+    except Exception as problem:  # of the compiler or the device, which the loops may not have
+        warn(f"the kernels of recurrence=pallas cannot be run on this device ({first_line(problem)})")
+        return False
+    if not error < TOLERANCES[count_parts(matmul)]:
+        warn(f"the kernels of recurrence=pallas differ from a scan by {error:.1e} on this device")
+    return error < TOLERANCES[count_parts(matmul)]
+
+
+def measure_error(matmul: MatMul) -> float:
+    """Returns the largest relative difference between kernels and scan, of a state or a gradient of two layers."""
+    rows, steps, size = 16, 20, 128
+    random = np.random.default_rng(0)
+
+    def draw(*shape: int) -> Any:
+        return random.normal(size=shape).astype(np.float32)
+
+    layers = tuple(
+        LSTMParams(draw(below, 4 * size) / below**0.5, draw(size, 4 * size) / size**0.5, draw(4 * size))
+        for below in (3, size)
+    )
+    arguments = layers, tuple((draw(rows, size), draw(rows, size)) for _ in layers), draw(steps, rows, 3)
+    mask: Any = np.arange(steps)[:, None, None] >= np.arange(rows)[:, None]
+
+    def differentiate(run: Callable[..., Any], *arguments: Any) -> Any:
+        """Returns the states after the last step and the gradients of a loss of all hidden states."""
+
+        def loss(params: Any, states: Any, elements: jax.Array) -> Any:
+            final, (_, hidden) = run(params, states, StepInputs(elements, mask), matmul=matmul)
+            return sum(jnp.vdot(x, jnp.cos(x)) for x in jax.tree.leaves((final, hidden))), final
+
+        return jax.grad(loss, argnums=(0, 1, 2), has_aux=True)(*arguments)
+
+    def compare(*arguments: Any) -> jax.Array:
+        actual, expected = (differentiate(run, *arguments) for run in (run_pallas_lstm, scan_lstm))
+        errors = jax.tree.map(lambda a, e: jnp.linalg.norm(a - e) / jnp.linalg.norm(e), actual, expected)
+        return jnp.max(jnp.stack(jax.tree.leaves(errors)))
+
+    # Compiled ahead of time, because a step may be traced at the moment.
+    return float(jax.jit(highest_precision(compare)).lower(*arguments).compile()(*arguments))

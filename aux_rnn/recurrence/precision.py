@@ -1,8 +1,7 @@
 """The precision of matrix products; parameters, states, sums and losses are float32 in any case."""
 
-import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+import contextlib
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +9,6 @@ from jax.extend.backend import get_backend
 
 from aux_rnn.recurrence.scan import PLATFORM
 
-P = ParamSpec("P")
-T = TypeVar("T")
 MatMul = Callable[[jax.Array, jax.Array], jax.Array]  # [..., K] and [K, N] to [..., N]
 
 
@@ -20,15 +17,11 @@ def highest_precision(function: Callable) -> Callable:
     return jax.default_matmul_precision("highest")(function)
 
 
-def standard_promotion(function: Callable[P, T]) -> Callable[P, T]:
-    """Wraps a function so that types and ranks are promoted as JAX does by default, in a strict program too."""
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            return function(*args, **kwargs)
-
-    return wrapped
+@contextlib.contextmanager
+def standard_promotion() -> Iterator[None]:
+    """Promotes types and ranks as JAX does by default, in a strict program too; a context manager or a decorator."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @jax.custom_vjp
@@ -81,13 +74,3 @@ MATMULS: dict[str, MatMul] = {
     "tensorfloat32": tensorfloat32_matmul,
     "bfloat16": bfloat16_matmul,
 }
-
-
-def as_dot_general(matmul: MatMul) -> Callable[..., jax.Array]:
-    """Converts a matrix product to the signature that flax's layers expect."""
-
-    def dot_general(lhs: jax.Array, rhs: jax.Array, *unused: object, **unused_too: object) -> jax.Array:
-        del unused, unused_too  # a dense layer contracts the last axis with the first one
-        return matmul(lhs, rhs)
-
-    return dot_general

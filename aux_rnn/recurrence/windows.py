@@ -11,7 +11,7 @@ two passes:
 The memory for the backward pass therefore depends on `T` and the number of windows, not on the length `L`. If a window
 is untruncated (`T = 'full'`, or not less than the largest end), the first pass has gradients and returns the state at
 its end, and its memory grows with `L`; truncated windows still begin at a `stop_gradient`. A backend
-(`scan_backend.py`) runs both passes.
+(`backends.py`) runs both passes.
 """
 
 import itertools
@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 
 from aux_rnn.config.fields import Truncation
+from aux_rnn.recurrence.backends import ScanBackend
 from aux_rnn.recurrence.precision import standard_promotion
-from aux_rnn.recurrence.scan import Tree
-from aux_rnn.recurrence.scan_backend import ScanBackend
+from aux_rnn.recurrence.scan import Tree, tree_where
 
 
 def is_untruncated(truncation: Truncation, latest: int) -> bool:
@@ -62,7 +62,7 @@ class Windows(NamedTuple):
         return self.latest if self.is_untruncated() else self.latest - int(self.truncation)
 
 
-@standard_promotion
+@standard_promotion()
 def encode_windows(
     encoder: Any,
     inputs: jax.Array,
@@ -155,8 +155,6 @@ def gather_padded(inputs: jax.Array, positions: jax.Array, starts: jax.Array) ->
     Returns:
       `[B, ..., C]` or `[B, ...]`.
     """
-    flat = positions.reshape(positions.shape[0], -1)
-    gathered = jax.vmap(lambda sequence, where: sequence[where])(inputs, jnp.clip(flat, 0, inputs.shape[1] - 1))
-    inside = flat >= starts[:, None]
-    gathered = jnp.where(inside.reshape(inside.shape + (1,) * (gathered.ndim - 2)), gathered, 0)
-    return gathered.reshape(positions.shape + inputs.shape[2:])
+    gathered = jax.vmap(lambda sequence, where: sequence[where])(inputs, jnp.clip(positions, 0, inputs.shape[1] - 1))
+    inside = jax.vmap(jnp.greater_equal)(positions, starts)
+    return tree_where(inside, gathered, 0)

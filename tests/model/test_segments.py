@@ -5,16 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.datasets.dataset import make_permutation
 from aux_rnn.model import segments as sequences
+from aux_rnn.model.inputs import read_inputs
 
 
 def test_whole_pixels_are_read_row_by_row_or_permuted_and_scaled():
+    spec = SequenceSpec(length=4, channels=2, num_classes=2)
     images = np.array([[[[0, 255], [51, 102]], [[153, 204], [255, 0]]]], np.uint8)
     expected = np.array([[[0, 1], [0.2, 0.4], [0.6, 0.8], [1, 0]]])
-    np.testing.assert_allclose(sequences.image_to_sequence(images), expected, rtol=1e-6)
+    np.testing.assert_allclose(read_inputs({"inputs": images}, spec, None)[0], expected, rtol=1e-6)
     order = np.array([3, 0, 2, 1])
-    np.testing.assert_allclose(sequences.image_to_sequence(images, order), expected[:, order], rtol=1e-6)
+    np.testing.assert_allclose(read_inputs({"inputs": images}, spec, order)[0], expected[:, order], rtol=1e-6)
 
 
 def test_a_permutation_belongs_to_its_seed():

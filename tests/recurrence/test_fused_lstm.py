@@ -12,7 +12,7 @@ from test_gradients import mark_slow_except
 
 from aux_rnn.config.fields import ConfigError
 from aux_rnn.config.settings import ModelConfig
-from aux_rnn.recurrence.fused_backend import FusedBackend
+from aux_rnn.recurrence.backends import FusedBackend
 from aux_rnn.recurrence.fused_lstm import CHECKPOINT_EVERY, LSTMParams, StepInputs, run_lstm
 from aux_rnn.recurrence.joined_layers import run_joined_lstm
 from aux_rnn.recurrence.scan import GPU_UNROLL, traced_for

@@ -14,14 +14,20 @@ import pytest
 from test_fused_lstm import CASES, check_against_plain_steps, draw
 from test_gradients import NAIVE_CASES, make_problem, mark_slow_except
 
-from aux_rnn.recurrence import backends, pallas_backend
+from aux_rnn.recurrence import backends, pallas_lstm
+from aux_rnn.recurrence.backends import FoldedEncoder, FusedBackend, PallasBackend, scan_states_at
 from aux_rnn.recurrence.cells import LSTMCell
-from aux_rnn.recurrence.fused_backend import FoldedEncoder, FusedBackend
 from aux_rnn.recurrence.fused_lstm import LSTMParams, StepInputs, run_lstm
-from aux_rnn.recurrence.pallas_backend import PallasBackend, agrees_with_scan, is_supported, measure_error
-from aux_rnn.recurrence.pallas_lstm import MAX_STEPS, find_states, run_pallas_lstm, steps_per_block
+from aux_rnn.recurrence.pallas_lstm import (
+    MAX_STEPS,
+    agrees_with_scan,
+    find_states,
+    is_supported,
+    measure_error,
+    run_pallas_lstm,
+    steps_per_block,
+)
 from aux_rnn.recurrence.precision import bfloat16_matmul
-from aux_rnn.recurrence.scan_backend import scan_states_at
 
 
 @pytest.fixture
@@ -29,7 +35,7 @@ def unchecked():
     """Forgets results of checks and warnings before and after a test."""
 
     def forget():
-        for remembered in (agrees_with_scan, pallas_backend.warn):
+        for remembered in (agrees_with_scan, pallas_lstm.warn):
             remembered.cache_clear()
 
     forget()
@@ -83,7 +89,7 @@ def test_the_check_on_the_device_decides_about_auto(monkeypatch, caplog, uncheck
     for error in (1e-6, 0.5, float("nan"), ValueError("no\nkernel")):
         agrees_with_scan.cache_clear()
         measured = {"side_effect": error} if isinstance(error, ValueError) else {"return_value": error}
-        monkeypatch.setattr(pallas_backend, "measure_error", Mock(**measured))
+        monkeypatch.setattr(pallas_lstm, "measure_error", Mock(**measured))
         selected.append(backends.select_backend("auto", LSTMCell(128)))
     assert selected == [FusedBackend, PallasBackend, FusedBackend, FusedBackend, FusedBackend]
     messages = [record.getMessage() for record in caplog.records]
@@ -103,7 +109,7 @@ def test_layers_that_do_not_fit_are_run_by_loops_with_one_warning(monkeypatch, c
     random = np.random.default_rng(0)
     layers = (LSTMParams(draw(random, 2, 16), draw(random, 4, 16), draw(random, 16)),)
     states, inputs = ((jnp.ones((3, 4)), jnp.ones((3, 4))),), StepInputs(draw(random, 5, 3, 2))
-    monkeypatch.setattr(pallas_backend, "steps_per_block", lambda *unused: 0)
+    monkeypatch.setattr(pallas_lstm, "steps_per_block", lambda *unused: 0)
     for _ in range(2):
         actual = PallasBackend.run(layers, states, inputs)
     chex.assert_trees_all_equal(actual, run_lstm(layers, states, inputs))

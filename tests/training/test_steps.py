@@ -11,7 +11,7 @@ from aux_rnn.config.serialization import with_settings
 from aux_rnn.config.spec import SequenceSpec
 from aux_rnn.model import metrics as metrics_lib
 from aux_rnn.model.inputs import Batch
-from aux_rnn.model.layers import DropConnectDense
+from aux_rnn.model.layers import Dense
 from aux_rnn.model.network import AuxiliaryRNN
 from aux_rnn.model.objective import draw_all_segments
 from aux_rnn.training import steps as steps_lib
@@ -160,7 +160,7 @@ def test_dropconnect_acts_in_training_only_and_the_seed_is_no_constant_of_the_pr
 
 
 def test_dropconnect_drops_weights_and_scales_those_that_remain():
-    layer, inputs = DropConnectDense(64, rate=0.25), jnp.eye(32)
+    layer, inputs = Dense(64, dropconnect=0.25), jnp.eye(32)
     variables = layer.init(jax.random.key(0), inputs, deterministic=True)
     kernel = layer.apply(variables, inputs, deterministic=True)
     dropped = layer.apply(variables, inputs, deterministic=False, rngs={"dropconnect": jax.random.key(1)})

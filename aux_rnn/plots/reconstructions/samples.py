@@ -57,7 +57,7 @@ def pick_examples(examples: Examples, count: int = NUM_EXAMPLES) -> Examples:
 def make_decode_fn(
     config: Config, spec: SequenceSpec, permutation: np.ndarray | None = None
 ) -> Callable[[Any, Examples, str], DecodedSegments]:
-    """Returns the function `(params, examples, kind) -> DecodedSegments`; `image_to_sequence` takes the permutation.
+    """Returns the function `(params, examples, kind) -> DecodedSegments`; `read_inputs` takes the permutation.
 
     The inputs of a teacher-forced decoder are dropped with `decoder_input_dropout`, as in the loss; a free-running
     decoder gets all of its own outputs.

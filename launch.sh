@@ -108,6 +108,7 @@ case $command in
   train)
     set_up
     tune_allocator
+    [ "${1:-}" != -- ] || shift
     are_on_digits "$@" && set -- --flagfile=digits.flags "$@"
     exec "$python" "$root/experiments/main.py" "$@"
     ;;
@@ -116,6 +117,7 @@ case $command in
     tune_allocator
     number=${1:-}
     [ $# -gt 0 ] && shift
+    [ "${1:-}" != -- ] || shift
     are_on_digits "$@" && set -- --flagfile=digits.flags "$@"
     exec "$python" "$root/experiments/launch/local.py" "$number" "$@"
     ;;

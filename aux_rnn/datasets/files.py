@@ -17,7 +17,7 @@ from absl import logging
 from aux_rnn.datasets.errors import DataError, reading
 from aux_rnn.errors import first_line
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 6.0
 
 
 @dataclasses.dataclass(frozen=True)

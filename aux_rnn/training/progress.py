@@ -71,6 +71,10 @@ class Progress:
         self._bar: tqdm | None = None
         self._total = 0
 
+    def is_on_terminal(self) -> bool:
+        """Returns whether the run is shown to somebody who can press keys."""
+        return is_terminal(self._stream)
+
     def begin(self, plan: Plan, step: int) -> None:
         """Opens the bar on a terminal; its estimate of the time left does not include the compilation before."""
         self._total = plan.total_steps

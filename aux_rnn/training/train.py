@@ -22,7 +22,7 @@ from aux_rnn.training.optimizer import make_learning_rate
 from aux_rnn.training.outputs import NullOutputs, RunOutputs
 from aux_rnn.training.progress import Progress
 
-STOPPING = "Ctrl-C or SIGTERM stops and saves; the same command continues"
+STOPPING = "SIGTERM stops and saves; the same command continues"
 
 
 def train_and_evaluate(
@@ -65,7 +65,8 @@ def train_and_evaluate(
             progress.say(f"{where}: this run is complete; another workdir starts a new one")
             return summary
         experiment = processes.run_on_main_first(lambda: create_experiment(config))
-        announce(experiment, f"results in {where}  {STOPPING}", progress, processes.count)
+        keys = "Ctrl-C or " * progress.is_on_terminal()
+        announce(experiment, f"results in {where}  {keys}{STOPPING}", progress, processes.count)
         form = processes.run_on_all(lambda: find_dataset(config.data).describe(config.data))
         summary, _ = run_experiment(experiment, files, form, progress, processes, catch_signals(stop))
         return processes.broadcast(summary)

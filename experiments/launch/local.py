@@ -35,6 +35,9 @@ def wait(group: Subprocesses) -> int:
             first, code = next((index, found) for index, found in enumerate(codes) if found)
             if code not in (BAD_INPUT, IN_USE, INTERRUPTED):  # which the processes report themselves
                 how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+                if code == -signal.SIGABRT and None in codes:
+                    others = " or ".join(str(index) for index, found in enumerate(codes) if found is None)
+                    how = f"was aborted by JAX, as when another one ({others}) does not respond"
                 failure = f"process {first} of {len(codes)} {how}; the same command continues the run"
                 group.send(signal.SIGTERM)
             deadline = float("inf") if code == INTERRUPTED else time.monotonic() + GRACE_SECONDS

@@ -46,16 +46,17 @@ esac
 
 flags=
 [ $# -eq 0 ] || flags=$(printf '%q ' "$@")
-task=$(mktemp -t "aux_rnn-$name-XXXXXX.yaml") # read by sky after this script has been replaced by it, so it stays
+PATH=$PATH:$root/.venv/bin
+[ -n "$dry_run" ] || command -v sky > /dev/null || fail "sky is not installed; EXTRAS=sky ./launch.sh install installs SkyPilot"
+task=$(mktemp -t "aux_rnn-$name-XXXXXX.yaml")
 sed "s/runtime_version: .*/runtime_version: $image/" "$root/experiments/launch/tpu.yaml" > "$task"
 command=(sky jobs launch --name="$name" --gpus="$accelerator" --env "WORKDIR=$workdir" --env "FLAGS=$flags"
   ${options[@]+"${options[@]}"} "$task")
 if [ -n "$dry_run" ]; then
-  printf '%q ' "${command[@]}"
+  printf '%q ' "${command[@]}" # with the file, which stays
   echo
   exit
 fi
-PATH=$PATH:$root/.venv/bin
-command -v sky > /dev/null || fail "sky is not installed; EXTRAS=sky ./launch.sh install installs SkyPilot"
+trap 'rm -f "$task"' EXIT
 cd "$root" # the folder that SkyPilot copies to each host
-exec "${command[@]}"
+"${command[@]}"

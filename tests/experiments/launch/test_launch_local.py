@@ -68,7 +68,12 @@ def test_all_processes_run_and_lines_of_others_have_their_number(launch):
 
 
 @pytest.mark.parametrize(
-    ("end", "code", "how"), [("exit 1", 1, "ended with exit code 1"), ("kill -9 $$", 137, "was killed (SIGKILL)")]
+    ("end", "code", "how"),
+    [
+        ("exit 1", 1, "ended with exit code 1"),
+        ("kill -9 $$", 137, "was killed (SIGKILL)"),
+        ("kill -ABRT $$", 134, "was aborted by JAX, as when another one (0 or 2) does not respond"),
+    ],
 )
 def test_the_first_process_to_fail_is_named_and_the_others_are_stopped(launch, end, code, how):
     found, lines = finish(launch(WAIT, f"sleep 0.2; {end}", f"trap '' TERM; {WAIT}"))

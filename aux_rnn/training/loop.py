@@ -111,7 +111,8 @@ class Loop:
     def run(self) -> dict[str, Any]:
         """Takes the remaining steps, writes `summary.json` and returns its content.
 
-        Stops after the current dispatch with a checkpoint when asked to. Raises TrainingError and StorageError.
+        Stops after the current dispatch with a checkpoint when asked to. Raises TrainingError, and StorageError of an
+        address.
         """
         try:
             self.train()

@@ -51,7 +51,7 @@ def train_and_evaluate(
     Raises:
       ConfigError, DataError, WorkdirError, CheckpointError: before any training.
       ProcessError: the same, in another process.
-      StorageError: a checkpoint or a record cannot be written.
+      StorageError: the address of the run cannot be written.
       TrainingError: the loss or a gradient was not finite.
     """
     check_together(config, processes)

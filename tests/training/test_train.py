@@ -153,6 +153,7 @@ def test_without_an_auxiliary_loss_there_is_no_pretraining_and_it_says_so(tiny, 
     summary = train_and_evaluate(with_settings(tiny, auxiliary="none"), tmp_path / "run", Progress(shown))
     assert summary["steps"] == 6
     assert "no pretraining" in shown.getvalue()
+    assert "  SIGTERM stops and saves" in shown.getvalue()  # without Ctrl-C, as nobody sits at a terminal
     assert {r["phase"] for r in read_metrics(tmp_path / "run")} == {"train"}
 
 

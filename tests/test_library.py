@@ -10,15 +10,14 @@ from faulty import run
 
 import aux_rnn
 
-OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_steps")
 @pytest.mark.parametrize("name", aux_rnn.__all__)
 def test_every_public_name_has_an_example_that_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    public, runner = getattr(aux_rnn, name), doctest.DocTestRunner(optionflags=OPTIONS)
+    public, options = getattr(aux_rnn, name), doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    runner = doctest.DocTestRunner(optionflags=options)
     module = sys.modules[public.__module__]
     examples = doctest.DocTestFinder(exclude_empty=True).find(public, name, module=module, globs=dict(vars(module)))
     assert any(test.examples for test in examples)
@@ -49,7 +48,6 @@ import jax; assert not jax._src.xla_bridge._backends
 
 
 def test_the_import_needs_neither_jax_nor_absl_and_a_name_starts_no_device_and_reads_no_flag():
-    """absl's own flags come with absl; none is ours."""
     done = run([sys.executable, "-c", PROGRAM])
     assert done.code == 0, done.err
     imported = {name.split(".")[0] for name in done.out.split()}

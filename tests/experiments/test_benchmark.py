@@ -77,13 +77,6 @@ def test_without_pytorch_one_line_says_how_to_install_it(run, monkeypatch):
     assert "PyTorch is not installed; pip install '.[peer]'" in err
 
 
-def test_a_flag_file_and_flags_of_both_kinds_are_read():
-    words = ["lengths", "--flagfile=cifar.flags", "--lengths=64,32,64", "--seed=3"]
-    command, config, options = parse(["benchmark.py", *words])
-    assert (command, options.lengths, options.output) == ("lengths", (64, 32, 64), "")
-    assert (config.data.dataset, config.run.seed) == ("cifar10", 3)
-
-
 def test_a_batch_of_texts_is_padded_at_the_start_up_to_half_of_its_length():
     texts = make_batch(SequenceSpec(length=9, channels=1, num_classes=4, vocabulary_size=256), 50)
     assert set(texts["lengths"]) == {5, 6, 7, 8, 9}

@@ -1,6 +1,5 @@
 """Kills, signals and failed writes at any moment of a run: the same command ends as if nothing had happened."""
 
-import contextlib
 import itertools
 import json
 import random
@@ -11,7 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 from faulty import FAILED, IN_USE, INTERRUPTED, Moment, command, exists, later, loaded, read_end, shown, start
-from official import write_dbpedia
 
 pytestmark = pytest.mark.faults
 
@@ -137,16 +135,3 @@ def test_one_workdir_is_used_by_one_of_two_runs(tmp_path, undisturbed):
         (refused,) = [each for each in (first.end(), second.end()) if each.code]
     refused.check_stopped(IN_USE, f"--workdir={tmp_path / 'run'}: another run is using it")
     assert read_end(tmp_path / "run") == undisturbed.end
-
-
-@pytest.mark.long
-def test_two_runs_prepare_the_same_data_at_once(tmp_path):
-    write_dbpedia(tmp_path / "manual")
-    texts = ("--dataset=dbpedia", "--image_size=0", "--allow_partial", f"--manual_dir={tmp_path / 'manual'}")
-    argvs = [command(tmp_path / name, tmp_path / "data", *texts) for name in ("first", "second")]
-    with contextlib.ExitStack() as stack:
-        for program in [stack.enter_context(start(argv)) for argv in argvs]:
-            ended = program.end()
-            assert ended.code == 0, ended.err[-2000:]
-    assert read_end(tmp_path / "first") == read_end(tmp_path / "second")
-    assert [path.name for path in (tmp_path / "data/sequential_dbpedia").iterdir()] == ["1.0.0"]

@@ -102,11 +102,7 @@ def check_against_plain_steps(steps, sizes, masked, cells=False, is_tokens=False
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "allowed"),
-    [
-        ("recurrence", "pallas", "auto or scan"),
-        ("precision", "bfloat16", "float32"),
-    ],
+    ("name", "value", "allowed"), [("recurrence", "pallas", "auto or scan"), ("precision", "bfloat16", "float32")]
 )
 def test_cells_without_a_fused_form_say_so(name, value, allowed):
     message = f"{name}={value}: must be {allowed} with encoder=gru; {value} is for"

@@ -15,13 +15,7 @@ from properties import assert_one_line, damages, examples, refused
 from aux_rnn.config.serialization import to_json
 from aux_rnn.config.settings import Config
 from aux_rnn.storage.metrics_file import MetricsFile
-from aux_rnn.storage.workdir import (
-    WorkdirError,
-    read_config,
-    read_summary,
-    require_same_config,
-    write_config,
-)
+from aux_rnn.storage.workdir import WorkdirError, read_config, read_summary, require_same_config, write_config
 from aux_rnn.training.outputs import RunOutputs
 
 DEEP = b'{"step": ' + b"[" * 100_000

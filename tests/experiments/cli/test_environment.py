@@ -90,9 +90,8 @@ def test_a_run_has_the_devices_asked_for_and_fills_the_cache(tmp_path, data_dir)
     ours = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
     clean = {name: value for name, value in os.environ.items() if name not in ours}
     sizes = "--embedding_size=2 --hidden_size=2 --head_sizes=2 --image_size=4 --auxiliary=none --train_examples=24"
-    settings = (
-        f"--dataset=digits --batch_size=12 --supervised_truncation=2 --train_epochs=1 --nopictures {sizes}".split()
-    )
+    others = "--dataset=digits --batch_size=12 --supervised_truncation=2 --train_epochs=1 --nopictures"
+    settings = f"{sizes} {others}".split()
     arguments = [str(MAIN), *settings, f"--data_dir={data_dir}", f"--workdir={tmp_path}/run", "--cpu_devices=3"]
     program = f"import runpy, sys; print('host'); sys.argv = {arguments}; sys.path.insert(0, {str(MAIN.parent)!r})"
     program += f"; runpy.run_path({str(MAIN)!r}, run_name='__main__')"

@@ -8,10 +8,7 @@ from cli.exits import BAD_INPUT, report
     ("text", "line"),
     [
         ("seed=-1: must be an integer", "error: --seed=-1: must be an integer"),
-        (
-            "fused: must be scan with encoder=gru (hidden_size=3)",
-            "error: fused: must be scan with --encoder=gru (--hidden_size=3)",
-        ),
+        ("be scan with encoder=gru (seed=3)", "error: be scan with --encoder=gru (--seed=3)"),
         ("--seed=-1: must be an integer", "error: --seed=-1: must be an integer"),
         ("runs/seed=1/config.json: cannot be read", "error: runs/seed=1/config.json: cannot be read"),
         ("run tfds.builder('x', data_dir='D')", "error: run tfds.builder('x', data_dir='D')"),

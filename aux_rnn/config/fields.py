@@ -18,7 +18,7 @@ MAX_LAYERS = 100  # each is a program of its own
 
 
 class ConfigError(OneLineError, ValueError):
-    """A setting that cannot work. The text names the flag, its value and what is allowed, in one line.
+    """A setting that cannot work. The text names it, its value as on the command line, and what is allowed.
 
     Examples:
       >>> from aux_rnn import ModelConfig

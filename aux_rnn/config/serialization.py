@@ -31,7 +31,7 @@ def from_flat(values: Mapping[str, Any]) -> Config:
     owner = {field.name: group for group, field in iterate_settings()}
     for name, value in values.items():
         if name not in owner:
-            guess = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(name, owner, 1))
+            guess = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(str(name), owner, 1))
             raise ConfigError(f"{name}: no such setting{guess or '; the settings are ' + ', '.join(sorted(owner))}")
         grouped[owner[name]][name] = value
     return Config(**{group: GROUPS[group](**members) for group, members in grouped.items()})

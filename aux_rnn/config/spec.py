@@ -48,5 +48,5 @@ def check_segment(config: ModelConfig, spec: SequenceSpec) -> None:
 def check_devices(config: Config, devices: int) -> None:
     """Raises ConfigError if the devices do not divide the batch."""
     if config.run.batch_size % devices:
-        allowed = f"a multiple of the {devices} devices of all processes (on a CPU --cpu_devices sets those of each)"
+        allowed = f"a multiple of the {devices} devices of all processes (main.py --cpu_devices sets those of a CPU)"
         raise setting_error("batch_size", config.run.batch_size, allowed)

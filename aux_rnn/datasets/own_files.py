@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,10 @@ def read_files(name: str, identity: tuple[tuple[Path, int, int], ...], padding: 
         examples, form = read_arrays(*parts[0], padding=side, channels_first=is_first)
         reported = form.read(*parts[1], name="test ") if parts[1:] else examples.take(slice(0))  # type: ignore[misc]
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        # The settings of a file have other names and values than the arguments of `aux_rnn.fit`.
+        text = re.sub(r"padding='(left|right)'", r"padding=\1", str(error))
+        text = text.replace("channels_first=True", "channels=first").replace("channels_first=False", "channels=last")
+        raise DataError(f"{path}: {text}") from error
     splits = {"train": examples, "test": reported}
     return ReadyDataset(
         name=name,

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from aux_rnn.recurrence.precision import standard_promotion
 from aux_rnn.recurrence.scan import tree_where
 from aux_rnn.recurrence.windows import gather_padded
 
@@ -85,6 +86,7 @@ def slice_segments(
     )
 
 
+@standard_promotion()
 def draw_segments(
     key: jax.Array,
     kind: str,

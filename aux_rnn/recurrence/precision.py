@@ -35,13 +35,14 @@ def bfloat16_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
       b: float32 `[K, N]`.
 
     Returns:
-      float32 `[..., N]`.
+      float32 `[..., N]`; in a program of 64 bits, of the type of `a`.
     """
     return bf16_product(a, b)
 
 
 def bf16_product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+    product = jnp.matmul(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+    return product.astype(a.dtype)
 
 
 def bfloat16_matmul_fwd(a: jax.Array, b: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:

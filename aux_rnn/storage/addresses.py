@@ -60,7 +60,9 @@ def open_remote(address: str) -> RemoteCopy:
     try:
         filesystem, root = fsspec.url_to_fs(address)
     except Exception as error:  # each protocol has its own
-        remedy = "; EXTRAS=gcs,s3 ./launch.sh install adds the clients" if isinstance(error, ImportError) else ""
+        extra = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}.get(address.partition("://")[0])
+        is_missing = extra is not None and isinstance(error, ImportError)
+        remedy = f"; EXTRAS={extra} ./launch.sh install adds it" * is_missing
         raise ConfigError(f"workdir={address}: cannot be used ({first_line(error, MAX_REASON)}){remedy}") from error
     if isinstance(filesystem, AsyncFileSystem) and not root.partition("/")[0]:
         protocol = address.partition("://")[0]

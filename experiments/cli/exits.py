@@ -4,14 +4,17 @@ import re
 import sys
 from collections.abc import Callable
 
+from aux_rnn.config.serialization import iterate_settings
 from aux_rnn.errors import OneLineError, to_one_line
 from aux_rnn.system.signals import interrupt_on_signals
 
 # 0 complete, 1 failed on the way, 2 nothing was done, 73 another run is using the folder, 75 ("try again") interrupted.
 FAILED, BAD_INPUT, IN_USE, INTERRUPTED = 1, 2, 73, 75
 
-# A setting with its value, as `aux_rnn` names it; not an argument in quotes, as in a Python command.
-SETTING = re.compile(r"(?<![^\s(])(?=[a-z]+(_[a-z]+)*=[^'\"\s])")
+# The name of a setting before its value, as `aux_rnn` writes it: any name at the start, later that of a known setting.
+# Values in quotes belong to Python commands.
+NAMES = "|".join(["extend", *(field.name for _, field in iterate_settings())])
+SETTING = re.compile(rf"^(?=[a-z_]+=)|(?<=[\s(])(?=({NAMES})=[^'])")
 
 OUTSIDE_OF_TRAINING = "interrupted outside of training; nothing was lost"
 

@@ -37,7 +37,7 @@ def wait(group: Subprocesses) -> int:
                 how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
                 if code == -signal.SIGABRT and None in codes:
                     others = " or ".join(str(index) for index, found in enumerate(codes) if found is None)
-                    how = f"was aborted by JAX, as when another one ({others}) does not respond"
+                    how = f"was aborted (SIGABRT), as JAX does when another one ({others}) does not respond"
                 failure = f"process {first} of {len(codes)} {how}; the same command continues the run"
                 group.send(signal.SIGTERM)
             deadline = float("inf") if code == INTERRUPTED else time.monotonic() + GRACE_SECONDS

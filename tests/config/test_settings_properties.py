@@ -133,7 +133,7 @@ def test_any_text_is_a_configuration_or_refused_in_one_line_or_no_json_object(te
     try:
         assert isinstance(serialization.from_json(text), Config)
     except ConfigError as error:
-        assert_one_line(error, ": ")
+        assert_one_line(error, ": no such setting" if ": no such" in str(error) else ": must be ")
     except ValueError:
         pass
 
@@ -164,6 +164,6 @@ def test_any_configuration_fits_any_sequences_or_is_refused_in_one_line(config, 
         try:
             check()
         except ConfigError as error:
-            assert_one_line(error, ": ")
+            assert_one_line(error, "=", ": must be ")
     if config.model.encoder == "transformer" or spec.length > config.model.segment_length:
         assert count_training_step(config, spec) >= 0

@@ -11,6 +11,7 @@ from cli.exits import BAD_INPUT, report
         ("be scan with encoder=gru (seed=3)", "error: be scan with --encoder=gru (--seed=3)"),
         ("--seed=-1: must be an integer", "error: --seed=-1: must be an integer"),
         ("runs/seed=1/config.json: cannot be read", "error: runs/seed=1/config.json: cannot be read"),
+        ("f: cannot be read (allow_pickle=False, port=443)", "error: f: cannot be read (allow_pickle=False, port=443)"),
         ("run tfds.builder('x', data_dir='D')", "error: run tfds.builder('x', data_dir='D')"),
     ],
 )

@@ -72,7 +72,7 @@ def test_all_processes_run_and_lines_of_others_have_their_number(launch):
     [
         ("exit 1", 1, "ended with exit code 1"),
         ("kill -9 $$", 137, "was killed (SIGKILL)"),
-        ("kill -ABRT $$", 134, "was aborted by JAX, as when another one (0 or 2) does not respond"),
+        ("kill -ABRT $$", 134, "was aborted (SIGABRT), as JAX does when another one (0 or 2) does not respond"),
     ],
 )
 def test_the_first_process_to_fail_is_named_and_the_others_are_stopped(launch, end, code, how):

@@ -57,6 +57,7 @@ def test_the_gradient_of_the_own_loss_ends_at_its_truncation():
 STRICT = [(jax.enable_x64, True), (jax.numpy_dtype_promotion, "strict"), (jax.numpy_rank_promotion, "raise")]
 STRICT += [(jax.debug_nans, True), (jax.default_prng_impl, "rbg")]
 OPTIONS = {"pixels": {}, "cell": {"cell": nn.GRUCell}, "scan": {"recurrence": "scan"}, "tokens": {"vocabulary_size": 7}}
+OPTIONS |= {"bfloat16": {"precision": "bfloat16"}, "bfloat16 scan": {"precision": "bfloat16", "recurrence": "scan"}}
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -70,8 +71,7 @@ def test_programs_with_stricter_settings_of_jax_have_the_loss_and_its_gradient(n
         for setting, value in STRICT:
             stack.enter_context(setting(value))
         model = AuxiliaryRNN(ModelConfig(**options), spec, **cell)
-        # Floats of another type than the default.
-        inputs = np.ones((3, 12), int) if spec.vocabulary_size else np.ones((3, 12, 2), np.float32)
+        inputs = np.ones((3, 12), int) if spec.vocabulary_size else np.ones((3, 12, 2), np.float32)  # not the default
         params = jax.eval_shape(functools.partial(init_params, model), jax.random.key(0))
 
         def loss(params, key):

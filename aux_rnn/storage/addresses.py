@@ -57,15 +57,15 @@ def open_remote(address: str) -> RemoteCopy:
     """Returns the copy at an address, which is not read yet. Raises ConfigError if there is no way to use it."""
     if any(character in address for character in GLOB_CHARACTERS):
         raise ConfigError(f"workdir={address}: must not contain any of {' '.join(GLOB_CHARACTERS)}")
+    protocol = address.partition("://")[0]
     try:
         filesystem, root = fsspec.url_to_fs(address)
     except Exception as error:  # each protocol has its own
-        extra = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}.get(address.partition("://")[0])
+        extra = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3"}.get(protocol)
         is_missing = extra is not None and isinstance(error, ImportError)
         remedy = f"; EXTRAS={extra} ./launch.sh install adds it" * is_missing
         raise ConfigError(f"workdir={address}: cannot be used ({first_line(error, MAX_REASON)}){remedy}") from error
     if isinstance(filesystem, AsyncFileSystem) and not root.partition("/")[0]:
-        protocol = address.partition("://")[0]
         raise ConfigError(f"workdir={address}: must name a bucket, as in {protocol}://BUCKET/RUN")
     return RemoteCopy(address, filesystem, root)
 
